@@ -1,0 +1,357 @@
+"""The configuration: one frozen model, read from a YAML file and the environment.
+
+Precedence: command line, environment (`SALES_MART_DATA_WAREHOUSE__POSTGRES__HOST`), file, default.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from sales_mart.records import Target
+
+__all__ = ["MARTS", "Config"]
+
+MARTS = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
+FIELDS = ("transaction_id", "product", "price", "quantity", "date")
+
+_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,56}$"
+Identifier = Annotated[str, Field(pattern=_IDENTIFIER)]
+"""A table, schema or dataset name that is safe in both warehouses, and short enough for suffixes."""
+
+
+def _exact(value: object) -> object:
+    """Read a YAML float by its shortest text, so that `10.1` is exactly 10.1."""
+    return repr(value) if isinstance(value, float) else value
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        msg = f"{name!r} is not a time zone of the IANA database, such as 'Asia/Jakarta'"
+        raise ValueError(msg) from error
+    return name
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Pipeline(_Section):
+    """What the pipeline is called."""
+
+    name: str = "sales_mart"
+    """Name of the pipeline. No effect besides showing up in reports."""
+    version: str = "1.0.0"
+    """Version of the pipeline's configuration. No effect."""
+
+
+class DataLake(_Section):
+    """Where the raw files are and where runs are kept."""
+
+    gcs_bucket: str | None = None
+    """Bucket of the raw files; with `path` it gives the default of `source` and `lake`."""
+    path: str = "raw/transactions"
+    """Prefix of the raw files inside `gcs_bucket`."""
+    source: str | None = None
+    """Files, folders or globs, local or gs://; `{date}` in it makes the source daily. Default:
+    `gs://<gcs_bucket>/<path>/*.csv`."""
+    lake: str | None = None
+    """Folder or gs:// prefix that runs are kept in. Default: `gs://<gcs_bucket>/sales-mart`."""
+
+
+class Postgres(_Section):
+    """How to reach PostgreSQL, and as whom."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
+    )
+
+    secret_name: str = Field(default="postgres-credentials", alias="secretName")
+    """Secret with the keys `user` and `password`."""
+    dbname: str = "postgres"
+    """Database."""
+    host: str = "localhost"
+    """Host name, address, or folder of a Unix socket."""
+    port: int = Field(default=5432, ge=1, le=65535)
+    """TCP port."""
+    user: str | None = None
+    """User; better kept in the environment or the secret."""
+    password: SecretStr | None = None
+    """Password; better kept in the environment or the secret."""
+    sslmode: (
+        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
+    ) = None
+    """TLS mode of libpq. Default: `verify-full`, on loopback and sockets `prefer`."""
+    connect_timeout: int = Field(default=10, ge=1)
+    """Seconds to wait for a connection."""
+    lock_timeout: int = Field(default=60, ge=1)
+    """Seconds to wait for a lock, such as another run's."""
+    statement_timeout: int = Field(default=3600, ge=1)
+    """Seconds that one statement may take."""
+    application_name: str = "sales_mart"
+    """Name that the server shows for our sessions."""
+
+
+class BigQuery(_Section):
+    """How to reach BigQuery."""
+
+    location: str = "US"
+    """Location of the datasets."""
+    credentials_file: str | None = None
+    """Service account file. Default: application default credentials."""
+    api_endpoint: str | None = None
+    """Another endpoint of the API, such as an emulator's."""
+    maximum_bytes_billed: int | None = Field(default=None, ge=1)
+    """Queries that would bill more bytes are refused by the server."""
+
+
+class DataWarehouse(_Section):
+    """The private raw tables, in both warehouses under the same names."""
+
+    project_id: str = "sales-mart"
+    """Google Cloud project."""
+    dataset: Identifier = "transactions_warehouse"
+    """Dataset on BigQuery and schema on PostgreSQL of the raw tables."""
+    table: Identifier = "raw_transactions"
+    """Raw table."""
+    targets: tuple[Target, ...] = (Target.POSTGRES, Target.BIGQUERY)
+    """Warehouses to load."""
+    postgres: Postgres = Postgres()
+    """PostgreSQL."""
+    bigquery: BigQuery = BigQuery()
+    """BigQuery."""
+
+    @field_validator("targets")
+    @classmethod
+    def _some_target(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+        if not targets:
+            msg = "name at least one of postgres, bigquery"
+            raise ValueError(msg)
+        return tuple(target for target in Target if target in targets)
+
+
+class DataMart(_Section):
+    """The marts that readers see."""
+
+    dataset: Identifier = "transactions_mart"
+    """Dataset of the marts on BigQuery."""
+    postgres_schema: Identifier = "public"
+    """Schema of the marts on PostgreSQL."""
+    table: str = "sales_by_product"
+    """Name of the present system's mart. No effect: every mart is always built."""
+    export: str | None = None
+    """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
+
+
+class Validation(_Section):
+    """The rules of a valid transaction that a site may set."""
+
+    min_price: Annotated[Decimal, BeforeValidator(_exact)] = Field(
+        default=Decimal(0), ge=0, max_digits=18
+    )
+    """Lowest valid price; a price must be above 0 in any case."""
+    max_quantity: int = Field(default=100, ge=1, le=1_000_000_000)
+    """Highest valid quantity."""
+    required_fields: tuple[Literal["transaction_id", "product", "price", "quantity", "date"], ...] = (
+        FIELDS  # pyright: ignore[reportAssignmentType]
+    )
+    """Fields that must be present; `transaction_id` and `date` always must."""
+    product_prefix: str = ""
+    """What a valid product's name starts with, case-sensitive."""
+    max_decimals: int = Field(default=2, ge=0, le=9)
+    """Most decimals of a price; the scale of every amount."""
+    max_reject_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of rejected rows above which a run fails before anything is loaded."""
+
+    @field_validator("required_fields")
+    @classmethod
+    def _always_required(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        missing = [name for name in ("transaction_id", "date") if name not in fields]
+        if missing:
+            msg = (
+                f"{' and '.join(missing)} must be in it: a row without an identifier cannot be "
+                "told from another, and one without a date belongs to no day"
+            )
+            raise ValueError(msg)
+        return tuple(name for name in FIELDS if name in fields)
+
+
+class Ingestion(_Section):
+    """How raw rows are judged."""
+
+    fastapi_endpoint: str | None = None
+    """Endpoint of the upload service. No effect."""
+    batch_size: int = Field(default=10_000, ge=1)
+    """Rows per batch of the present system. No effect: rows stream in blocks of bytes."""
+    trust_input: bool = False
+    """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
+    validation: Validation = Validation()
+    """The rules."""
+
+
+class Transformation(_Section):
+    """The dbt project."""
+
+    dbt_project: str = "sales_mart"
+    """Name of the present system's dbt project. No effect: ours ships with the package."""
+    models: tuple[str, ...] = MARTS
+    """Marts of interest. Never removes a mart; an unknown name is an error."""
+
+    @field_validator("models")
+    @classmethod
+    def _known_models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        for model in models:
+            if model not in (*MARTS, "pg_sales", "stg_transactions"):
+                msg = f"{model!r} is not a model; the models are {', '.join(MARTS)}"
+                raise ValueError(msg)
+        return models
+
+
+class Orchestration(_Section):
+    """When the pipeline runs; on Kubernetes the chart's values own both."""
+
+    airflow_dag: str | None = None
+    """Name of the workflow."""
+    schedule: str = "0 0 * * *"
+    """Cron schedule."""
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """Time zone in which the schedule fires and a business date begins."""
+
+
+class Security(_Section):
+    """How identifiers become tokens."""
+
+    pii_fields: tuple[str, ...] = ("transaction_id",)
+    """Columns to replace by a token: exactly `[transaction_id]`."""
+    algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
+    """How a token is made. `sha256` needs no key, and whoever can enumerate ids can undo it."""
+    key_file: str | None = None
+    """File with the key of `hmac-sha256`. Default: the variable `PII_HASH_KEY`."""
+
+    @field_validator("pii_fields")
+    @classmethod
+    def _only_the_id(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if fields != ("transaction_id",):
+            msg = (
+                "must be exactly [transaction_id]: a token has no prefix, price or date to check, "
+                "and without a token the raw identifier would reach the warehouses"
+            )
+            raise ValueError(msg)
+        return fields
+
+
+class Resources(_Section):
+    """Resources of the present system's pods. No effect: the chart's values own them."""
+
+    cpu: str = "500m"
+    """CPU limit."""
+    memory: str = "1Gi"
+    """Memory limit."""
+
+
+class Kubernetes(_Section):
+    """Where the workflow lives; the chart's values own it."""
+
+    namespace: str = "data-pipeline"
+    """Namespace of the secrets."""
+    helm_chart: str | None = None
+    """Name of the present system's chart. No effect."""
+    resources: Resources = Resources()
+    """Resources of a pod."""
+
+
+class Config(_Section):
+    """The whole configuration; load it with `sales_mart.load_config`."""
+
+    pipeline: Pipeline = Pipeline()
+    """The pipeline."""
+    data_lake: DataLake = DataLake()
+    """Source files and runs."""
+    data_warehouse: DataWarehouse = DataWarehouse()
+    """Raw tables."""
+    data_mart: DataMart = DataMart()
+    """Marts."""
+    ingestion: Ingestion = Ingestion()
+    """Rules."""
+    transformation: Transformation = Transformation()
+    """dbt."""
+    orchestration: Orchestration = Orchestration()
+    """Schedule."""
+    security: Security = Security()
+    """Tokens."""
+    kubernetes: Kubernetes = Kubernetes()
+    """Kubernetes."""
+
+    @model_validator(mode="after")
+    def _places_differ(self) -> Config:
+        raw = self.data_warehouse.dataset
+        mart = self.data_mart
+        for key, name in (("dataset", mart.dataset), ("postgres_schema", mart.postgres_schema)):
+            if raw in (name, f"{name}__next"):
+                msg = f"data_mart.{key} and data_warehouse.dataset must differ: {raw!r} is private"
+                raise ValueError(msg)
+        return self
+
+    @property
+    def rules(self) -> Validation:
+        """The rules of a valid transaction."""
+        return self.ingestion.validation
+
+    @property
+    def source(self) -> str | None:
+        """The source, from `data_lake.source` or the bucket; None when neither is set."""
+        lake = self.data_lake
+        if lake.source or not lake.gcs_bucket:
+            return lake.source
+        return f"gs://{lake.gcs_bucket}/{lake.path.strip('/')}/*.csv"
+
+    @property
+    def lake(self) -> str | None:
+        """The lake, from `data_lake.lake` or the bucket; None when neither is set."""
+        lake = self.data_lake
+        if lake.lake or not lake.gcs_bucket:
+            return lake.lake
+        return f"gs://{lake.gcs_bucket}/sales-mart"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the keys that shape a run's result, as 64 hex characters.
+
+        Hosts, credentials and timeouts are left out: the pods of one run may differ in them.
+        """
+        shaping: dict[str, Any] = {
+            "warehouse": self.data_warehouse.model_dump(
+                mode="json", include={"project_id", "dataset", "table"}
+            ),
+            "mart": self.data_mart.model_dump(mode="json", include={"dataset", "postgres_schema"}),
+            "trust_input": self.ingestion.trust_input,
+            "rules": self.rules.model_dump(mode="json"),
+            "algorithm": self.security.algorithm,
+            "timezone": self.orchestration.timezone,
+        }
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def mart_rules_digest(self) -> str:
+        """SHA-256 over the rules that the marts apply: another one means a full rebuild."""
+        rules = self.rules.model_dump(
+            mode="json",
+            include={"min_price", "max_quantity", "product_prefix", "max_decimals"},
+        )
+        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()

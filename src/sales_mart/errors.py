@@ -1,0 +1,114 @@
+"""The one error tree: every error says what happened, what to do, and how the process exits.
+
+The exit codes are part of the public contract, since an Argo `retryStrategy` reads them:
+
+| code | meaning |
+|---|---|
+| 0 | done |
+| 1 | unexpected: a bug |
+| 2 | usage or configuration |
+| 65 | the data is not acceptable |
+| 75 | temporary: worth a retry |
+| 130 | interrupted (Ctrl-C) |
+| 143 | terminated (SIGTERM) |
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ConfigurationError",
+    "DataError",
+    "NoSourceObjectError",
+    "ReconciliationError",
+    "RejectedShareError",
+    "SalesMartError",
+    "SourceChangedError",
+    "SourceFormatError",
+    "SupersededError",
+    "TemporaryError",
+    "TestFailedError",
+    "UnexpectedError",
+]
+
+
+class SalesMartError(Exception):
+    """Base of every error that sales_mart raises on purpose.
+
+    Attributes:
+        message: What happened and where. Holds no secret and no raw identifier.
+        remedy: What the reader can do about it.
+        details: The server's own diagnostics (SQLSTATE, job id, …), kept for the log.
+        exit_code: The exit status of a process that ends with this error.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, remedy: str = "", details: Mapping[str, object] | None = None
+    ) -> None:
+        """Keep message, remedy and details as attributes; `str()` gives the message."""
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+        self.details: dict[str, object] = dict(details or {})
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...], dict[str, object]]:
+        """Survive a trip between processes with remedy and details."""
+        return (type(self), (self.message,), self.__dict__)
+
+
+class UnexpectedError(SalesMartError):
+    """Something that the design says cannot happen: a bug."""
+
+
+class ConfigurationError(SalesMartError):
+    """A wrong option, key, value, name or state that only a person can put right."""
+
+    exit_code = 2
+
+
+class DataError(SalesMartError):
+    """The data is not acceptable; a retry would find the same data."""
+
+    exit_code = 65
+
+
+class NoSourceObjectError(DataError):
+    """The source names no object at all, which is not the same as an empty file."""
+
+
+class SourceChangedError(DataError):
+    """An object is not the one that was planned."""
+
+
+class SourceFormatError(DataError):
+    """A source is not a CSV file with the columns of a transaction."""
+
+
+class RejectedShareError(DataError):
+    """More rows were rejected than `ingestion.validation.max_reject_share` allows."""
+
+
+class TestFailedError(DataError):
+    """A dbt test failed, so the marts of this run are not shown."""
+
+    __test__: ClassVar[bool] = False
+
+
+class ReconciliationError(DataError):
+    """The warehouses differ from each other or from the sealed input."""
+
+
+class SupersededError(DataError):
+    """A newer load has replaced the rows of this run."""
+
+
+class TemporaryError(SalesMartError):
+    """A connection, a lock or a quota: the same command may pass later."""
+
+    exit_code = 75

@@ -1,0 +1,116 @@
+"""The lake: `<lake>/runs/<run_id>/` holds one run's records and Parquet parts."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.records import Part, Record
+from sales_mart.storage import Storage, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["RunFolder", "run_ids"]
+
+R = TypeVar("R", bound=Record)
+
+_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+
+
+class RunFolder:
+    """One run's folder of the lake.
+
+    Attributes:
+        run_id: The run's name.
+        lake: The lake's storage.
+    """
+
+    def __init__(self, lake: Storage | str, run_id: str) -> None:
+        """Open the folder of `run_id`, which need not exist yet.
+
+        Raises:
+            ConfigurationError: `run_id` is not a safe name.
+        """
+        if not _RUN_ID.match(run_id):
+            msg = f"run id {run_id[:100]!r} is not a safe name"
+            raise ConfigurationError(
+                msg, remedy="Use up to 100 letters, digits, points, underscores and hyphens."
+            )
+        self.run_id = run_id
+        self.lake: Storage = open_storage(lake) if isinstance(lake, str) else lake
+
+    @property
+    def uri(self) -> str:
+        """Path or gs:// address of the folder."""
+        return f"{self.lake.uri}/runs/{self.run_id}"
+
+    def name(self, name: str) -> str:
+        """Give the name within the lake of a file of this run."""
+        return f"runs/{self.run_id}/{name}"
+
+    def write(self, stop: str, record: Record, *, create: bool = False) -> None:
+        """Write the record of a stop as `<stop>.json`.
+
+        Raises:
+            FileExistsError: `create` is set and the stop has a record already.
+        """
+        self.lake.write(self.name(f"{stop}.json"), record.to_json(), create=create)
+
+    def find(self, stop: str, kind: type[R]) -> R | None:
+        """Read the record of a stop; None when it has not been there.
+
+        Raises:
+            ConfigurationError: The file is not a record of this version.
+        """
+        try:
+            data = self.lake.read(self.name(f"{stop}.json"))
+        except FileNotFoundError:
+            return None
+        try:
+            return kind.model_validate_json(data)
+        except ValidationError as error:
+            msg = f"{self.uri}/{stop}.json is not a record that this version can read"
+            raise ConfigurationError(
+                msg, remedy="Use the version that wrote it, or start a run with a new id."
+            ) from error
+
+    def read(self, stop: str, kind: type[R]) -> R:
+        """Read the record of a stop that must have been there.
+
+        Raises:
+            ConfigurationError: There is no such record.
+        """
+        record = self.find(stop, kind)
+        if record is None:
+            msg = f"run {self.run_id} has no record of {stop!r} in {self.uri}"
+            raise ConfigurationError(
+                msg, remedy=f"Run `sales-mart {stop.partition('-')[0]}` for it first."
+            )
+        return record
+
+    def records(self, prefix: str, kind: type[R]) -> Iterator[R]:
+        """Read all records whose stop starts with `prefix`, in the order of their names."""
+        start = self.name(prefix)
+        for name in self.lake.names(start):
+            if name.endswith(".json"):
+                yield self.read(name.removeprefix(self.name("")).removesuffix(".json"), kind)
+
+    def put_part(self, name: str, path: Path, rows: int) -> Part:
+        """Move a finished Parquet file into the run and describe it."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        part = Part(name=name, rows=rows, size=path.stat().st_size, sha256=digest)
+        self.lake.put(self.name(name), path)
+        return part
+
+
+def run_ids(lake: Storage) -> list[str]:
+    """List the runs of a lake by their plans, in code-point order."""
+    plans = (name.split("/") for name in lake.names("runs/") if name.endswith("/plan.json"))
+    return [parts[1] for parts in plans]

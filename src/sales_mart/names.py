@@ -1,0 +1,86 @@
+"""What the tables are called and where they stand: the same words in both warehouses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from sales_mart.records import Target
+
+if TYPE_CHECKING:
+    from sales_mart.config import Config
+
+__all__ = [
+    "LOAD_RUNS",
+    "PRODUCT_MONTHS",
+    "PUBLICATIONS",
+    "STAGING",
+    "clean_schema",
+    "fact_table",
+    "mart_schema",
+    "next_schema",
+    "published_tables",
+    "raw_schema",
+]
+
+LOAD_RUNS = "load_runs"
+"""Every load of a target, beside the raw table."""
+PUBLICATIONS = "publications"
+"""Every publication of a target, beside the raw table."""
+STAGING = "stg_transactions"
+"""The staging view, beside the raw table."""
+PRODUCT_MONTHS = "sales_by_product_month"
+"""Exact sums by product and month, beside the raw table: what the product marts add up."""
+
+
+def raw_schema(config: Config) -> str:
+    """Name of the private schema (PostgreSQL) or dataset (BigQuery) of the raw tables."""
+    return config.data_warehouse.dataset
+
+
+def mart_schema(config: Config, target: Target) -> str:
+    """Name of the schema or dataset that readers look at."""
+    mart = config.data_mart
+    return mart.postgres_schema if target is Target.POSTGRES else mart.dataset
+
+
+def next_schema(config: Config, target: Target) -> str:
+    """Name of the schema or dataset where the next marts are built and tested."""
+    return f"{mart_schema(config, target)}__next"
+
+
+def fact_table(target: Target) -> str:
+    """Name of the fact table."""
+    return "pg_sales" if target is Target.POSTGRES else "fact_sales"
+
+
+def published_tables(config: Config, target: Target) -> dict[str, tuple[str, str]]:
+    """Tables that `publish` makes current: name -> (schema or dataset, column of its window).
+
+    The column is what a window of sale dates selects: the date itself, the month's first day, or
+    an empty string for a table that is small and replaced whole.
+    """
+    mart = mart_schema(config, target)
+    return {
+        fact_table(target): (mart, "sale_date"),
+        "sales_by_date": (mart, "sale_date"),
+        "sales_by_product": (mart, ""),
+        "summary_sales": (mart, "sale_month"),
+        PRODUCT_MONTHS: (raw_schema(config), "sale_month"),
+    }
+
+
+def clean_schema(max_decimals: int) -> pa.Schema:
+    """Arrow schema of a clean Parquet part."""
+    return pa.schema(
+        [
+            pa.field("transaction_id", pa.string(), nullable=False),
+            pa.field("product", pa.string()),
+            pa.field("price", pa.decimal128(18, max_decimals)),
+            pa.field("quantity", pa.int64()),
+            pa.field("sale_date", pa.date32(), nullable=False),
+            pa.field("source_file", pa.int32(), nullable=False),
+            pa.field("source_row", pa.int64(), nullable=False),
+        ]
+    )

@@ -1,0 +1,219 @@
+"""What each stop wrote down: small JSON records, the only thing that stops pass to one another."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "DayTotals",
+    "Export",
+    "ExportedFile",
+    "Load",
+    "Mode",
+    "NodeResult",
+    "Part",
+    "Plan",
+    "Publish",
+    "Reconcile",
+    "Record",
+    "Seal",
+    "SourceObject",
+    "Target",
+    "TargetTransform",
+    "Transform",
+    "Validate",
+]
+
+
+class Target(StrEnum):
+    """A warehouse that the marts are built in."""
+
+    POSTGRES = "postgres"
+    BIGQUERY = "bigquery"
+
+
+class Mode(StrEnum):
+    """How a run changes the raw table: the whole truth, or one business date of it."""
+
+    REPLACE = "replace"
+    APPEND = "append"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Record(_Frozen):
+    """Base of the records; `schema_version` changes when a field's meaning does."""
+
+    schema_version: Literal[1] = 1
+    run_id: str
+
+    def to_json(self) -> bytes:
+        """Give the record as indented UTF-8 JSON that ends with a newline."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the record's JSON, 64 hex characters."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+
+class SourceObject(_Frozen):
+    """One source file: `digest` is `generation:<n>` on gs:// and `sha256:<hex>` on a disk."""
+
+    uri: str
+    size: int = Field(ge=0, description="bytes as stored, so compressed if the object is")
+    digest: str
+
+
+class Plan(Record):
+    """Stop `plan`: which objects make this run, in which shards, under which configuration."""
+
+    business_date: date
+    mode: Mode
+    source: str
+    objects: tuple[SourceObject, ...]
+    shards: tuple[tuple[int, ...], ...] = Field(description="ordinals into `objects`")
+    config_digest: str
+
+
+class Part(_Frozen):
+    """One Parquet file of the run, named relative to the run's folder."""
+
+    name: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class _Counts(Record):
+    rows_read: int
+    rows_clean: int
+    rows_quarantined: int
+    reasons: dict[str, int] = Field(description="quarantined rows by reason; a row may have many")
+    outside_marts: dict[str, int] = Field(
+        description="clean rows that no mart shows, by reason; a row may have many"
+    )
+    rows_outside_marts: int = Field(description="clean rows that no mart shows, each once")
+    amount: Decimal = Field(description="sum of price x quantity of the clean rows with both")
+    quantity: int = Field(description="sum of quantity of the clean rows")
+    key_id: str
+    clean: tuple[Part, ...]
+    quarantine: tuple[Part, ...]
+    warnings: tuple[str, ...] = ()
+    seconds: float = Field(exclude=True, default=0.0)
+
+
+class Validate(_Counts):
+    """Stop `validate`: one shard's rows, judged and tokenised; duplicates not settled yet."""
+
+    shard: int
+
+
+class Seal(_Counts):
+    """Stop `seal`: the input is closed, its rows counted for good, its parts listed."""
+
+    business_date: date
+    mode: Mode
+    config_digest: str
+    sale_dates: tuple[date, ...] = Field(description="distinct and ascending")
+
+
+class Load(Record):
+    """Stop `load`: the run's rows stand in the raw table of one warehouse."""
+
+    target: Target
+    mode: Mode
+    sequence: int = Field(description="1 for the first load of the target, then one more each")
+    rows: int = Field(description="rows of this run in the raw table")
+    yielded_rows: int = Field(
+        default=0, description="rows left out: a later business date holds their transaction_id"
+    )
+    yielded_amount: Decimal = Field(default=Decimal(0), description="their sum of price x quantity")
+    yielded_quantity: int = Field(default=0, description="their sum of quantity")
+    window: tuple[date, ...] | None = Field(
+        description="sale dates whose rows changed, ascending; None when all may have changed"
+    )
+    seal_digest: str
+    loaded_at: datetime
+    already_loaded: bool = Field(default=False, exclude=True)
+
+
+class NodeResult(_Frozen):
+    """One dbt node of one target: a model or a test."""
+
+    unique_id: str
+    status: str
+    seconds: float
+    failures: int | None = None
+    message: str | None = None
+    compiled_path: str | None = None
+    bytes_billed: int | None = None
+
+
+class TargetTransform(_Frozen):
+    """What dbt built and tested in one warehouse, where no reader looks."""
+
+    target: Target
+    sequence: int
+    window: tuple[date, ...] | None
+    nodes: tuple[NodeResult, ...]
+    seconds: float
+
+
+class Transform(Record):
+    """Stop `transform`: the next marts of every target are built and tested."""
+
+    targets: tuple[TargetTransform, ...]
+
+
+class DayTotals(_Frozen):
+    """What `reconcile` compares of one sale date."""
+
+    sale_date: date
+    rows: int
+    amount: Decimal
+    quantity: int
+    checksum: Decimal | None
+
+
+class Reconcile(Record):
+    """Stop `reconcile`: the next marts agree with each other and with the seal."""
+
+    targets: tuple[Target, ...]
+    days: int = Field(description="sale dates compared")
+    rows: int
+    amount: Decimal
+    quantity: int
+    sequences: dict[Target, int]
+
+
+class Publish(Record):
+    """Stop `publish`: the marts that readers see are the ones of this run."""
+
+    rows: dict[Target, dict[str, int]] = Field(description="target -> mart -> rows visible")
+    published_at: datetime
+
+
+class ExportedFile(_Frozen):
+    """One file of an export."""
+
+    name: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class Export(Record):
+    """Stop `export`: the summary as files, and the manifest that vouches for them."""
+
+    destination: str
+    target: Target
+    files: tuple[ExportedFile, ...]

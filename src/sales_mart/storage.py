@@ -1,0 +1,274 @@
+"""Folders and `gs://` prefixes behind one small interface with atomic writes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from sales_mart.errors import ConfigurationError, TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from google.cloud.storage import Bucket, Client
+
+__all__ = ["Folder", "GcsPrefix", "Storage", "gcs_client", "gcs_errors", "open_storage", "split_gs"]
+
+
+class Storage(Protocol):
+    """A place with named files: names are relative, with `/` between their parts."""
+
+    @property
+    def uri(self) -> str:
+        """Absolute path or gs:// address, without a slash at the end."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Read a file whole.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        ...
+
+    def write(self, name: str, data: bytes, *, create: bool = False) -> None:
+        """Write a file whole: a reader sees the old one or the new one, never a part.
+
+        Raises:
+            FileExistsError: `create` is set and the file exists already.
+        """
+        ...
+
+    def put(self, name: str, path: Path) -> None:
+        """Move a finished local file here; as atomic as `write`."""
+        ...
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """Give the file as a local path while the context lasts.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+        """
+        ...
+
+    def names(self, prefix: str = "") -> list[str]:
+        """List the files whose names start with `prefix`, in code-point order."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is gone already is fine."""
+        ...
+
+
+class Folder:
+    """A folder of a file system; it comes into being with its first file."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the folder's path, which need not exist yet."""
+        self._path = path.absolute()
+
+    @property
+    def uri(self) -> str:
+        """Absolute path."""
+        return str(self._path)
+
+    def read(self, name: str) -> bytes:
+        """Read a file whole."""
+        return (self._path / name).read_bytes()
+
+    def write(self, name: str, data: bytes, *, create: bool = False) -> None:
+        """Write beside the target, flush to the disk, then rename."""
+        target = self._path / name
+        with _disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if create:
+                    os.link(temporary, target)
+                else:
+                    Path(temporary).replace(target)
+            finally:
+                Path(temporary).unlink(missing_ok=True)
+
+    def put(self, name: str, path: Path) -> None:
+        """Rename within the file system; copy, then rename, from another one."""
+        target = self._path / name
+        with _disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.replace(target)
+            except OSError:
+                if path.parent == target.parent:
+                    raise
+                self.write(name, path.read_bytes())
+                path.unlink()
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """Give the file's own path: nothing is copied."""
+        path = self._path / name
+        if not path.is_file():
+            raise FileNotFoundError(str(path))
+        yield path
+
+    def names(self, prefix: str = "") -> list[str]:
+        """List the files below the folder."""
+        start = self._path / prefix.rpartition("/")[0]
+        found = (path for path in start.rglob("*") if path.is_file())
+        names = (path.relative_to(self._path).as_posix() for path in found)
+        return sorted(
+            name for name in names if name.startswith(prefix) and not name.endswith(".tmp")
+        )
+
+    def delete(self, name: str) -> None:
+        """Delete a file."""
+        (self._path / name).unlink(missing_ok=True)
+
+
+class GcsPrefix:
+    """A prefix of a Google Cloud Storage bucket."""
+
+    def __init__(self, uri: str, client: Client | None = None) -> None:
+        """Take a `gs://bucket/prefix` address."""
+        bucket, prefix = split_gs(uri)
+        self._bucket: Bucket = (client or gcs_client()).bucket(bucket)
+        self._prefix = prefix.strip("/")
+
+    @property
+    def uri(self) -> str:
+        """The gs:// address."""
+        return f"gs://{self._bucket.name}/{self._prefix}".rstrip("/")
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}" if self._prefix else name
+
+    def read(self, name: str) -> bytes:
+        """Download a file whole."""
+        with gcs_errors(f"{self.uri}/{name}"):
+            return self._bucket.blob(self._key(name)).download_as_bytes()
+
+    def write(self, name: str, data: bytes, *, create: bool = False) -> None:
+        """Upload in one request; `create` is a generation precondition."""
+        with gcs_errors(f"{self.uri}/{name}"):
+            self._bucket.blob(self._key(name)).upload_from_string(
+                data,
+                content_type="application/octet-stream",
+                if_generation_match=0 if create else None,
+            )
+
+    def put(self, name: str, path: Path) -> None:
+        """Upload a local file, then remove it."""
+        with gcs_errors(f"{self.uri}/{name}"):
+            self._bucket.blob(self._key(name)).upload_from_filename(
+                str(path), content_type="application/octet-stream"
+            )
+        path.unlink()
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """Download to a temporary file, which goes with the context."""
+        with tempfile.TemporaryDirectory(prefix="sales-mart-") as folder:
+            path = Path(folder) / name.rpartition("/")[2]
+            with gcs_errors(f"{self.uri}/{name}"):
+                self._bucket.blob(self._key(name)).download_to_filename(str(path))
+            yield path
+
+    def names(self, prefix: str = "") -> list[str]:
+        """List the objects under the prefix."""
+        with gcs_errors(self.uri):
+            blobs = list(self._bucket.list_blobs(prefix=self._key(prefix)))
+        skip = len(self._key(""))
+        return sorted(cast("str", blob.name)[skip:] for blob in blobs)
+
+    def delete(self, name: str) -> None:
+        """Delete an object."""
+        try:
+            with gcs_errors(f"{self.uri}/{name}"):
+                self._bucket.blob(self._key(name)).delete()
+        except FileNotFoundError:
+            return
+
+
+def open_storage(uri: str) -> Storage:
+    """Open a folder or a `gs://` prefix."""
+    return GcsPrefix(uri) if uri.startswith("gs://") else Folder(Path(uri))
+
+
+def split_gs(uri: str) -> tuple[str, str]:
+    """Split `gs://bucket/key` into bucket and key.
+
+    Raises:
+        ConfigurationError: The address names no bucket.
+    """
+    bucket, _, key = uri.removeprefix("gs://").partition("/")
+    if not bucket:
+        msg = f"{uri!r} names no bucket"
+        raise ConfigurationError(msg, remedy="Write it as gs://bucket/prefix.")
+    return bucket, key
+
+
+def gcs_client() -> Client:
+    """Open a client with the default credentials, or none for an emulator.
+
+    Raises:
+        ConfigurationError: There are no credentials.
+    """
+    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - slow import
+    from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - slow import
+    from google.cloud import storage  # noqa: PLC0415 - slow import
+
+    if os.environ.get("STORAGE_EMULATOR_HOST"):
+        return storage.Client(project="local", credentials=AnonymousCredentials())
+    try:
+        return storage.Client()
+    except DefaultCredentialsError as error:
+        msg = "no Google credentials for gs:// addresses"
+        raise ConfigurationError(
+            msg,
+            remedy="Run `gcloud auth application-default login`, or name a service account file "
+            "in GOOGLE_APPLICATION_CREDENTIALS.",
+        ) from error
+
+
+@contextmanager
+def gcs_errors(uri: str) -> Iterator[None]:
+    """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
+    import requests  # noqa: PLC0415 - slow import
+    from google.api_core import exceptions as api  # noqa: PLC0415 - slow import
+    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - slow import
+
+    try:
+        yield
+    except api.NotFound as error:
+        raise FileNotFoundError(uri) from error
+    except api.PreconditionFailed as error:
+        raise FileExistsError(uri) from error
+    except (api.TooManyRequests, api.ServerError, api.RetryError, requests.RequestException) as e:
+        msg = f"{uri}: Google Cloud Storage did not answer: {type(e).__name__}"
+        raise TemporaryError(msg, remedy="Run the same command again.") from e
+    except (api.ClientError, GoogleAuthError) as error:
+        msg = f"{uri}: Google Cloud Storage refused: {type(error).__name__}"
+        raise ConfigurationError(
+            msg, remedy="Check the address, and that the account may read and write objects there."
+        ) from error
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        msg = f"{path} could not be written: {error.strerror}"
+        raise ConfigurationError(
+            msg, remedy="Make room, or make the folder writable, then run the same command again."
+        ) from error

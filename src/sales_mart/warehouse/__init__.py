@@ -1,0 +1,1 @@
+"""How to reach the warehouses: connections, credentials and their errors in our words."""

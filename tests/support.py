@@ -1,0 +1,93 @@
+"""Helpers that several test modules share."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sales_mart.lake import RunFolder
+from sales_mart.names import clean_schema
+from sales_mart.records import Mode, Seal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sales_mart.config import Config
+
+
+class Row(NamedTuple):
+    """One clean row, with the raw identifier that its token is made of."""
+
+    transaction_id: str
+    product: str | None
+    price: Decimal | None
+    quantity: int | None
+    sale_date: date
+
+
+def row(identifier: str, day: str, price: str = "20.00", quantity: int = 1) -> Row:
+    """Build a valid row of the product `Halal Mouse`."""
+    return Row(identifier, "Halal Mouse", Decimal(price), quantity, date.fromisoformat(day))
+
+
+def token(identifier: str) -> str:
+    """Give the plain SHA-256 token of an identifier."""
+    return hashlib.sha256(identifier.encode()).hexdigest()
+
+
+def sealed_run(  # noqa: PLR0913 - a record has many fields
+    config: Config,
+    lake: Path,
+    run_id: str,
+    rows: Sequence[Row],
+    *,
+    business_date: str = "2023-10-01",
+    mode: Mode = Mode.REPLACE,
+    key_id: str = "sha256",
+) -> RunFolder:
+    """Write the parts and the seal that `validate` and `seal` would have left for `rows`."""
+    run = RunFolder(str(lake), run_id)
+    schema = clean_schema(config.rules.max_decimals)
+    table = pa.table(
+        {
+            "transaction_id": pa.array([token(r.transaction_id) for r in rows], pa.string()),
+            "product": pa.array([r.product for r in rows], pa.string()),
+            "price": pa.array([r.price for r in rows], schema.field("price").type),
+            "quantity": pa.array([r.quantity for r in rows], pa.int64()),
+            "sale_date": pa.array([r.sale_date for r in rows], pa.date32()),
+            "source_file": pa.array([0] * len(rows), pa.int32()),
+            "source_row": pa.array(range(1, len(rows) + 1), pa.int64()),
+        },
+        schema=schema,
+    )
+    lake.mkdir(parents=True, exist_ok=True)
+    path = lake / f"{run_id}.parquet"
+    pq.write_table(table, path)
+    part = run.put_part("clean/00000-00000.parquet", path, len(rows))
+    complete = [r for r in rows if r.price is not None and r.quantity is not None]
+    seal = Seal(
+        run_id=run_id,
+        rows_read=len(rows),
+        rows_clean=len(rows),
+        rows_quarantined=0,
+        reasons={},
+        outside_marts={},
+        rows_outside_marts=0,
+        amount=sum((r.price * r.quantity for r in complete), Decimal(0)),
+        quantity=sum(r.quantity or 0 for r in rows),
+        key_id=key_id,
+        clean=(part,) if rows else (),
+        quarantine=(),
+        business_date=date.fromisoformat(business_date),
+        mode=mode,
+        config_digest=config.digest,
+        sale_dates=tuple(sorted({r.sale_date for r in rows})),
+    )
+    run.write("seal", seal)
+    return run
