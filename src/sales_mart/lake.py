@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.records import Part, Record
-from sales_mart.storage import Storage, open_storage
+from sales_mart.storage import Storage, disk_errors, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["RunFolder", "run_ids"]
 
@@ -101,6 +105,31 @@ class RunFolder:
             if name.endswith(".json"):
                 yield self.read(name.removeprefix(self.name("")).removesuffix(".json"), kind)
 
+    @contextmanager
+    def scratch(self, stop: str) -> Iterator[Path]:
+        """Give an empty folder for the files of one attempt, which goes with the context.
+
+        Beside a local lake it stands inside the run, so that what a killed attempt left is found
+        and removed by the next one, and a finished file moves by a rename.
+        """
+        if self.lake.uri.startswith("gs://"):
+            with TemporaryDirectory(prefix=f"sales-mart-{stop}-") as folder:
+                yield Path(folder)
+            return
+        parent = Path(self.uri) / "scratch"
+        for left in parent.glob(f"{stop}.*"):
+            if not _is_alive(int(left.suffix[1:])):
+                shutil.rmtree(left, ignore_errors=True)
+        own = parent / f"{stop}.{os.getpid()}"
+        with disk_errors(own):
+            own.mkdir(parents=True, exist_ok=True)
+        try:
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+            with suppress(OSError):
+                parent.rmdir()
+
     def put_part(self, name: str, path: Path, rows: int) -> Part:
         """Move a finished Parquet file into the run and describe it."""
         with path.open("rb") as file:
@@ -108,6 +137,16 @@ class RunFolder:
         part = Part(name=name, rows=rows, size=path.stat().st_size, sha256=digest)
         self.lake.put(self.name(name), path)
         return part
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()
 
 
 def run_ids(lake: Storage) -> list[str]:

@@ -102,8 +102,8 @@ class _Counts(Record):
         description="clean rows that no mart shows, by reason; a row may have many"
     )
     rows_outside_marts: int = Field(description="clean rows that no mart shows, each once")
-    amount: Decimal = Field(description="sum of price x quantity of the clean rows with both")
-    quantity: int = Field(description="sum of quantity of the clean rows")
+    amount: Decimal = Field(description="sum of price x quantity of the rows that the marts show")
+    quantity: int = Field(description="sum of quantity of the rows that the marts show")
     key_id: str
     clean: tuple[Part, ...]
     quarantine: tuple[Part, ...]
@@ -115,6 +115,7 @@ class Validate(_Counts):
     """Stop `validate`: one shard's rows, judged and tokenised; duplicates not settled yet."""
 
     shard: int
+    positions: tuple[Part, ...] = Field(description="line and bytes of each row of `clean`")
 
 
 class Seal(_Counts):

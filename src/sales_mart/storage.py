@@ -6,7 +6,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from sales_mart.errors import ConfigurationError, TemporaryError
 
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
     from google.cloud.storage import Bucket, Client
 
-__all__ = ["Folder", "GcsPrefix", "Storage", "gcs_client", "gcs_errors", "open_storage", "split_gs"]
+__all__ = [
+    "Folder",
+    "GcsPrefix",
+    "Storage",
+    "disk_errors",
+    "gcs_client",
+    "gcs_errors",
+    "open_storage",
+    "split_gs",
+]
 
 
 class Storage(Protocol):
@@ -83,7 +92,7 @@ class Folder:
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Write beside the target, flush to the disk, then rename."""
         target = self._path / name
-        with _disk_errors(target):
+        with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
             try:
@@ -101,7 +110,7 @@ class Folder:
     def put(self, name: str, path: Path) -> None:
         """Rename within the file system; copy, then rename, from another one."""
         target = self._path / name
-        with _disk_errors(target):
+        with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 path.replace(target)
@@ -262,7 +271,8 @@ def gcs_errors(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a file system's errors about writing `path` into ours."""
     try:
         yield
     except FileExistsError:

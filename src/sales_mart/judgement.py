@@ -1,0 +1,157 @@
+"""Columns of text into verdicts: the rules of `transaction`, compiled for Polars."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sales_mart.config import FIELDS
+from sales_mart.transaction import GATES, Present, mart_rules, rules
+
+if TYPE_CHECKING:
+    from sales_mart.config import Config
+    from sales_mart.pseudonymise import Tokeniser
+    from sales_mart.transaction import Rule
+
+__all__ = ["REASON_TYPE", "Judge", "Totals", "count_reasons"]
+
+REASON_TYPE = pl.List(pl.String)
+
+
+@dataclass
+class Totals:
+    """What the clean rows come to, and which of them no mart shows.
+
+    Attributes:
+        rows: Clean rows.
+        outside: Rows that no mart shows, by reason.
+        rows_outside: The same rows, each once.
+        amount: Sum of price x quantity of the rows that the marts show.
+        quantity: Sum of their quantity.
+    """
+
+    rows: int
+    outside: Counter[str]
+    rows_outside: int
+    amount: Decimal
+    quantity: int
+
+    @staticmethod
+    def none() -> Totals:
+        """Give the totals of no rows."""
+        return Totals(0, Counter(), 0, Decimal(0), 0)
+
+    def add(self, other: Totals, sign: int = 1) -> None:
+        """Add, or with -1 take away, other totals."""
+        self.rows += sign * other.rows
+        for reason, count in other.outside.items():
+            self.outside[reason] += sign * count
+        self.rows_outside += sign * other.rows_outside
+        self.amount += sign * other.amount
+        self.quantity += sign * other.quantity
+
+
+class Judge:
+    """Judges frames under one configuration."""
+
+    def __init__(self, config: Config, tokeniser: Tokeniser) -> None:
+        """Compile the rules."""
+        self._rules = rules(config)
+        self._decimals = config.rules.max_decimals
+        self._token = tokeniser.expression("transaction_id")
+        here = {rule.reason for rule in self._rules}
+        self._mart_rules = tuple(
+            rule for rule in rules(mart_rules(config)) if rule.reason not in here
+        )
+
+    def judge(self, frame: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Split rows of text into clean and rejected ones.
+
+        Args:
+            frame: The five fields as text, unstripped, and any columns to carry along.
+
+        Returns:
+            Clean rows (token, product, price, quantity, sale_date, then what was carried), and
+            rejected rows (token and the other fields as text, `reasons`, then what was carried).
+        """
+        texts = [pl.col(name).str.strip_chars().alias(name) for name in FIELDS]
+        present = [pl.when(pl.col(n).str.len_bytes() > 0).then(pl.col(n)).alias(n) for n in FIELDS]
+        verdict = pl.all_horizontal(
+            rule.verdict(pl.col(rule.field)).fill_null(value=True) for rule in self._rules
+        )
+        judged = (
+            frame.with_columns(texts)
+            .with_columns(present)
+            .with_columns(verdict.alias("_valid"), self._token.alias("_token"))
+            .collect()
+        )
+        carried = [name for name in judged.columns if name not in (*FIELDS, "_valid", "_token")]
+        clean = judged.filter("_valid").select(
+            pl.col("_token").alias("transaction_id"),
+            "product",
+            pl.col("price").cast(pl.Decimal(18, self._decimals)),
+            pl.col("quantity").cast(pl.Int64),
+            pl.col("date").str.to_date("%Y-%m-%d").alias("sale_date"),
+            *carried,
+        )
+        rejected = (
+            judged.filter(~pl.col("_valid"))
+            .with_columns(self._reasons().alias("reasons"))
+            .select(
+                pl.col("_token").alias("transaction_id"),
+                *FIELDS[1:],
+                "reasons",
+                *carried,
+            )
+        )
+        return clean, rejected
+
+    def _reasons(self) -> pl.Expr:
+        gates = {rule.field: rule for rule in self._rules if rule.reason in GATES.values()}
+        codes: list[pl.Expr] = []
+        for rule in self._rules:
+            codes.append(pl.when(_fails(rule, gates)).then(pl.lit(rule.reason)))
+        return pl.concat_list(codes).list.drop_nulls()
+
+    def totals(self, clean: pl.DataFrame) -> Totals:
+        """Add up clean rows."""
+        shown = clean
+        outside: Counter[str] = Counter()
+        if self._mart_rules:
+            texts = clean.select(
+                "product", pl.col("price").cast(pl.String), pl.col("quantity").cast(pl.String)
+            )
+            fails = texts.select(
+                (~rule.expression(pl.col(rule.field))).fill_null(value=False).alias(rule.reason)
+                for rule in self._mart_rules
+            )
+            outside = Counter({name: int(fails[name].sum()) for name in fails.columns})
+            shown = clean.filter(~fails.select(pl.any_horizontal(pl.all())).to_series())
+        amount = (shown["price"] * shown["quantity"]).sum()
+        return Totals(
+            rows=clean.height,
+            outside=+outside,
+            rows_outside=clean.height - shown.height,
+            amount=Decimal(str(amount or 0)).quantize(Decimal(1).scaleb(-self._decimals)),
+            quantity=int(shown["quantity"].sum()),
+        )
+
+
+def _fails(rule: Rule, gates: dict[str, Rule]) -> pl.Expr:
+    text = pl.col(rule.field)
+    if isinstance(rule, Present):
+        return text.is_null()
+    gate = gates.get(rule.field)
+    if gate is not None and gate is not rule:
+        text = pl.when(gate.expression(text)).then(text)
+    return ~rule.expression(text).fill_null(value=True)
+
+
+def count_reasons(rejected: pl.DataFrame) -> Counter[str]:
+    """Count rejected rows by reason; a row counts for each of its reasons."""
+    counts = rejected["reasons"].explode().drop_nulls().value_counts()
+    return Counter(dict(counts.rows()))

@@ -1,0 +1,117 @@
+"""Frames into Parquet parts of a handy size, and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sales_mart.csv_reader import ENCODING, MALFORMED
+from sales_mart.judgement import REASON_TYPE
+from sales_mart.storage import disk_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sales_mart.csv_reader import Block, Places
+    from sales_mart.lake import RunFolder
+    from sales_mart.records import Part
+
+__all__ = [
+    "PART_ROWS",
+    "QUARANTINE_SCHEMA",
+    "PartWriter",
+    "broken_rows",
+    "place_columns",
+    "read_part",
+]
+
+PART_ROWS = 1 << 19
+"""Rows from which on a part is written; a part is held in memory whole."""
+
+QUARANTINE_SCHEMA = pl.Schema(
+    {
+        "source_uri": pl.String(),
+        "source_file": pl.Int32(),
+        "source_row": pl.Int64(),
+        "line": pl.Int64(),
+        "byte_offset": pl.Int64(),
+        "byte_length": pl.Int64(),
+        "reasons": REASON_TYPE,
+        "transaction_id": pl.String(),
+        "product": pl.String(),
+        "price": pl.String(),
+        "quantity": pl.String(),
+        "date": pl.String(),
+    }
+)
+"""Columns of a quarantine part; `transaction_id` is a token, the other fields are text."""
+
+
+class PartWriter:
+    """Collects frames and writes a Parquet part whenever there are enough rows."""
+
+    def __init__(self, run: RunFolder, folder: Path, prefix: str) -> None:
+        """Write parts named `<prefix>-<number>.parquet` by way of a scratch folder."""
+        self._run = run
+        self._folder = folder
+        self._prefix = prefix
+        self._frames: list[pl.DataFrame] = []
+        self._rows = 0
+        self.parts: list[Part] = []
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take some rows."""
+        if frame.height:
+            self._frames.append(frame)
+            self._rows += frame.height
+        if self._rows >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been collected, if anything has."""
+        if not self._frames:
+            return
+        frame = pl.concat(self._frames)
+        self._frames, self._rows = [], 0
+        name = f"{self._prefix}-{len(self.parts):05d}.parquet"
+        path = self._folder / name.replace("/", "-")
+        with disk_errors(path):
+            # Tokens are random: packing them costs more than it saves.
+            frame.write_parquet(path, compression="uncompressed", statistics=False)
+            self.parts.append(self._run.put_part(name, path, frame.height))
+
+
+def read_part(run: RunFolder, part: Part, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a part, whole or some of its columns."""
+    with run.lake.local(run.name(part.name)) as path:
+        return pl.read_parquet(path, columns=columns)
+
+
+def place_columns(places: Places) -> list[pl.Series]:
+    """Give the columns that tell where records stand."""
+    return [
+        pl.Series("source_row", places.rows),
+        pl.Series("line", places.lines),
+        pl.Series("byte_offset", places.offsets),
+        pl.Series("byte_length", places.lengths),
+    ]
+
+
+def broken_rows(block: Block) -> pl.DataFrame:
+    """Give the quarantine rows of records without fields; no text of them is kept."""
+    flaws = pl.Series(block.flaws)
+    reasons = pl.DataFrame(
+        {
+            "malformed": (flaws & MALFORMED) > 0,
+            "encoding": (flaws & ENCODING) > 0,
+        }
+    ).select(
+        pl.concat_list(
+            pl.when("malformed").then(pl.lit("malformed_row")),
+            pl.when("encoding").then(pl.lit("encoding")),
+        )
+        .list.drop_nulls()
+        .alias("reasons")
+    )
+    return pl.DataFrame(place_columns(block.broken)).hstack(reasons)

@@ -1,0 +1,163 @@
+"""Stop `plan`: which objects make this run, in which shards, under which configuration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.lake import RunFolder
+from sales_mart.records import Mode, Plan
+from sales_mart.source import DATE_MARK, find_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from sales_mart.config import Config
+    from sales_mart.storage import Storage
+
+__all__ = ["check_digest", "is_daily", "open_run", "plan", "sources"]
+
+
+def sources(config: Config, source: str | Sequence[str] | None = None) -> tuple[str, ...]:
+    """Give the patterns of the source: those given, else the configuration's.
+
+    Raises:
+        ConfigurationError: There is no source, or some patterns are daily and some are not.
+    """
+    given = source or config.source
+    patterns = (given,) if isinstance(given, str) else tuple(given or ())
+    if not patterns:
+        msg = "no source is given"
+        raise ConfigurationError(msg, remedy="Use --source, or set data_lake.source.")
+    if len({DATE_MARK in pattern for pattern in patterns}) > 1:
+        msg = f"only some of the sources have {DATE_MARK}"
+        raise ConfigurationError(msg, remedy="A source is daily as a whole, or a snapshot.")
+    return patterns
+
+
+def is_daily(patterns: Sequence[str]) -> bool:
+    """Tell whether each business date of the source is a batch of its own."""
+    return any(DATE_MARK in pattern for pattern in patterns)
+
+
+def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
+    config: Config,
+    lake: Storage | str,
+    *,
+    business_date: date,
+    source: str | Sequence[str] | None = None,
+    mode: Mode | None = None,
+    run_id: str | None = None,
+    shards: int = 1,
+) -> Plan:
+    """Find the run's objects and write `plan.json`.
+
+    Args:
+        config: The configuration.
+        lake: Where runs are kept: a folder or a gs:// prefix.
+        business_date: Day that the input belongs to; it replaces `{date}` in the source.
+        source: Files, folders or globs. Default: the configuration's source.
+        mode: Default: `append` for a daily source, `replace` for a snapshot.
+        run_id: Default: derived from the inputs, the business date and the configuration.
+        shards: At most this many groups of objects, of about equal bytes.
+
+    Returns:
+        The plan; the one that is there already when this run was planned before.
+
+    Raises:
+        NoSourceObjectError: The source matches no object.
+        ConfigurationError: The run id is known with other inputs, or a daily source is to
+            replace everything.
+    """
+    patterns = sources(config, source)
+    natural = Mode.APPEND if is_daily(patterns) else Mode.REPLACE
+    if mode is not None and mode is not natural:
+        kind = "daily source" if natural is Mode.APPEND else "snapshot"
+        msg = f"mode {mode} does not go with this {kind}"
+        raise ConfigurationError(
+            msg,
+            remedy=f"A source with {DATE_MARK} in it is appended day by day; one without is the "
+            "whole truth and replaces it.",
+        )
+    objects = find_objects([each.replace(DATE_MARK, str(business_date)) for each in patterns])
+    identity = [natural, str(business_date), config.digest, *(each.digest for each in objects)]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    made = Plan(
+        run_id=run_id or f"{business_date}-{digest[:12]}",
+        business_date=business_date,
+        mode=natural,
+        source=" ".join(patterns),
+        objects=tuple(objects),
+        shards=_shards([each.size for each in objects], shards),
+        config_digest=config.digest,
+    )
+    run = RunFolder(lake, made.run_id)
+    try:
+        run.write("plan", made, create=True)
+    except FileExistsError:
+        return _known(run, made)
+    return made
+
+
+def _known(run: RunFolder, made: Plan) -> Plan:
+    """Give the plan that is there, if it is the same run."""
+    there = run.read("plan", Plan)
+
+    def inputs(each: Plan) -> object:
+        return each.mode, each.business_date, [item.digest for item in each.objects]
+
+    what = ""
+    if inputs(there) != inputs(made):
+        what = "other inputs"
+    elif there.config_digest != made.config_digest:
+        what = "another configuration"
+    if what:
+        msg = f"run {run.run_id} is known with {what}"
+        raise ConfigurationError(msg, remedy="Choose another --run-id, or leave it out.")
+    return there
+
+
+def _shards(sizes: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
+    """Cut the objects, in their order, into at most `count` groups of about equal bytes.
+
+    The groups stay in source order, so that the first of two duplicates is the one in the
+    earlier shard.
+    """
+    if count < 1:
+        msg = f"{count} shards are too few"
+        raise ConfigurationError(msg, remedy="Ask for at least one shard.")
+    total = sum(sizes) + len(sizes)
+    groups: list[list[int]] = [[] for _ in range(min(count, len(sizes)))]
+    done = 0
+    for ordinal, size in enumerate(sizes):
+        middle = done + (size + 1) / 2
+        groups[min(int(middle * len(groups) / total), len(groups) - 1)].append(ordinal)
+        done += size + 1
+    return tuple(tuple(group) for group in groups if group)
+
+
+def open_run(config: Config, run: RunFolder) -> Plan:
+    """Read the plan of a run and see that the configuration is still the plan's.
+
+    Raises:
+        ConfigurationError: There is no plan, or it was made under another configuration.
+    """
+    made = run.read("plan", Plan)
+    check_digest(config, run, made.config_digest)
+    return made
+
+
+def check_digest(config: Config, run: RunFolder, digest: str) -> None:
+    """See that a run's configuration digest is this configuration's.
+
+    Raises:
+        ConfigurationError: They differ.
+    """
+    if digest != config.digest:
+        msg = f"run {run.run_id} was planned under another configuration"
+        raise ConfigurationError(
+            msg, remedy="Use the configuration of the plan, or start a new run."
+        )

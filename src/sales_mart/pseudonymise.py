@@ -1,0 +1,108 @@
+"""Identifiers into tokens: made once, in `validate`, and the same in both warehouses."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from sales_mart.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+
+    from sales_mart.config import Config
+
+__all__ = ["KEY_VARIABLE", "MIN_KEY_BYTES", "Tokeniser", "tokeniser"]
+
+KEY_VARIABLE = "PII_HASH_KEY"
+MIN_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """Turns identifiers into tokens of 64 lower-case hex characters.
+
+    Attributes:
+        key: Key of HMAC-SHA-256, as the text whose UTF-8 is the key; None for plain SHA-256.
+        key_id: Tells keys apart and gives none away: `sha256`, or `hmac-sha256:` and 16 hex
+            characters of a HMAC over a fixed text.
+    """
+
+    key: SecretStr | None = field(default=None, repr=False)
+    key_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive the key's id."""
+        key_id = "sha256"
+        if self.key is not None:
+            key_id = f"hmac-sha256:{self._hmac(b'sales_mart key_id')[:16]}"
+        object.__setattr__(self, "key_id", key_id)
+
+    def _hmac(self, message: bytes) -> str:
+        secret = self.key.get_secret_value() if self.key else ""
+        return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+    def token(self, identifier: str) -> str:
+        """Make the token of one stripped identifier."""
+        message = identifier.encode()
+        return hashlib.sha256(message).hexdigest() if self.key is None else self._hmac(message)
+
+    def expression(self, column: str) -> pl.Expr:
+        """Make the tokens of a column of stripped identifiers; null stays null.
+
+        The key stands in the expression: collect it in this process and never serialise it.
+        """
+        import polars_hash
+
+        plugin = polars_hash.col(column).chash
+        if self.key is None:
+            return plugin.sha2_256()
+        return plugin.hmac_sha256(key=self.key.get_secret_value())
+
+
+def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Tokeniser:
+    """Make the tokeniser that a configuration asks for.
+
+    The key is the UTF-8 text of the variable `PII_HASH_KEY` or of `security.key_file`, less one
+    newline at its end, and not decoded any further.
+
+    Raises:
+        ConfigurationError: `hmac-sha256` has no key, or one under 32 bytes.
+    """
+    if config.security.algorithm == "sha256":
+        return Tokeniser()
+    environ = os.environ if environ is None else environ
+    remedy = (
+        f"Put a random key of at least {MIN_KEY_BYTES} bytes into the variable {KEY_VARIABLE} or "
+        "into the file that security.key_file names, for instance the output of "
+        "`openssl rand -base64 48`, and keep it: without it the tokens cannot be made again."
+    )
+    path = config.security.key_file
+    if KEY_VARIABLE in environ:
+        where, text = f"the variable {KEY_VARIABLE}", environ[KEY_VARIABLE]
+    elif path is not None:
+        where = f"the key file {path}"
+        try:
+            text = Path(path).read_bytes().decode("utf-8")
+        except OSError as error:
+            msg = f"{where} could not be read: {error.strerror}"
+            raise ConfigurationError(msg, remedy=remedy) from None
+        except UnicodeDecodeError:
+            msg = f"{where} is not UTF-8 text"
+            raise ConfigurationError(msg, remedy=remedy) from None
+    else:
+        msg = "security.algorithm is hmac-sha256 and there is no key"
+        raise ConfigurationError(msg, remedy=remedy)
+    key = text[:-1] if text.endswith("\n") else text
+    if len(key.encode()) < MIN_KEY_BYTES:
+        msg = f"{where} holds a key of {len(key.encode())} bytes"
+        raise ConfigurationError(msg, remedy=remedy)
+    return Tokeniser(SecretStr(key))

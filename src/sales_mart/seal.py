@@ -1,0 +1,230 @@
+"""Stop `seal`: duplicates settled across shards, rows counted for good, parts listed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sales_mart.errors import ConfigurationError, RejectedShareError, UnexpectedError
+from sales_mart.judgement import Judge, Totals
+from sales_mart.parts import QUARANTINE_SCHEMA, PartWriter, read_part
+from sales_mart.plan import open_run
+from sales_mart.pseudonymise import Tokeniser
+from sales_mart.records import Part, Plan, Seal, Validate
+from sales_mart.validate import CLEAN_COLUMNS, stop_name
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+__all__ = ["BUCKET_ROWS", "DUPLICATE", "seal"]
+
+DUPLICATE = "duplicate_transaction_id"
+BUCKET_ROWS = 4_000_000
+"""About how many rows are compared at a time: memory follows this, not the run."""
+
+_FINGERPRINT = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
+
+
+def seal(config: Config, run: RunFolder) -> Seal:
+    """Close the input of a run.
+
+    Among otherwise valid rows, the first of a transaction_id in source order stays; the others go
+    to quarantine. What the record lists is all that later stops read.
+
+    Args:
+        config: The configuration of the plan.
+        run: The run's folder, with its plan and the record of every shard.
+
+    Returns:
+        The final counts and parts, as written to `seal.json`.
+
+    Raises:
+        ConfigurationError: A shard has not been validated, the configuration is not the plan's,
+            or shards were tokenised with different keys.
+        RejectedShareError: More rows were rejected than `max_reject_share` allows.
+        UnexpectedError: The counts do not add up.
+    """
+    started = perf_counter()
+    plan = open_run(config, run)
+    shards = [run.read(stop_name(shard), Validate) for shard in range(len(plan.shards))]
+    key_ids = sorted({shard.key_id for shard in shards})
+    if len(key_ids) > 1:
+        msg = f"the shards of run {run.run_id} have tokens of different keys: {', '.join(key_ids)}"
+        raise ConfigurationError(msg, remedy="Validate all shards again with one key.")
+    parts = [_Pair(*pair) for s in shards for pair in zip(s.clean, s.positions, strict=True)]
+    totals, reasons = Totals.none(), Counter[str]()
+    for shard in shards:
+        totals.add(_totals(shard))
+        reasons.update(shard.reasons)
+    with run.scratch("seal") as folder:
+        losers = _losers(run, parts, folder)
+        lost = PartWriter(run, folder, "quarantine/duplicates")
+        judge = Judge(config, Tokeniser())
+        clean: list[Part] = []
+        dates: set[date] = set()
+        start = 0
+        for pair in parts:
+            out = losers[start : start + pair.clean.rows]
+            start += pair.clean.rows
+            kept, rows = _settle(run, pair, out, plan, folder)
+            clean.extend(kept)
+            dates.update(rows.dates)
+            if rows.lost is not None:
+                totals.add(judge.totals(rows.lost), sign=-1)
+                reasons[DUPLICATE] += rows.lost.height
+                lost.add(_duplicates(rows.lost, plan))
+        lost.flush()
+        del losers
+    rows_read = sum(shard.rows_read for shard in shards)
+    rejected = sum(shard.rows_quarantined for shard in shards) + reasons[DUPLICATE]
+    _check_counts(config, run, rows_read, totals.rows, rejected, reasons)
+    record = Seal(
+        run_id=run.run_id,
+        business_date=plan.business_date,
+        mode=plan.mode,
+        config_digest=plan.config_digest,
+        rows_read=rows_read,
+        rows_clean=totals.rows,
+        rows_quarantined=rejected,
+        reasons=dict(sorted((+reasons).items())),
+        outside_marts=dict(sorted((+totals.outside).items())),
+        rows_outside_marts=totals.rows_outside,
+        amount=totals.amount,
+        quantity=totals.quantity,
+        key_id=key_ids[0],
+        clean=tuple(clean),
+        quarantine=(*(part for shard in shards for part in shard.quarantine), *lost.parts),
+        warnings=tuple(warning for shard in shards for warning in shard.warnings),
+        sale_dates=tuple(sorted(dates)),
+        seconds=perf_counter() - started,
+    )
+    run.write("seal", record)
+    return record
+
+
+@dataclass(frozen=True)
+class _Pair:
+    clean: Part
+    positions: Part
+
+
+@dataclass(frozen=True)
+class _Settled:
+    dates: list[date]
+    lost: pl.DataFrame | None
+
+
+def _totals(shard: Validate) -> Totals:
+    return Totals(
+        rows=shard.rows_clean,
+        outside=Counter(shard.outside_marts),
+        rows_outside=shard.rows_outside_marts,
+        amount=shard.amount,
+        quantity=shard.quantity,
+    )
+
+
+def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.bool_]:
+    """Mark the rows, in source order, whose transaction_id an earlier row has.
+
+    Tokens are compared by 128 bits of hash. Rows are spread over buckets on the disk by the hash,
+    so that a bucket fits into memory and equal tokens meet in it. A part's own duplicates are
+    marked before, so that one identifier repeated a million times does not fill a bucket.
+    """
+    total = sum(pair.clean.rows for pair in parts)
+    if not total:
+        return np.zeros(0, np.bool_)
+    losers = np.memmap(folder / "losers", np.bool_, mode="w+", shape=(total,))
+    buckets = -(-total // BUCKET_ROWS)
+    files = [(folder / f"bucket-{number}").open("w+b") for number in range(buckets)]
+    try:
+        start = 0
+        for pair in parts:
+            token = pl.col("transaction_id")
+            hashes = read_part(run, pair.clean, ["transaction_id"]).select(
+                token.hash(0).alias("high"), token.hash(1).alias("low")
+            )
+            fresh = hashes.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+            losers[start : start + len(fresh)] = ~fresh
+            entries = np.empty(int(fresh.sum()), _FINGERPRINT)
+            entries["high"] = hashes["high"].to_numpy()[fresh]
+            entries["low"] = hashes["low"].to_numpy()[fresh]
+            entries["row"] = start + np.flatnonzero(fresh)
+            bucket = entries["high"] % np.uint64(buckets)
+            for number, file in enumerate(files):
+                file.write((entries[bucket == number] if buckets > 1 else entries).tobytes())
+            start += len(fresh)
+        for file in files:
+            file.seek(0)
+            entries = np.frombuffer(file.read(), _FINGERPRINT)
+            hashes = pl.DataFrame({"high": entries["high"], "low": entries["low"]})
+            fresh = hashes.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+            losers[entries["row"][~fresh]] = True
+    finally:
+        for file in files:
+            file.close()
+    return losers
+
+
+def _settle(
+    run: RunFolder, pair: _Pair, out: npt.NDArray[np.bool_], plan: Plan, folder: Path
+) -> tuple[list[Part], _Settled]:
+    """Keep a part as it is, or write it again without its losers."""
+    if not out.any():
+        dates = read_part(run, pair.clean, ["sale_date"])["sale_date"].unique().to_list()
+        return [pair.clean], _Settled(dates, None)
+    rows = read_part(run, pair.clean)
+    mask = pl.Series(np.asarray(out))
+    kept = rows.filter(~mask)
+    lost = rows.hstack(read_part(run, pair.positions)).filter(mask)
+    writer = PartWriter(run, folder, pair.clean.name.replace("clean/", "clean/sealed-", 1)[:-8])
+    writer.add(kept.select(CLEAN_COLUMNS))
+    writer.flush()
+    return writer.parts, _Settled(kept["sale_date"].unique().to_list(), lost)
+
+
+def _duplicates(lost: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+    """Give the quarantine rows of duplicates."""
+    uris = pl.Series([item.uri for item in plan.objects])
+    return lost.select(
+        uris.gather(lost["source_file"]).alias("source_uri"),
+        "source_file",
+        "source_row",
+        "line",
+        "byte_offset",
+        "byte_length",
+        pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
+        "transaction_id",
+        "product",
+        pl.col("price").cast(pl.String),
+        pl.col("quantity").cast(pl.String),
+        pl.col("sale_date").cast(pl.String).alias("date"),
+    ).cast(dict(QUARANTINE_SCHEMA))
+
+
+def _check_counts(  # noqa: PLR0913 - the counts of a run
+    config: Config, run: RunFolder, read: int, clean: int, rejected: int, reasons: Counter[str]
+) -> None:
+    if read != clean + rejected:
+        msg = f"run {run.run_id}: {read} rows read are not {clean} clean + {rejected} rejected"
+        raise UnexpectedError(msg, remedy="Report this as a bug.")
+    allowed = config.rules.max_reject_share
+    if read and rejected / read > allowed:
+        why = ", ".join(f"{reason} {count}" for reason, count in (+reasons).most_common())
+        msg = (
+            f"{rejected} of {read} rows were rejected, more than the share {allowed:g} of "
+            f"ingestion.validation.max_reject_share: {why}"
+        )
+        raise RejectedShareError(
+            msg, remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Mend the source."
+        )

@@ -1,0 +1,209 @@
+"""Source files, local or on `gs://`: found by name, read as they are, and known by a digest."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
+
+from sales_mart.errors import (
+    ConfigurationError,
+    NoSourceObjectError,
+    SourceChangedError,
+    SourceFormatError,
+)
+from sales_mart.records import SourceObject
+from sales_mart.storage import gcs_client, gcs_errors, split_gs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["DATE_MARK", "find_objects", "open_object"]
+
+DATE_MARK = "{date}"
+"""What stands for the business date in a daily source."""
+
+_SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
+_MAGIC = re.compile(r"[*?\[]")
+_CHUNK_BYTES = 1 << 20
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
+    """Find the objects that files, folders and globs name.
+
+    Args:
+        patterns: Paths or gs:// addresses; `*` stays within a folder, `**` does not. A folder
+            stands for the `.csv`, `.csv.gz` and `.csv.zst` files in it.
+
+    Returns:
+        The objects, each once, in code-point order of their names.
+
+    Raises:
+        NoSourceObjectError: A pattern matches nothing.
+        ConfigurationError: An object may not be read.
+    """
+    found: dict[str, SourceObject] = {}
+    for pattern in patterns:
+        objects = _find_gcs(pattern) if pattern.startswith("gs://") else _find_local(pattern)
+        if not objects:
+            msg = f"no object matches {pattern}"
+            raise NoSourceObjectError(
+                msg, remedy="Check the path and the date; an empty file would be a valid input."
+            )
+        found.update((each.uri, each) for each in objects)
+    return [found[uri] for uri in sorted(found)]
+
+
+def _find_local(pattern: str) -> list[SourceObject]:
+    path = Path(pattern).expanduser().absolute()
+    if path.is_dir():
+        paths = [each for each in path.iterdir() if each.name.endswith(_SUFFIXES)]
+    elif path.exists() or not _MAGIC.search(pattern):
+        paths = [path]
+    else:
+        paths = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    objects: list[SourceObject] = []
+    for each in paths:
+        if not each.is_file():
+            continue
+        try:
+            with each.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            msg = f"{each} could not be read: {error.strerror}"
+            raise ConfigurationError(msg, remedy="Make the file readable.") from error
+        uri, size = str(each), each.stat().st_size
+        objects.append(SourceObject(uri=uri, size=size, digest=f"sha256:{digest}"))
+    return objects
+
+
+def _find_gcs(pattern: str) -> list[SourceObject]:
+    bucket, key = split_gs(pattern)
+    magic = _MAGIC.search(key)
+    if magic:
+        prefix, wanted = key[: magic.start()], _glob(key)
+    else:
+        folder = key.rstrip("/") + "/" if key else ""
+        prefix, wanted = (
+            key.rstrip("/"),
+            re.compile(
+                f"{re.escape(key)}|{re.escape(folder)}[^/]*(?:{'|'.join(map(re.escape, _SUFFIXES))})"
+            ),
+        )
+    try:
+        with gcs_errors(pattern):
+            blobs = list(gcs_client().list_blobs(bucket, prefix=prefix))
+    except FileNotFoundError:
+        return []
+    return [
+        SourceObject(
+            uri=f"gs://{bucket}/{blob.name}",
+            size=int(blob.size or 0),
+            digest=f"generation:{blob.generation}",
+        )
+        for blob in blobs
+        if wanted.fullmatch(cast("str", blob.name)) and not cast("str", blob.name).endswith("/")
+    ]
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    """Translate a glob: `*` and `?` stay within a folder, `**/` spans any folders."""
+    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)
+    return re.compile(
+        "".join(parts.get(t, t if t.startswith("[") else re.escape(t)) for t in tokens)
+    )
+
+
+class _Digesting(io.RawIOBase):
+    """Passes bytes on and digests them."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        data = self._raw.read(len(buffer))
+        self.digest.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def open_object(item: SourceObject) -> Iterator[BinaryIO]:
+    """Open an object's CSV bytes, decompressed, and see that it is the one that was planned.
+
+    Raises:
+        SourceChangedError: The object is gone or is another one; for a local file this shows when
+            the context ends, so nothing read from it may be kept before.
+        SourceFormatError: The compressed data is cut short or damaged.
+    """
+    changed = SourceChangedError(
+        f"{item.uri} is not the object that was planned",
+        remedy="Start a new run for the new content; let uploads finish before a run.",
+    )
+    try:
+        with _open_raw(item) as raw:
+            digesting = _Digesting(raw) if item.digest.startswith("sha256:") else None
+            stored = io.BufferedReader(digesting or cast("io.RawIOBase", raw), _CHUNK_BYTES)
+            with _decompressed(stored, item.uri) as stream:
+                yield stream
+            if digesting is not None:
+                while stored.read(_CHUNK_BYTES):
+                    pass
+                if item.digest != f"sha256:{digesting.digest.hexdigest()}":
+                    raise changed
+    except FileNotFoundError as error:
+        raise changed from error
+
+
+@contextmanager
+def _open_raw(item: SourceObject) -> Iterator[IO[bytes]]:
+    if not item.uri.startswith("gs://"):
+        with Path(item.uri).open("rb", buffering=0) as file:
+            yield file
+        return
+    bucket, key = split_gs(item.uri)
+    generation = int(item.digest.removeprefix("generation:"))
+    with gcs_errors(item.uri):
+        blob = gcs_client().bucket(bucket).blob(key, generation=generation)
+        with blob.open("rb", chunk_size=8 * _CHUNK_BYTES, raw_download=True) as file:
+            yield cast("IO[bytes]", file)
+
+
+@contextmanager
+def _decompressed(stored: io.BufferedReader, uri: str) -> Iterator[BinaryIO]:
+    start = stored.peek(4)[:4]
+    if start.startswith(_GZIP):
+        stream: BinaryIO = cast("BinaryIO", gzip.GzipFile(fileobj=stored))
+    elif start == _ZSTD:
+        stream = _open_zstd(stored)
+    else:
+        yield stored
+        return
+    try:
+        yield stream
+    except (EOFError, zlib.error, gzip.BadGzipFile, _zstd_error()) as error:
+        msg = f"{uri}: the compressed data is cut short or damaged"
+        raise SourceFormatError(msg, remedy="Upload the file again, whole.") from error
+
+
+def _open_zstd(stored: io.BufferedReader) -> BinaryIO:
+    from backports import zstd
+
+    return cast("BinaryIO", zstd.ZstdFile(stored))
+
+
+def _zstd_error() -> type[Exception]:
+    from backports import zstd
+
+    return zstd.ZstdError

@@ -1,0 +1,182 @@
+"""Stop `validate`: every row judged, identifiers made tokens, rejected rows kept with reasons."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from time import perf_counter
+from typing import TYPE_CHECKING, TypeVar
+
+import polars as pl
+
+from sales_mart.config import FIELDS
+from sales_mart.csv_reader import BLOCK_BYTES, Block, read_blocks
+from sales_mart.errors import ConfigurationError
+from sales_mart.judgement import Judge, Totals, count_reasons
+from sales_mart.parts import QUARANTINE_SCHEMA, PartWriter, broken_rows, place_columns
+from sales_mart.plan import open_run
+from sales_mart.pseudonymise import tokeniser
+from sales_mart.records import Validate
+from sales_mart.source import open_object
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.records import SourceObject
+
+__all__ = ["CLEAN_COLUMNS", "POSITION_COLUMNS", "stop_name", "validate_shard"]
+
+CLEAN_COLUMNS = (
+    "transaction_id",
+    "product",
+    "price",
+    "quantity",
+    "sale_date",
+    "source_file",
+    "source_row",
+)
+POSITION_COLUMNS = ("line", "byte_offset", "byte_length")
+
+T = TypeVar("T")
+
+
+def stop_name(shard: int) -> str:
+    """Name of the record of a shard."""
+    return f"validate-{shard:05d}"
+
+
+def validate_shard(
+    config: Config,
+    run: RunFolder,
+    shard: int,
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+    block_bytes: int = BLOCK_BYTES,
+) -> Validate:
+    """Judge the rows of one shard and write its clean and quarantine parts.
+
+    Args:
+        config: The configuration of the plan.
+        run: The run's folder, with its plan.
+        shard: Number of the shard in the plan, from 0.
+        progress: Called with the number of rows read since the last call.
+        block_bytes: Bytes to judge at a time.
+
+    Returns:
+        The shard's counts and parts, as written to `validate-<shard>.json`.
+
+    Raises:
+        ConfigurationError: There is no plan or no such shard, the configuration is another one,
+            or the key is missing.
+        SourceChangedError: An object is not the one that was planned.
+        SourceFormatError: An object is not a CSV file with the columns of a transaction.
+    """
+    started = perf_counter()
+    plan = open_run(config, run)
+    if not 0 <= shard < len(plan.shards):
+        msg = f"run {run.run_id} has no shard {shard}"
+        raise ConfigurationError(msg, remedy=f"Shards are numbered 0 to {len(plan.shards) - 1}.")
+    tokens = tokeniser(config)
+    judge = Judge(config, tokens)
+    totals, reasons = Totals.none(), Counter[str]()
+    read = rejected_rows = 0
+    warnings: list[str] = []
+    with run.scratch(stop_name(shard)) as folder:
+        clean = PartWriter(run, folder, f"clean/{shard:05d}")
+        positions = PartWriter(run, folder, f"positions/{shard:05d}")
+        quarantine = PartWriter(run, folder, f"quarantine/{shard:05d}")
+        for ordinal in plan.shards[shard]:
+            item = plan.objects[ordinal]
+            for block in _ahead(_blocks(item, block_bytes, warnings.append)):
+                good, bad = _judge_block(judge, block, item, ordinal)
+                clean.add(good.select(CLEAN_COLUMNS))
+                positions.add(good.select(POSITION_COLUMNS))
+                quarantine.add(bad)
+                totals.add(judge.totals(good))
+                reasons.update(count_reasons(bad))
+                read += good.height + bad.height
+                rejected_rows += bad.height
+                progress(good.height + bad.height)
+        clean.flush()
+        positions.flush()
+        quarantine.flush()
+    record = Validate(
+        run_id=run.run_id,
+        shard=shard,
+        rows_read=read,
+        rows_clean=totals.rows,
+        rows_quarantined=rejected_rows,
+        reasons=dict(sorted(reasons.items())),
+        outside_marts=dict(sorted(totals.outside.items())),
+        rows_outside_marts=totals.rows_outside,
+        amount=totals.amount,
+        quantity=totals.quantity,
+        key_id=tokens.key_id,
+        clean=tuple(clean.parts),
+        quarantine=tuple(quarantine.parts),
+        positions=tuple(positions.parts),
+        warnings=tuple(warnings),
+        seconds=perf_counter() - started,
+    )
+    run.write(stop_name(shard), record)
+    return record
+
+
+def _blocks(
+    item: SourceObject, block_bytes: int, warn: Callable[[str], None]
+) -> Generator[Block, None, None]:
+    with open_object(item) as stream:
+        yield from read_blocks(stream, item.uri, FIELDS, block_bytes=block_bytes, warn=warn)
+
+
+def _judge_block(
+    judge: Judge, block: Block, item: SourceObject, ordinal: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split a block into clean rows, and quarantine rows in the order of the file."""
+    where = pl.lit(ordinal, pl.Int32).alias("source_file")
+    fields = block.fields.with_columns(place_columns(block.places))
+    clean, rejected = judge.judge(fields.lazy().with_columns(where))
+    broken = broken_rows(block).with_columns(where)
+    quarantine = pl.concat([rejected, broken], how="diagonal").with_columns(
+        pl.lit(item.uri).alias("source_uri")
+    )
+    if broken.height:
+        quarantine = quarantine.sort("source_row")
+    return clean, quarantine.select(QUARANTINE_SCHEMA.names()).cast(dict(QUARANTINE_SCHEMA))
+
+
+def _ahead(items: Generator[T, None, None]) -> Iterator[T]:
+    """Work on the next item in a thread while the caller works on this one."""
+    ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
+    stopped = threading.Event()
+
+    def work() -> None:
+        error: BaseException | None = None
+        try:
+            for item in items:
+                ready.put((item, None))
+                if stopped.is_set():
+                    break
+        except BaseException as raised:  # noqa: BLE001 - handed to the caller's thread
+            error = raised
+        finally:
+            items.close()
+        ready.put((None, error))
+
+    thread = threading.Thread(target=work, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while (entry := ready.get())[0] is not None:
+            yield entry[0]
+        if entry[1] is not None:
+            raise entry[1]
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            try:
+                ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
