@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
-from sales_mart.errors import ConfigurationError
+from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
 from sales_mart.storage import Storage, disk_errors, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["RunFolder", "run_ids"]
 
@@ -106,7 +106,7 @@ class RunFolder:
                 yield self.read(name.removeprefix(self.name("")).removesuffix(".json"), kind)
 
     @contextmanager
-    def scratch(self, stop: str) -> Iterator[Path]:
+    def scratch(self, stop: str) -> Generator[Path]:
         """Give an empty folder for the files of one attempt, which goes with the context.
 
         Beside a local lake it stands inside the run, so that what a killed attempt left is found
@@ -137,6 +137,25 @@ class RunFolder:
         part = Part(name=name, rows=rows, size=path.stat().st_size, sha256=digest)
         self.lake.put(self.name(name), path)
         return part
+
+    @contextmanager
+    def sealed_part(self, part: Part) -> Generator[Path]:
+        """Give a part as a local path, after its digest has been checked.
+
+        Raises:
+            SourceChangedError: The part is gone, or is not the file that was sealed.
+        """
+        try:
+            with self.lake.local(self.name(part.name)) as path:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                if digest != part.sha256:
+                    msg = f"{part.name} of run {self.run_id} is not the file that was sealed"
+                    raise SourceChangedError(msg, remedy="Start a new run with a new id.")
+                yield path
+        except FileNotFoundError as error:
+            msg = f"{part.name} of run {self.run_id} is gone"
+            raise SourceChangedError(msg, remedy="Start a new run with a new id.") from error
 
 
 def _is_alive(process: int) -> bool:

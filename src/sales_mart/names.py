@@ -71,7 +71,7 @@ def published_tables(config: Config, target: Target) -> dict[str, tuple[str, str
     }
 
 
-def clean_schema(max_decimals: int) -> pa.Schema:
+def clean_schema(max_decimals: int) -> pa.Schema:  # pyright: ignore[reportUnknownParameterType]
     """Arrow schema of a clean Parquet part."""
     return pa.schema(
         [

@@ -21,6 +21,7 @@ __all__ = [
     "PART_ROWS",
     "QUARANTINE_SCHEMA",
     "PartWriter",
+    "as_quarantine",
     "broken_rows",
     "place_columns",
     "read_part",
@@ -96,6 +97,11 @@ def place_columns(places: Places) -> list[pl.Series]:
         pl.Series("byte_offset", places.offsets),
         pl.Series("byte_length", places.lengths),
     ]
+
+
+def as_quarantine(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give the columns of a quarantine part, in their order and types."""
+    return frame.select(pl.col(name).cast(kind) for name, kind in QUARANTINE_SCHEMA.items())
 
 
 def broken_rows(block: Block) -> pl.DataFrame:

@@ -101,7 +101,7 @@ def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Token
     else:
         msg = "security.algorithm is hmac-sha256 and there is no key"
         raise ConfigurationError(msg, remedy=remedy)
-    key = text[:-1] if text.endswith("\n") else text
+    key = text.removesuffix("\n")
     if len(key.encode()) < MIN_KEY_BYTES:
         msg = f"{where} holds a key of {len(key.encode())} bytes"
         raise ConfigurationError(msg, remedy=remedy)

@@ -22,6 +22,7 @@ __all__ = [
     "Publish",
     "Reconcile",
     "Record",
+    "Run",
     "Seal",
     "SourceObject",
     "Target",
@@ -218,3 +219,9 @@ class Export(Record):
     destination: str
     target: Target
     files: tuple[ExportedFile, ...]
+
+
+class Run(Record):
+    """The whole road in one process: how long each stop took."""
+
+    seconds: dict[str, float]

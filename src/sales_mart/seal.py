@@ -13,7 +13,7 @@ import polars as pl
 
 from sales_mart.errors import ConfigurationError, RejectedShareError, UnexpectedError
 from sales_mart.judgement import Judge, Totals
-from sales_mart.parts import QUARANTINE_SCHEMA, PartWriter, read_part
+from sales_mart.parts import PartWriter, as_quarantine, read_part
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import Tokeniser
 from sales_mart.records import Part, Plan, Seal, Validate
@@ -76,7 +76,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         for pair in parts:
             out = losers[start : start + pair.clean.rows]
             start += pair.clean.rows
-            kept, rows = _settle(run, pair, out, plan, folder)
+            kept, rows = _settle(run, pair, out, folder)
             clean.extend(kept)
             dates.update(rows.dates)
             if rows.lost is not None:
@@ -177,7 +177,7 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
 
 
 def _settle(
-    run: RunFolder, pair: _Pair, out: npt.NDArray[np.bool_], plan: Plan, folder: Path
+    run: RunFolder, pair: _Pair, out: npt.NDArray[np.bool_], folder: Path
 ) -> tuple[list[Part], _Settled]:
     """Keep a part as it is, or write it again without its losers."""
     if not out.any():
@@ -196,20 +196,13 @@ def _settle(
 def _duplicates(lost: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     """Give the quarantine rows of duplicates."""
     uris = pl.Series([item.uri for item in plan.objects])
-    return lost.select(
-        uris.gather(lost["source_file"]).alias("source_uri"),
-        "source_file",
-        "source_row",
-        "line",
-        "byte_offset",
-        "byte_length",
-        pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
-        "transaction_id",
-        "product",
-        pl.col("price").cast(pl.String),
-        pl.col("quantity").cast(pl.String),
-        pl.col("sale_date").cast(pl.String).alias("date"),
-    ).cast(dict(QUARANTINE_SCHEMA))
+    return as_quarantine(
+        lost.with_columns(
+            uris.gather(lost["source_file"]).alias("source_uri"),
+            pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
+            pl.col("sale_date").alias("date"),
+        )
+    )
 
 
 def _check_counts(  # noqa: PLR0913 - the counts of a run

@@ -21,7 +21,7 @@ from sales_mart.records import SourceObject
 from sales_mart.storage import gcs_client, gcs_errors, split_gs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
 __all__ = ["DATE_MARK", "find_objects", "open_object"]
 
@@ -89,12 +89,11 @@ def _find_gcs(pattern: str) -> list[SourceObject]:
     if magic:
         prefix, wanted = key[: magic.start()], _glob(key)
     else:
+        suffixes = "|".join(re.escape(suffix) for suffix in _SUFFIXES)
         folder = key.rstrip("/") + "/" if key else ""
         prefix, wanted = (
             key.rstrip("/"),
-            re.compile(
-                f"{re.escape(key)}|{re.escape(folder)}[^/]*(?:{'|'.join(map(re.escape, _SUFFIXES))})"
-            ),
+            re.compile(f"{re.escape(key)}|{re.escape(folder)}[^/]*(?:{suffixes})"),
         )
     try:
         with gcs_errors(pattern):
@@ -114,11 +113,10 @@ def _find_gcs(pattern: str) -> list[SourceObject]:
 
 def _glob(pattern: str) -> re.Pattern[str]:
     """Translate a glob: `*` and `?` stay within a folder, `**/` spans any folders."""
-    parts = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)
-    return re.compile(
-        "".join(parts.get(t, t if t.startswith("[") else re.escape(t)) for t in tokens)
-    )
+    meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = [match.group() for match in re.finditer(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)]
+    translated = (t if t.startswith("[") else meanings.get(t, re.escape(t)) for t in tokens)
+    return re.compile("".join(translated))
 
 
 class _Digesting(io.RawIOBase):
@@ -139,7 +137,7 @@ class _Digesting(io.RawIOBase):
 
 
 @contextmanager
-def open_object(item: SourceObject) -> Iterator[BinaryIO]:
+def open_object(item: SourceObject) -> Generator[BinaryIO]:
     """Open an object's CSV bytes, decompressed, and see that it is the one that was planned.
 
     Raises:
@@ -154,7 +152,8 @@ def open_object(item: SourceObject) -> Iterator[BinaryIO]:
     try:
         with _open_raw(item) as raw:
             digesting = _Digesting(raw) if item.digest.startswith("sha256:") else None
-            stored = io.BufferedReader(digesting or cast("io.RawIOBase", raw), _CHUNK_BYTES)
+            source = cast("io.RawIOBase", digesting or raw)
+            stored = io.BufferedReader(source, _CHUNK_BYTES)
             with _decompressed(stored, item.uri) as stream:
                 yield stream
             if digesting is not None:
@@ -167,7 +166,7 @@ def open_object(item: SourceObject) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _open_raw(item: SourceObject) -> Iterator[IO[bytes]]:
+def _open_raw(item: SourceObject) -> Generator[IO[bytes]]:
     if not item.uri.startswith("gs://"):
         with Path(item.uri).open("rb", buffering=0) as file:
             yield file
@@ -181,7 +180,7 @@ def _open_raw(item: SourceObject) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def _decompressed(stored: io.BufferedReader, uri: str) -> Iterator[BinaryIO]:
+def _decompressed(stored: io.BufferedReader[io.RawIOBase], uri: str) -> Generator[BinaryIO]:
     start = stored.peek(4)[:4]
     if start.startswith(_GZIP):
         stream: BinaryIO = cast("BinaryIO", gzip.GzipFile(fileobj=stored))
@@ -197,7 +196,7 @@ def _decompressed(stored: io.BufferedReader, uri: str) -> Iterator[BinaryIO]:
         raise SourceFormatError(msg, remedy="Upload the file again, whole.") from error
 
 
-def _open_zstd(stored: io.BufferedReader) -> BinaryIO:
+def _open_zstd(stored: io.BufferedReader[io.RawIOBase]) -> BinaryIO:
     from backports import zstd
 
     return cast("BinaryIO", zstd.ZstdFile(stored))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from sales_mart.errors import ConfigurationError, TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from contextlib import AbstractContextManager
 
     from google.cloud.storage import Bucket, Client
@@ -121,7 +121,7 @@ class Folder:
                 path.unlink()
 
     @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
+    def local(self, name: str) -> Generator[Path]:
         """Give the file's own path: nothing is copied."""
         path = self._path / name
         if not path.is_file():
@@ -182,7 +182,7 @@ class GcsPrefix:
         path.unlink()
 
     @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
+    def local(self, name: str) -> Generator[Path]:
         """Download to a temporary file, which goes with the context."""
         with tempfile.TemporaryDirectory(prefix="sales-mart-") as folder:
             path = Path(folder) / name.rpartition("/")[2]
@@ -230,9 +230,9 @@ def gcs_client() -> Client:
     Raises:
         ConfigurationError: There are no credentials.
     """
-    from google.auth.credentials import AnonymousCredentials  # noqa: PLC0415 - slow import
-    from google.auth.exceptions import DefaultCredentialsError  # noqa: PLC0415 - slow import
-    from google.cloud import storage  # noqa: PLC0415 - slow import
+    from google.auth.credentials import AnonymousCredentials
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud import storage
 
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         return storage.Client(project="local", credentials=AnonymousCredentials())
@@ -248,11 +248,11 @@ def gcs_client() -> Client:
 
 
 @contextmanager
-def gcs_errors(uri: str) -> Iterator[None]:
+def gcs_errors(uri: str) -> Generator[None]:
     """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
-    import requests  # noqa: PLC0415 - slow import
-    from google.api_core import exceptions as api  # noqa: PLC0415 - slow import
-    from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - slow import
+    import requests
+    from google.api_core import exceptions as api
+    from google.auth.exceptions import GoogleAuthError
 
     try:
         yield
@@ -271,7 +271,7 @@ def gcs_errors(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Generator[None]:
     """Turn a file system's errors about writing `path` into ours."""
     try:
         yield

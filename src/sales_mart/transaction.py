@@ -10,9 +10,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
@@ -75,8 +75,12 @@ class Rule(ABC):
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Judge a column of such texts; null stays null."""
 
-    def verdict(self, text: pl.Expr) -> pl.Expr:
-        """Judge a column where only the verdict of all rules together counts: may be cheaper."""
+    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+        """Judge a column for the verdict of all rules together, which may be cheaper.
+
+        `typed` is the same column cast to its type, null where the cast found none.
+        """
+        del typed
         return self.expression(text)
 
 
@@ -124,6 +128,16 @@ class Pattern(Rule):
 
 
 @dataclass(frozen=True)
+class PriceFormat(Pattern):
+    """A plain decimal number whose whole part fits the column's type."""
+
+    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+        """Rely on the cast for the size: `price_decimals` matches the shape."""
+        del text
+        return typed.is_not_null()
+
+
+@dataclass(frozen=True)
 class Whole(Rule):
     """ASCII digits whose number fits 64 bits."""
 
@@ -142,6 +156,10 @@ class Whole(Rule):
 
         digits = text.str.contains("^[0-9]+$")
         return digits & text.cast(pl.Int64, strict=False).is_not_null()
+
+    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+        """Rely on the cast, which takes a sign besides digits and nothing else."""
+        return typed.is_not_null() & ~text.str.starts_with("-") & ~text.str.starts_with("+")
 
 
 @dataclass(frozen=True)
@@ -163,16 +181,17 @@ class LowestPrice(Rule):
         exponent = self.lowest.as_tuple().exponent
         scale = max(self.decimals, -exponent if isinstance(exponent, int) else 0)
         # A cast rounds, so digits are cut first; a bound of this scale cannot tell the difference.
-        cut = text.str.replace(rf"^([0-9]+\.[0-9]{{{scale}}})[0-9]+$", "${1}")
+        point = text.str.find(".", literal=True)
+        cut = pl.coalesce(text.str.head(point + 1 + scale), text)
         price = cut.cast(pl.Decimal(38, scale), strict=False)
         return (price >= pl.lit(self.lowest, pl.Decimal(38, scale))) & text.str.contains("[1-9]")
 
-    def verdict(self, text: pl.Expr) -> pl.Expr:
+    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Compare without a cut: `price_decimals` rejects whatever a cast would round."""
         import polars as pl
 
-        price = text.cast(pl.Decimal(18, self.decimals), strict=False)
-        return (price >= pl.lit(self.lowest)) & (price > 0)
+        del text
+        return (typed >= pl.lit(self.lowest)) & (typed > 0)
 
 
 @dataclass(frozen=True)
@@ -190,6 +209,11 @@ class QuantityRange(Rule):
         import polars as pl
 
         return text.cast(pl.Int64, strict=False).is_between(1, self.highest)
+
+    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+        """Compare."""
+        del text
+        return typed.is_between(1, self.highest)
 
 
 @dataclass(frozen=True)
@@ -210,8 +234,12 @@ class CalendarDate(Rule):
 
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Ask the calendar, which for Polars has a year 0."""
+        return self.verdict(text, text.str.to_date("%Y-%m-%d", strict=False))
+
+    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+        """Rely on the cast for the calendar."""
         written = text.str.contains(f"^{self.pattern}$") & ~text.str.starts_with("0000")
-        return written & text.str.to_date("%Y-%m-%d", strict=False).is_not_null()
+        return written & typed.is_not_null()
 
 
 GATES = {"price": "price_format", "quantity": "quantity_format"}
@@ -222,13 +250,15 @@ def rules(config: Config) -> tuple[Rule, ...]:
     """Give the rules of a valid transaction under a configuration, in the order of reasons."""
     site = config.rules
     whole_digits = 18 - site.max_decimals
+    places = site.max_decimals
+    decimals = rf"[0-9]+(?:\.[0-9]{{1,{places}}})?" if places else "[0-9]+"
     written: tuple[Rule, ...] = (
         Present("missing_transaction_id", "transaction_id"),
         Present("missing_product", "product"),
         Prefix("product_prefix", "product", site.product_prefix),
         Present("missing_price", "price"),
-        Pattern("price_format", "price", rf"0*[0-9]{{1,{whole_digits}}}(?:\.[0-9]+)?"),
-        Pattern("price_decimals", "price", rf"[0-9]+(?:\.[0-9]{{0,{site.max_decimals}}})?"),
+        PriceFormat("price_format", "price", rf"0*[0-9]{{1,{whole_digits}}}(?:\.[0-9]+)?"),
+        Pattern("price_decimals", "price", decimals),
         LowestPrice("price_too_low", "price", site.min_price, site.max_decimals),
         Present("missing_quantity", "quantity"),
         Whole("quantity_format", "quantity"),
@@ -254,7 +284,8 @@ def mart_rules(config: Config) -> Config:
 def strip(value: object) -> str | None:
     """Give a field as stripped text; None when it is missing.
 
-    Integral floats count as integers, other floats by their shortest text, dates as ISO.
+    Integral floats count as integers, other floats by their shortest text, decimals without the
+    zeros that their scale adds, dates and midnights as ISO dates; NaN is missing.
     """
     if value is None:
         return None
@@ -262,11 +293,13 @@ def strip(value: object) -> str | None:
         if value != value:  # noqa: PLR0124 - only NaN differs from itself
             return None
         value = int(value) if value.is_integer() else value
-    text = value.isoformat() if isinstance(value, date) else str(value)
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) and value.is_finite():
         text = f"{value:f}"
-    if isinstance(value, datetime):
-        text = text.removesuffix("T00:00:00")
+        text = text.rstrip("0").rstrip(".") if "." in text else text
+    elif isinstance(value, date):
+        text = value.isoformat().removesuffix("T00:00:00")
+    else:
+        text = str(value)
     return text.strip(WHITE_SPACE) or None
 
 
@@ -323,7 +356,9 @@ class Transaction(BaseModel):
         by_reason = {rule.reason: rule.field for rule in rules(config)}
         errors: list[InitErrorDetails] = [
             InitErrorDetails(
-                type=PydanticCustomError(reason, _message(reason)),
+                type=PydanticCustomError(
+                    cast("LiteralString", reason), cast("LiteralString", REASONS[reason])
+                ),
                 loc=(by_reason[reason],),
                 input=None,
             )
@@ -332,7 +367,3 @@ class Transaction(BaseModel):
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
         return {name: strip(row.get(name)) for name in FIELDS}
-
-
-def _message(reason: str) -> Any:
-    return REASONS[reason]

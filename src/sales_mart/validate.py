@@ -14,7 +14,7 @@ from sales_mart.config import FIELDS
 from sales_mart.csv_reader import BLOCK_BYTES, Block, read_blocks
 from sales_mart.errors import ConfigurationError
 from sales_mart.judgement import Judge, Totals, count_reasons
-from sales_mart.parts import QUARANTINE_SCHEMA, PartWriter, broken_rows, place_columns
+from sales_mart.parts import PartWriter, as_quarantine, broken_rows, place_columns
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import tokeniser
 from sales_mart.records import Validate
@@ -145,7 +145,7 @@ def _judge_block(
     )
     if broken.height:
         quarantine = quarantine.sort("source_row")
-    return clean, quarantine.select(QUARANTINE_SCHEMA.names()).cast(dict(QUARANTINE_SCHEMA))
+    return clean, as_quarantine(quarantine)
 
 
 def _ahead(items: Generator[T, None, None]) -> Iterator[T]:

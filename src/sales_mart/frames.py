@@ -1,0 +1,156 @@
+"""Frames of any kind into validated ones of the same kind: pandas, Polars and pyarrow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import polars as pl
+
+from sales_mart.config import FIELDS, Config
+from sales_mart.errors import ConfigurationError, SourceFormatError
+from sales_mart.judgement import Judge, count_reasons
+from sales_mart.pseudonymise import tokeniser
+from sales_mart.seal import DUPLICATE
+from sales_mart.transaction import strip
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["ValidationResult", "validate_frame"]
+
+F = TypeVar("F", "pl.DataFrame", "pl.LazyFrame", "pd.DataFrame", "pa.Table")
+
+
+@dataclass(frozen=True)
+class ValidationResult(Generic[F]):
+    """Rows that passed, rows that did not, and why. No raw identifier is in it.
+
+    Attributes:
+        valid: transaction_id (token), product, price (decimal), quantity (int64), sale_date,
+            source_row.
+        rejected: transaction_id (token), product, price, quantity, date (text), reasons (list),
+            source_row.
+        counts: Rejected rows by reason; a row counts for each of its reasons.
+        rows_read: Rows of the input: `rows_clean + rows_rejected`.
+        rows_clean: Rows in `valid`.
+        rows_rejected: Rows in `rejected`.
+    """
+
+    valid: F
+    rejected: F
+    counts: dict[str, int]
+    rows_read: int
+    rows_clean: int
+    rows_rejected: int
+
+
+def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F]:
+    """Judge the rows of a frame and make tokens of its identifiers.
+
+    Args:
+        frame: A pandas, Polars (eager or lazy) or pyarrow table with the columns transaction_id,
+            product, price, quantity and date, of text or of their natural types. Other columns
+            are not carried. `source_row` counts its rows from 1.
+        config: The configuration. Default: the default configuration.
+
+    Returns:
+        Frames of the kind that was given.
+
+    Raises:
+        SourceFormatError: A column is missing.
+        ConfigurationError: The key is missing, or this is no frame.
+    """
+    config = config or Config()
+    texts = _texts(frame)
+    row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("source_row")
+    clean, rejected = Judge(config, tokeniser(config)).judge(texts.lazy().with_columns(row))
+    first = clean["transaction_id"].is_first_distinct()
+    if not first.all():
+        lost = clean.filter(~first).select(
+            "transaction_id",
+            "product",
+            pl.col("price").cast(pl.String),
+            pl.col("quantity").cast(pl.String),
+            pl.col("sale_date").cast(pl.String).alias("date"),
+            pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
+            "source_row",
+        )
+        rejected = pl.concat([rejected, lost]).sort("source_row")
+        clean = clean.filter(first)
+    counts: Counter[str] = count_reasons(rejected)
+    return ValidationResult(
+        valid=_like(frame, clean),
+        rejected=_like(frame, rejected),
+        counts=dict(sorted(counts.items())),
+        rows_read=texts.height,
+        rows_clean=clean.height,
+        rows_rejected=rejected.height,
+    )
+
+
+def _texts(frame: object) -> pl.DataFrame:
+    """Give the five fields of any frame as text."""
+    kind = type(frame).__module__.partition(".")[0]
+    if kind not in {"polars", "pandas", "pyarrow"}:
+        msg = f"{type(frame).__name__} is not a pandas, Polars or pyarrow table"
+        raise ConfigurationError(msg, remedy="Convert it to one of them first.")
+    found = cast("Any", frame)
+    if kind == "polars":
+        names = list(found.lazy().collect_schema().names())
+    else:
+        names = [str(name) for name in (found.columns if kind == "pandas" else found.column_names)]
+    columns = {name.strip().lower(): name for name in reversed(names)}
+    missing = [name for name in FIELDS if name not in columns]
+    if missing:
+        msg = f"the frame lacks the columns {', '.join(missing)}"
+        raise SourceFormatError(msg, remedy=f"It must have the columns {', '.join(FIELDS)}.")
+    if kind == "pandas":
+        return pl.DataFrame({name: _from_pandas(found[columns[name]]) for name in FIELDS})
+    if kind == "pyarrow":
+        table = found.select([columns[name] for name in FIELDS])
+        typed = cast("pl.DataFrame", pl.from_arrow(table)).rename(lambda name: name.strip().lower())
+    else:
+        typed = found.lazy().select(pl.col(columns[name]).alias(name) for name in FIELDS).collect()
+    return typed.select(_text(typed[name]) for name in FIELDS)
+
+
+def _from_pandas(series: Any) -> pl.Series:
+    if series.dtype == object:
+        missing = series.isna().tolist()
+        values = zip(series.tolist(), missing, strict=True)
+        texts = [None if absent else strip(value) for value, absent in values]
+        return pl.Series(str(series.name), texts, dtype=pl.String)
+    return _text(pl.from_pandas(series, nan_to_null=True))
+
+
+def _text(series: pl.Series) -> pl.Series:
+    """Give a column as text: see `transaction.strip`, which does the same for one value."""
+    dtype = series.dtype
+    if dtype == pl.String or dtype.is_integer() or dtype == pl.Null:
+        return series.cast(pl.String)
+    if dtype == pl.Date:
+        return series.dt.to_string("%Y-%m-%d")
+    if dtype.is_decimal():
+        text = series.cast(pl.String)
+        short = text.str.strip_chars_end("0").str.strip_chars_end(".")
+        return pl.select(
+            pl.when(text.str.contains(".", literal=True)).then(short).otherwise(text)
+        ).to_series()
+    if dtype.is_float() or dtype.is_temporal() or dtype == pl.Object:
+        # Few columns and few distinct values: one definition of the text beats a fast second one.
+        distinct = series.unique()
+        texts = [strip(value) for value in distinct.to_list()]
+        return series.replace_strict(distinct, pl.Series(texts, dtype=pl.String), default=None)
+    return series.cast(pl.String, strict=False)
+
+
+def _like(frame: F, made: pl.DataFrame) -> F:
+    kind = type(frame).__module__.partition(".")[0]
+    if kind == "pandas":
+        return cast("F", made.to_pandas())
+    if kind == "pyarrow":
+        return cast("F", made.to_arrow())
+    return cast("F", made.lazy() if isinstance(frame, pl.LazyFrame) else made)
