@@ -215,7 +215,7 @@ def _read_header(
             what = "no header was found: the first line may be data"
         else:
             what = f"the header lacks {', '.join(missing)}; it has {', '.join(seen[:20])}"
-        if b"\r" in record.rstrip(b"\r") and len(record) > 1 and b"\n" not in buffer.data:
+        if b"\r" in record.rstrip(b"\r"):
             what += "; the lines seem to end with a lone CR"
         msg = f"{uri}, line {buffer.line}: {what}"
         raise SourceFormatError(

@@ -163,8 +163,8 @@ class Judge:
 def _verdict(rule: Rule, *, required: bool) -> pl.Expr:
     text = pl.col(rule.field)
     verdict = rule.verdict(text, pl.col(_TYPED.get(rule.field, rule.field)))
-    # Null means missing; where the field is required, `Present` has failed such a row already.
-    return verdict if required else verdict.fill_null(text.is_null())
+    # Where the field is required, `Present` has failed a row without it already.
+    return verdict if required else text.is_null() | verdict
 
 
 def _fails(rule: Rule, gates: dict[str, Rule]) -> pl.Expr:
@@ -174,7 +174,7 @@ def _fails(rule: Rule, gates: dict[str, Rule]) -> pl.Expr:
     gate = gates.get(rule.field)
     if gate is not None and gate is not rule:
         text = pl.when(gate.expression(text)).then(text)
-    return ~rule.expression(text).fill_null(value=True)
+    return text.is_not_null() & ~rule.expression(text).fill_null(value=True)
 
 
 def count_reasons(rejected: pl.DataFrame) -> Counter[str]:

@@ -109,7 +109,6 @@ class _Counts(Record):
     clean: tuple[Part, ...]
     quarantine: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
-    seconds: float = Field(exclude=True, default=0.0)
 
 
 class Validate(_Counts):

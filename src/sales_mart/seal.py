@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +53,6 @@ def seal(config: Config, run: RunFolder) -> Seal:
         RejectedShareError: More rows were rejected than `max_reject_share` allows.
         UnexpectedError: The counts do not add up.
     """
-    started = perf_counter()
     plan = open_run(config, run)
     shards = [run.read(stop_name(shard), Validate) for shard in range(len(plan.shards))]
     key_ids = sorted({shard.key_id for shard in shards})
@@ -106,7 +104,6 @@ def seal(config: Config, run: RunFolder) -> Seal:
         quarantine=(*(part for shard in shards for part in shard.quarantine), *lost.parts),
         warnings=tuple(warning for shard in shards for warning in shard.warnings),
         sale_dates=tuple(sorted(dates)),
-        seconds=perf_counter() - started,
     )
     run.write("seal", record)
     return record

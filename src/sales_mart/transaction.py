@@ -73,7 +73,7 @@ class Rule(ABC):
 
     @abstractmethod
     def expression(self, text: pl.Expr) -> pl.Expr:
-        """Judge a column of such texts; null stays null."""
+        """Judge a column of such texts; what it says of null counts for nothing."""
 
     def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Judge a column for the verdict of all rules together, which may be cheaper.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
@@ -74,7 +73,6 @@ def validate_shard(
         SourceChangedError: An object is not the one that was planned.
         SourceFormatError: An object is not a CSV file with the columns of a transaction.
     """
-    started = perf_counter()
     plan = open_run(config, run)
     if not 0 <= shard < len(plan.shards):
         msg = f"run {run.run_id} has no shard {shard}"
@@ -119,7 +117,6 @@ def validate_shard(
         quarantine=tuple(quarantine.parts),
         positions=tuple(positions.parts),
         warnings=tuple(warnings),
-        seconds=perf_counter() - started,
     )
     run.write(stop_name(shard), record)
     return record

@@ -1,0 +1,190 @@
+"""Duplicates across files and shards, counts that add up, and what later stops may read."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from sales_mart import parts
+from sales_mart import seal as seal_module
+from sales_mart.config import Config
+from sales_mart.errors import ConfigurationError, RejectedShareError, SourceChangedError
+from sales_mart.lake import RunFolder
+from sales_mart.plan import plan
+from sales_mart.seal import seal
+from sales_mart.validate import validate_shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sales_mart.records import Seal
+
+HEADER = "transaction_id,product,price,quantity,date\n"
+
+
+def write(folder: Path, **files: list[str]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines in files.items():
+        (folder / f"{name}.csv").write_text(HEADER + "".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def sealed(config: Config, tmp_path: Path, source: Path, shards: int = 1) -> tuple[RunFolder, Seal]:
+    lake = tmp_path / f"lake-{shards}"
+    made = plan(
+        config, str(lake), business_date=date(2023, 10, 1), source=str(source), shards=shards
+    )
+    run = RunFolder(str(lake), made.run_id)
+    for shard in range(len(made.shards)):
+        validate_shard(config, run, shard)
+    return run, seal(config, run)
+
+
+def clean(run: RunFolder, made: Seal) -> pl.DataFrame:
+    return pl.concat([parts.read_part(run, part) for part in made.clean])
+
+
+def quarantine(run: RunFolder, made: Seal) -> pl.DataFrame:
+    return pl.concat([parts.read_part(run, part) for part in made.quarantine]).sort(
+        "source_file", "source_row"
+    )
+
+
+def token(identifier: str) -> str:
+    return hashlib.sha256(identifier.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+@pytest.mark.parametrize("small", [False, True])
+def test_the_first_valid_row_in_source_order_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, *, small: bool
+) -> None:
+    if small:
+        monkeypatch.setattr(seal_module, "BUCKET_ROWS", 2)
+        monkeypatch.setattr(parts, "PART_ROWS", 1)
+    source = write(
+        tmp_path / "raw",
+        a=["T1,first,1,1,2023-10-01", "T2,bad,0,1,2023-10-01", "T1,again,2,1,2023-10-02"],
+        b=["T2,first,3,1,2023-10-03", "T1,again,4,1,2023-10-04"],
+        c=["T3,first,5,2,2023-10-05", "T2,again,6,1,2023-10-06", "T3,again,,1,2023-10-06"],
+    )
+    run, made = sealed(Config(), tmp_path, source, shards)
+    rows = clean(run, made)
+    assert rows["product"].to_list() == ["first"] * 3
+    assert rows["transaction_id"].to_list() == [token("T1"), token("T2"), token("T3")]
+    assert rows["source_file"].to_list() == [0, 1, 2]
+    assert (made.rows_read, made.rows_clean, made.rows_quarantined) == (8, 3, 5)
+    assert made.reasons == {
+        "duplicate_transaction_id": 3,
+        "missing_price": 1,
+        "price_too_low": 1,
+    }
+    assert made.sale_dates == (date(2023, 10, 1), date(2023, 10, 3), date(2023, 10, 5))
+    assert (made.amount, made.quantity) == (Decimal("14.00"), 4)
+    lost = quarantine(run, made).filter(pl.col("reasons").list.contains("duplicate_transaction_id"))
+    first_line = len(HEADER)
+    assert lost["line"].to_list() == [4, 3, 3]
+    assert lost["byte_offset"].to_list() == [first_line + 46, first_line + 24, first_line + 24]
+    assert lost["byte_length"].to_list() == [23, 23, 23]
+    assert {part.name.rpartition("/")[0] for part in made.clean} == {"clean"}
+
+
+def test_what_a_killed_attempt_left_is_never_read(tmp_path: Path) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01"])
+    lake = tmp_path / "lake"
+    made = plan(Config(), str(lake), business_date=date(2023, 10, 1), source=str(source))
+    run = RunFolder(str(lake), made.run_id)
+    stray = lake / "runs" / made.run_id / "clean" / "00000-00007.parquet"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"half a file")
+    left = lake / "runs" / made.run_id / "scratch" / "seal.999999999"
+    left.mkdir(parents=True)
+    validate_shard(Config(), run, 0)
+    first = seal(Config(), run)
+    assert [part.name for part in first.clean] == ["clean/00000-00000.parquet"]
+    assert not left.exists()
+    validate_shard(Config(), run, 0)
+    assert seal(Config(), run).digest == first.digest
+
+
+def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01"], b=["T2,a,1,1,2023-10-01"])
+    made = plan(
+        Config(),
+        str(tmp_path / "lake"),
+        business_date=date(2023, 10, 1),
+        source=str(source),
+        shards=2,
+    )
+    run = RunFolder(str(tmp_path / "lake"), made.run_id)
+    validate_shard(Config(), run, 1)
+    with pytest.raises(ConfigurationError, match="no record of 'validate-00000'"):
+        seal(Config(), run)
+
+
+def test_too_many_rejected_rows_end_the_run_before_anything_is_loaded(tmp_path: Path) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01", "T2,a,0,1,2023-10-01"])
+    config = Config.model_validate({"ingestion": {"validation": {"max_reject_share": 0.4}}})
+    with pytest.raises(RejectedShareError, match=r"1 of 2 rows were rejected.*price_too_low 1"):
+        sealed(config, tmp_path, source)
+    assert not list(tmp_path.rglob("seal.json"))
+
+
+def test_another_configuration_than_the_plans_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01"])
+    run, _ = sealed(Config(), tmp_path, source)
+    other = Config.model_validate({"ingestion": {"validation": {"min_price": 5}}})
+    for stop in (lambda: validate_shard(other, run, 0), lambda: seal(other, run)):
+        with pytest.raises(ConfigurationError, match="planned under another configuration"):
+            stop()
+
+
+def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01"])
+    made = plan(
+        Config(), str(tmp_path / "lake"), business_date=date(2023, 10, 1), source=str(source)
+    )
+    run = RunFolder(str(tmp_path / "lake"), made.run_id)
+    write(source, a=["T1,a,2,1,2023-10-01"])
+    with pytest.raises(SourceChangedError, match="not the object that was planned"):
+        validate_shard(Config(), run, 0)
+    (source / "a.csv").unlink()
+    with pytest.raises(SourceChangedError):
+        validate_shard(Config(), run, 0)
+    assert not list((tmp_path / "lake").rglob("validate-*.json"))
+
+
+def test_trusted_input_counts_what_the_marts_leave_out(tmp_path: Path) -> None:
+    source = write(
+        tmp_path / "raw",
+        a=[
+            "T1,a,1,1,2023-10-01",
+            "T2,a,0,7,2023-10-01",
+            "T3,,3,1,2023-10-01",
+            "T4,b,0,101,2023-10-01",
+        ],
+    )
+    config = Config.model_validate(
+        {
+            "ingestion": {
+                "trust_input": True,
+                "validation": {"required_fields": ["transaction_id", "date", "price", "quantity"]},
+            }
+        }
+    )
+    _, made = sealed(config, tmp_path, source)
+    assert (made.rows_clean, made.rows_outside_marts) == (4, 3)
+    assert made.outside_marts == {"missing_product": 1, "price_too_low": 2, "quantity_range": 1}
+    assert (made.amount, made.quantity) == (Decimal("1.00"), 1)
+
+
+def test_an_empty_input_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.csv").write_text("")
+    _, made = sealed(Config(), tmp_path, tmp_path / "raw")
+    assert (made.rows_read, made.clean, made.sale_dates) == (0, (), ())
