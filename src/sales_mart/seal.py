@@ -32,6 +32,7 @@ BUCKET_ROWS = 4_000_000
 """About how many rows are compared at a time: memory follows this, not the run."""
 
 _FINGERPRINT = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
+_Entries = npt.NDArray[np.void]
 
 
 def seal(config: Config, run: RunFolder) -> Seal:
@@ -151,26 +152,41 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
             hashes = read_part(run, pair.clean, ["transaction_id"]).select(
                 token.hash(0).alias("high"), token.hash(1).alias("low")
             )
-            fresh = hashes.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-            losers[start : start + len(fresh)] = ~fresh
-            entries = np.empty(int(fresh.sum()), _FINGERPRINT)
-            entries["high"] = hashes["high"].to_numpy()[fresh]
-            entries["low"] = hashes["low"].to_numpy()[fresh]
-            entries["row"] = start + np.flatnonzero(fresh)
+            entries = np.empty(hashes.height, _FINGERPRINT)
+            entries["high"], entries["low"] = hashes["high"].to_numpy(), hashes["low"].to_numpy()
+            entries["row"] = np.arange(start, start + hashes.height)
+            start += hashes.height
+            entries = _settle_entries(entries, losers)
             bucket = entries["high"] % np.uint64(buckets)
             for number, file in enumerate(files):
                 file.write((entries[bucket == number] if buckets > 1 else entries).tobytes())
-            start += len(fresh)
         for file in files:
             file.seek(0)
-            entries = np.frombuffer(file.read(), _FINGERPRINT)
-            hashes = pl.DataFrame({"high": entries["high"], "low": entries["low"]})
-            fresh = hashes.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-            losers[entries["row"][~fresh]] = True
+            _settle_entries(np.frombuffer(file.read(), _FINGERPRINT), losers)
     finally:
         for file in files:
             file.close()
     return losers
+
+
+def _settle_entries(entries: _Entries, losers: npt.NDArray[np.bool_]) -> _Entries:
+    """Mark the entries that repeat an earlier one, and give the others.
+
+    A sort of the bare hashes is quick and finds the few that occur twice; only those are compared
+    in full and in order.
+    """
+    high = np.ascontiguousarray(entries["high"])
+    ordered = np.sort(high)
+    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(twice):
+        return entries
+    places = np.minimum(np.searchsorted(twice, high), len(twice) - 1)
+    candidates = np.flatnonzero(twice[places] == high)
+    chosen = entries[candidates]
+    frame = pl.DataFrame({"high": chosen["high"], "low": chosen["low"]})
+    first = frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    losers[chosen["row"][~first]] = True
+    return np.delete(entries, candidates[~first])
 
 
 def _settle(
