@@ -1,0 +1,122 @@
+"""A run's folder: atomic writes, records that say what is wrong, scratch that is cleaned up."""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.lake import RunFolder, run_ids
+from sales_mart.records import Mode, Plan
+from sales_mart.storage import Folder, open_storage, split_gs
+
+PLAN = Plan(
+    run_id="r1",
+    business_date=date(2023, 10, 1),
+    mode=Mode.REPLACE,
+    source="x.csv",
+    objects=(),
+    shards=(),
+    config_digest="0" * 64,
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(str(tmp_path / "lake"), "r1")
+
+
+def test_a_record_comes_back_as_it_was(run: RunFolder) -> None:
+    assert run.find("plan", Plan) is None
+    run.write("plan", PLAN)
+    assert run.read("plan", Plan) == PLAN
+    assert run_ids(run.lake) == ["r1"]
+    assert list(run.records("pl", Plan)) == [PLAN]
+
+
+def test_a_record_is_created_once(run: RunFolder) -> None:
+    run.write("plan", PLAN, create=True)
+    with pytest.raises(FileExistsError):
+        run.write("plan", PLAN, create=True)
+
+
+def test_a_missing_or_foreign_record_names_the_remedy(run: RunFolder) -> None:
+    with pytest.raises(ConfigurationError, match="no record of 'plan'") as caught:
+        run.read("plan", Plan)
+    assert "sales-mart plan" in caught.value.remedy
+    run.lake.write("runs/r1/plan.json", b'{"schema_version": 2}')
+    with pytest.raises(ConfigurationError, match="not a record that this version can read"):
+        run.read("plan", Plan)
+
+
+def test_a_part_is_described_and_moved(run: RunFolder, tmp_path: Path) -> None:
+    path = tmp_path / "made.parquet"
+    path.write_bytes(b"abc")
+    part = run.put_part("clean/0.parquet", path, 3)
+    assert (part.rows, part.size) == (3, 3)
+    assert part.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert not path.exists()
+    with run.lake.local(run.name(part.name)) as local:
+        assert local.read_bytes() == b"abc"
+
+
+def test_scratch_goes_with_its_context_and_with_dead_attempts(run: RunFolder) -> None:
+    dead = Path(run.uri) / "scratch" / "seal.999999999"
+    alive = Path(run.uri) / "scratch" / f"seal.{os.getppid()}"
+    dead.mkdir(parents=True)
+    alive.mkdir()
+    with run.scratch("seal") as folder:
+        (folder / "x").write_text("x")
+        assert not dead.exists()
+    assert not folder.exists()
+    assert alive.exists()
+
+
+def test_names_deletes_and_unfinished_files(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write("a/c", b"")
+    folder.write("a/b", b"")
+    folder.write("ab", b"")
+    (tmp_path / "a" / ".x.tmp").write_text("unfinished")
+    assert folder.names() == ["a/b", "a/c", "ab"]
+    assert folder.names("a/") == ["a/b", "a/c"]
+    assert folder.names("none/") == []
+    folder.delete("a/b")
+    folder.delete("a/b")
+    assert folder.names("a") == ["a/c", "ab"]
+
+
+def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Folder(tmp_path)
+    folder.write("x", b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigurationError, match="could not be written: No space left") as caught:
+        folder.write("x", b"new")
+    assert "Make room" in caught.value.remedy
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert folder.read("x") == b"old"
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(ConfigurationError, match="Permission denied"):
+        Folder(tmp_path / "lake").write("x", b"")
+
+
+def test_addresses() -> None:
+    assert split_gs("gs://bucket/a/b") == ("bucket", "a/b")
+    assert split_gs("gs://bucket") == ("bucket", "")
+    with pytest.raises(ConfigurationError, match="names no bucket"):
+        split_gs("gs:///a")
+    assert isinstance(open_storage("some/folder"), Folder)
