@@ -1,0 +1,261 @@
+"""Stop `load` for BigQuery: the sealed rows become the raw table's in one transaction.
+
+Parts go by load jobs into a staging table of the run, which expires. Then one script, a
+transaction, changes the raw table and writes `load_runs`. Whatever dies in between, the next
+attempt finds the same staging table and the same job ids, attaches to what still runs and repeats
+what did not happen.
+"""
+
+from __future__ import annotations
+
+import logging
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+
+from google.cloud import bigquery
+
+from sales_mart.errors import ConfigurationError, DataError, TemporaryError
+from sales_mart.load.bigquery_tables import CLEAN_COLUMNS, LoadTables, ensure_tables, stage
+from sales_mart.records import Load, Mode, Seal
+from sales_mart.warehouse.bigquery import (
+    RETRY_SECONDS,
+    bigquery_errors,
+    client,
+    latest_load,
+    query,
+    retry,
+    run_job,
+)
+from sales_mart.warehouse.bigquery_sql import (
+    date_predicate,
+    empty_table,
+    guarded_script,
+    literal,
+)
+from sales_mart.warehouse.windows import Window, window_to_json
+
+if TYPE_CHECKING:
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+__all__ = ["Change", "append_query", "change_script", "load"]
+
+_log = logging.getLogger(__name__)
+
+MAX_DATES = 4_000
+"""Partitions that one BigQuery job may modify."""
+
+
+class Change(NamedTuple):
+    """What a load does to the raw table."""
+
+    window: Window
+    yielded_rows: int = 0
+    yielded_amount: Decimal = Decimal(0)
+    yielded_quantity: int = 0
+
+
+def load(config: Config, run: RunFolder) -> Load:
+    """Load a sealed run into BigQuery and write the record `load-bigquery`.
+
+    Raises:
+        ConfigurationError: A column has another type, key ids would mix, or access is refused.
+        DataError: The batch has more dates than one job may touch.
+        SourceChangedError: A part is not the one that was sealed.
+        TemporaryError: The server is away or busy, or another run loads at the same time.
+        UnexpectedError: The table does not hold what the seal says; nothing was changed.
+    """
+    seal = run.read("seal", Seal)
+    if seal.config_digest != config.digest:
+        msg = f"run {run.run_id} was sealed under another configuration"
+        raise ConfigurationError(
+            msg, remedy="Put the configuration back, or start a new run with a new id."
+        )
+    _check_dates(len(seal.sale_dates), run.run_id)
+    with bigquery_errors(config), client(config) as connected:
+        record = _load(connected, config, run, seal)
+    run.write("load-bigquery", record)
+    _log.info(
+        "bigquery: %d rows in %s mode, load %d%s",
+        record.rows,
+        record.mode,
+        record.sequence,
+        ", loaded already" if record.already_loaded else "",
+    )
+    return record
+
+
+def _load(client: bigquery.Client, config: Config, run: RunFolder, seal: Seal) -> Load:
+    tables = LoadTables.of(config, seal)
+    ensure_tables(client, config, tables)
+    latest = latest_load(client, config)
+    if _is_this(latest, seal):
+        _drop(client, tables.staging)
+        return latest.model_copy(update={"already_loaded": True})
+    sequence = latest.sequence + 1 if latest else 1
+    if seal.mode is Mode.APPEND:
+        _check_key(client, tables, seal)
+    prefix = stage(client, run, seal, tables.staging, sequence)
+    change = _plan_append(client, tables, seal) if seal.mode is Mode.APPEND else Change(None)
+    _check_dates(len(change.window or ()), run.run_id)
+    script = change_script(config, tables, seal, change, sequence)
+
+    def start(job_id: str) -> bigquery.QueryJob:
+        return client.query(
+            script, job_id=job_id, retry=retry(), job_retry=None, timeout=RETRY_SECONDS
+        )
+
+    run_job(client, f"{prefix}-change", start)
+    loaded = latest_load(client, config)
+    if not _is_this(loaded, seal):
+        msg = "another run was loaded into BigQuery at the same time"
+        raise TemporaryError(msg, remedy="Run the same command again.")
+    _drop(client, tables.staging)
+    return loaded
+
+
+def _is_this(latest: Load | None, seal: Seal) -> TypeGuard[Load]:
+    found = None if latest is None else (latest.run_id, latest.seal_digest)
+    return found == (seal.run_id, seal.digest)
+
+
+def _drop(client: bigquery.Client, staging: str) -> None:
+    client.delete_table(staging, not_found_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+
+
+def _check_dates(days: int, run_id: str) -> None:
+    if days > MAX_DATES:
+        msg = (
+            f"run {run_id} touches {days} sale dates, BigQuery changes at most {MAX_DATES} at once"
+        )
+        raise DataError(msg, remedy="Split the source by date, and load the pieces one by one.")
+
+
+def _check_key(client: bigquery.Client, tables: LoadTables, seal: Seal) -> None:
+    """Refuse to put tokens of two keys into one table: one identifier would count as two."""
+    rows = query(
+        client,
+        f"""
+        select key_id
+        from `{tables.load_runs}`
+        where (select count(*) from `{tables.raw}`) > 0
+        order by sequence desc
+        limit 1
+        """,
+    )
+    for row in rows:
+        if row[0] != seal.key_id:
+            msg = f"the table holds tokens of key {row[0]}, run {seal.run_id} has key {seal.key_id}"
+            raise ConfigurationError(
+                msg, remedy="Use the key of before, or load the whole history anew in replace mode."
+            )
+
+
+def _plan_append(client: bigquery.Client, tables: LoadTables, seal: Seal) -> Change:
+    """Find out what replacing one business date changes, and which rows must stay out.
+
+    This runs before the transaction, which checks that no other load came in between.
+    """
+    day = bigquery.ScalarQueryParameter("day", "DATE", seal.business_date)
+    days = list(query(client, append_query(tables), [day]))
+    return Change(
+        window=tuple(row[0] for row in days if row[1]),
+        yielded_rows=sum(row[2] for row in days),
+        yielded_amount=sum((Decimal(row[3]) for row in days), Decimal(0)),
+        yielded_quantity=sum(row[4] for row in days),
+    )
+
+
+def append_query(tables: LoadTables) -> str:
+    """Ask what the staged rows would change by sale date; `@day` is their business date."""
+    return f"""
+        with held as (
+            select transaction_id, business_date, sale_date
+            from `{tables.raw}`
+            where
+                business_date = @day
+                or transaction_id in (select transaction_id from `{tables.staging}`)
+        ),
+        later as (
+            select transaction_id from held where business_date > @day
+        ),
+        changes as (
+            select
+                batch.sale_date,
+                later.transaction_id is null as is_change,
+                batch.price * batch.quantity as amount,
+                batch.quantity
+            from `{tables.staging}` as batch
+            left join later on batch.transaction_id = later.transaction_id
+            union all
+            select
+                sale_date,
+                true as is_change,
+                cast(null as numeric) as amount,
+                cast(null as int64) as quantity
+            from held
+            where business_date <= @day
+        )
+        select
+            sale_date,
+            countif(is_change) as changes,
+            countif(not is_change) as yielded_rows,
+            coalesce(sum(if(is_change, null, amount)), 0) as yielded_amount,
+            coalesce(sum(if(is_change, null, quantity)), 0) as yielded_quantity
+        from changes
+        group by sale_date
+        order by sale_date
+    """
+
+
+def change_script(
+    config: Config, tables: LoadTables, seal: Seal, change: Change, sequence: int
+) -> str:
+    """Give the script that makes the staged rows the raw table's, all at once."""
+    rows = seal.rows_clean - change.yielded_rows
+    columns = ", ".join(CLEAN_COLUMNS)
+    day = literal(seal.business_date)
+    insert = (
+        f"insert into `{tables.raw}` ({columns}, run_id, business_date) "
+        f"select {columns}, {literal(seal.run_id)}, {day} from `{tables.staging}`"
+    )
+    if change.window is None:
+        where = "true"
+        remove = empty_table(config, tables.raw)
+    else:
+        where = f"{date_predicate('sale_date', change.window)} and business_date = {day}"
+        remove = (
+            f"delete from `{tables.raw}` "
+            f"where {date_predicate('sale_date', change.window)} and (business_date = {day} "
+            f"or (business_date < {day} and transaction_id in "
+            f"(select transaction_id from `{tables.staging}`)))"
+        )
+    if change.yielded_rows:
+        insert += (
+            " where transaction_id not in "
+            f"(select transaction_id from `{tables.raw}` where business_date > {day})"
+        )
+    check = (
+        f"select if((select count(*) from `{tables.raw}` where {where}) = {rows}, "
+        "true, error('the raw table does not hold the sealed rows'))"
+    )
+    values = (
+        literal(sequence),
+        literal(seal.run_id),
+        day,
+        literal(seal.mode.value),
+        literal(rows),
+        literal(change.yielded_rows),
+        f"numeric '{change.yielded_amount:f}'",
+        literal(change.yielded_quantity),
+        literal(seal.key_id),
+        literal(window_to_json(change.window)),
+        literal(seal.digest),
+        "current_timestamp()",
+    )
+    note = (
+        f"insert into `{tables.load_runs}` (sequence, run_id, business_date, mode, `rows`, "
+        "yielded_rows, yielded_amount, yielded_quantity, key_id, sale_date_window, seal_digest, "
+        f"loaded_at) values ({', '.join(values)})"
+    )
+    return guarded_script(config, seal.run_id, sequence - 1, [remove, insert, check, note])

@@ -1,0 +1,67 @@
+"""Stop `publish`: readers see the marts that this run built, tested and reconciled."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.records import Load, Publish, Reconcile, Target, TargetTransform, Transform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+__all__ = ["publish"]
+
+_log = logging.getLogger(__name__)
+
+
+def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publish:
+    """Make the marts of a run current, warehouse by warehouse, and write the record `publish`.
+
+    Within a warehouse all marts change at once. Between two warehouses there is no common
+    transaction: when the second one fails, the first shows the new run already, and the same
+    command again shows it in both, since a publication that is done changes nothing.
+
+    Raises:
+        ConfigurationError: The latest load has not been transformed and reconciled.
+        SupersededError: A newer run was loaded.
+        TemporaryError: A warehouse does not answer.
+    """
+    built = {target: _audited(run, target) for target in targets}
+    rows = {
+        target: _warehouse(target).publish_marts(config, run, marts.window, marts.sequence)
+        for target, marts in built.items()
+    }
+    record = Publish(run_id=run.run_id, rows=rows, published_at=datetime.now(UTC))
+    run.write("publish", record)
+    _log.info("run %s is published on %s", run.run_id, ", ".join(targets))
+    return record
+
+
+def _warehouse(target: Target) -> ModuleType:
+    return importlib.import_module(f"sales_mart.publish.{target}")
+
+
+def _audited(run: RunFolder, target: Target) -> TargetTransform:
+    """Give what was built in a warehouse, if it is what was tested and compared last."""
+    load = run.read(f"load-{target}", Load)
+    transform = run.read("transform", Transform)
+    reconcile = run.read("reconcile", Reconcile)
+    built = next((marts for marts in transform.targets if marts.target is target), None)
+    if built is None or built.sequence != load.sequence:
+        raise _not_passed(run, target, "transform")
+    if reconcile.sequences.get(target) != load.sequence:
+        raise _not_passed(run, target, "reconcile")
+    return built
+
+
+def _not_passed(run: RunFolder, target: Target, stop: str) -> ConfigurationError:
+    msg = f"the last load of run {run.run_id} into {target} has not passed {stop}"
+    return ConfigurationError(msg, remedy=f"Run `sales-mart {stop}` for it first.")

@@ -1,0 +1,184 @@
+"""Publish on BigQuery: delete and insert in one multi-statement transaction.
+
+Readers see all marts of the run before or all marts of this one. Only the window is deleted and
+inserted, by literal dates, so whole partitions are dropped and nothing else is read. The live
+tables stay the same tables: views and grants on them survive.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from google.cloud import bigquery
+
+from sales_mart.errors import ConfigurationError, SupersededError
+from sales_mart.load.bigquery_tables import ensure_dataset
+from sales_mart.names import PUBLICATIONS, mart_schema, next_schema, published_tables, raw_schema
+from sales_mart.records import Target
+from sales_mart.warehouse.bigquery import (
+    RETRY_SECONDS,
+    bigquery_errors,
+    check_latest,
+    client,
+    existing_table,
+    latest_publication,
+    query,
+    retry,
+    table_id,
+)
+from sales_mart.warehouse.bigquery_sql import (
+    date_predicate,
+    empty_table,
+    guarded_script,
+    literal,
+)
+from sales_mart.warehouse.windows import Window, window_months
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.warehouse.bigquery import Publication
+
+__all__ = ["publish_marts", "publish_script"]
+
+_log = logging.getLogger(__name__)
+
+_DAY = bigquery.TimePartitioningType.DAY
+_MONTH = bigquery.TimePartitioningType.MONTH
+_PARTITIONING = {"fact_sales": _DAY, "summary_sales": _MONTH, "sales_by_product_month": _MONTH}
+_CLUSTERING = {"fact_sales": ["product"], "sales_by_date": ["sale_date"]}
+
+
+def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int) -> dict[str, int]:
+    """Make the next marts of a run the ones that readers see, all at once.
+
+    A second call for the same load changes nothing.
+
+    Args:
+        config: The configuration.
+        run: The run, which must be the latest load.
+        window: Sale dates that the next tables hold; None when they hold everything.
+        sequence: The load that the next tables were built from.
+
+    Returns:
+        Rows that readers see, by table.
+
+    Raises:
+        ConfigurationError: A table is missing, or has other columns than the next one.
+        SupersededError: There is a later load.
+        TemporaryError: The server is away or busy.
+    """
+    with bigquery_errors(config), client(config) as connected:
+        _check_load(connected, config, run.run_id, sequence)
+        published = _published(connected, config, sequence)
+        if published is not None:
+            _log.info("bigquery: load %d is published already", sequence)
+            return published.rows
+        columns = _ensure_live_tables(connected, config)
+        query(connected, publish_script(config, run.run_id, sequence, window, columns))
+        published = _published(connected, config, sequence)
+        if published is None:
+            _check_load(connected, config, run.run_id, sequence)
+            msg = f"BigQuery does not know of a publication of load {sequence}"
+            raise SupersededError(msg, remedy="Run `sales-mart publish` again.")
+    return published.rows
+
+
+def _check_load(client: bigquery.Client, config: Config, run_id: str, sequence: int) -> None:
+    latest = check_latest(client, config, run_id)
+    if latest.sequence != sequence:
+        msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
+        raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
+
+
+def _published(client: bigquery.Client, config: Config, sequence: int) -> Publication | None:
+    published = latest_publication(client, config)
+    if published is None:
+        return None
+    if (published.sequence, published.mart_rules_digest) != (sequence, config.mart_rules_digest):
+        return None
+    tables = published_tables(config, Target.BIGQUERY)
+    names = (table_id(config, dataset, name) for name, (dataset, _) in tables.items())
+    return published if all(existing_table(client, name) for name in names) else None
+
+
+def _ensure_live_tables(client: bigquery.Client, config: Config) -> dict[str, list[str]]:
+    """Create the live tables that are missing; gives the columns of each table.
+
+    A transaction takes no DDL, so the tables come into being before it, empty.
+    """
+    ensure_dataset(client, config, mart_schema(config, Target.BIGQUERY))
+    columns: dict[str, list[str]] = {}
+    for name, (dataset, column) in published_tables(config, Target.BIGQUERY).items():
+        built = existing_table(client, _next(config, name))
+        if built is None:
+            msg = f"{next_schema(config, Target.BIGQUERY)}.{name} has not been built"
+            raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
+        live = existing_table(client, table_id(config, dataset, name))
+        if live is None:
+            live = bigquery.Table(table_id(config, dataset, name), schema=built.schema)
+            live.description = built.description
+            if name in _PARTITIONING:
+                live.time_partitioning = bigquery.TimePartitioning(_PARTITIONING[name], column)
+            if name in _CLUSTERING:
+                live.clustering_fields = _CLUSTERING[name]
+            live = client.create_table(live, exists_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+        _check_columns(live, built)
+        columns[name] = [field.name for field in built.schema]
+    return columns
+
+
+def _check_columns(live: bigquery.Table, built: bigquery.Table) -> None:
+    if _types(live) != _types(built):
+        where = f"{live.dataset_id}.{live.table_id}"
+        msg = f"{where} has other columns than the table that was built for it"
+        raise ConfigurationError(
+            msg, remedy=f"Drop {where}; the next `sales-mart transform` builds all of it anew."
+        )
+
+
+def _types(table: bigquery.Table) -> dict[str, tuple[str, int | None]]:
+    return {field.name: (field.field_type, field.scale) for field in table.schema}
+
+
+def _next(config: Config, name: str) -> str:
+    return table_id(config, next_schema(config, Target.BIGQUERY), name)
+
+
+def publish_script(
+    config: Config, run_id: str, sequence: int, window: Window, columns: dict[str, list[str]]
+) -> str:
+    """Give the script that makes the next tables' rows the live tables', all at once."""
+    statements: list[str] = []
+    counts: list[str] = []
+    for name, (dataset, column) in published_tables(config, Target.BIGQUERY).items():
+        live = table_id(config, dataset, name)
+        listed = ", ".join(f"`{field}`" for field in columns[name])
+        statements += [
+            _remove(config, live, column, window),
+            f"insert into `{live}` ({listed}) select {listed} from `{_next(config, name)}`",
+        ]
+        counts.append(f"'\"{name}\": ', cast((select count(*) from `{live}`) as string)")
+    statements.append(_note(config, run_id, sequence, counts))
+    return guarded_script(config, run_id, sequence, statements)
+
+
+def _remove(config: Config, live: str, column: str, window: Window) -> str:
+    if window is None or not column:
+        return empty_table(config, live)
+    days = window if column == "sale_date" else window_months(window)
+    return f"delete from `{live}` where {date_predicate(column, days)}"
+
+
+def _note(config: Config, run_id: str, sequence: int, counts: Sequence[str]) -> str:
+    rows = ", ', ', ".join(counts)
+    publications = table_id(config, raw_schema(config), PUBLICATIONS)
+    return (
+        f"insert into `{publications}` "
+        "(run_id, sequence, mart_rules_digest, mart_rows, published_at) "
+        f"select {literal(run_id)}, {literal(sequence)}, {literal(config.mart_rules_digest)}, "
+        f"concat('{{', {rows}, '}}'), current_timestamp()"
+    )

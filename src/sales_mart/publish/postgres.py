@@ -1,0 +1,235 @@
+"""Publish on PostgreSQL: delete and insert within one transaction, only what differs.
+
+Live tables are changed by plain DELETE and INSERT, so that row versions do the work: a snapshot
+taken before the commit sees the old marts whole, one taken after it the new ones, nobody waits,
+and views, grants and indexes on the live tables stay. The measurements behind the choice stand in
+`docs/explanation/publishing.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from psycopg import Cursor
+from psycopg.sql import SQL, Composable, Identifier
+
+from sales_mart.errors import ConfigurationError, SupersededError, UnexpectedError
+from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
+from sales_mart.records import Target
+from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
+from sales_mart.warehouse.postgres_loads import check_latest, latest_publication
+from sales_mart.warehouse.windows import Window, window_months
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+__all__ = ["CHANGED_SLICES", "publish_marts"]
+
+_log = logging.getLogger(__name__)
+
+_PUBLICATIONS_DDL: LiteralString = """
+    create table {} (
+        sequence bigint not null,
+        run_id text not null,
+        mart_rules_digest text not null,
+        mart_rows text not null,
+        published_at timestamptz not null default clock_timestamp()
+    )
+"""
+CHANGED_SLICES: LiteralString = """
+    with live as (
+        select {column} as slice, count(*) as rows, sum({hash}) as checksum
+        from {live} {within}
+        group by {column}
+    ),
+    next as (
+        select {column} as slice, count(*) as rows, sum({hash}) as checksum
+        from {next}
+        group by {column}
+    )
+    select slice
+    from live full join next using (slice)
+    where (live.rows, live.checksum) is distinct from (next.rows, next.checksum)
+    order by slice
+"""
+"""Slices (days, months) of which the live and the next rows differ.
+
+The sum of row hashes does not depend on the order of the rows, and reads both sides once.
+"""
+_COLUMNS: LiteralString = """
+    select attname, format_type(atttypid, atttypmod)
+    from pg_attribute
+    where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+    order by attnum
+"""
+
+
+def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int) -> dict[str, int]:
+    """Make the next marts of a run the ones that readers see, all at once.
+
+    A second call for the same load changes nothing.
+
+    Args:
+        config: The configuration.
+        run: The run, which must be the latest load.
+        window: Sale dates that the next tables hold; None when they hold everything.
+        sequence: The load that the next tables were built from.
+
+    Returns:
+        Rows that readers see, by table.
+
+    Raises:
+        ConfigurationError: A table is missing, or has other columns than the next one.
+        SupersededError: There is a later load.
+        TemporaryError: The server or the lock is away.
+        UnexpectedError: The next tables hold rows outside of the window.
+    """
+    with connect(config) as connection:
+        lock_target(connection, config)
+        latest = check_latest(connection, config, run.run_id)
+        if latest.sequence != sequence:
+            msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
+            raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
+        published = latest_publication(connection, config)
+        if published and (published.sequence, published.mart_rules_digest) == (
+            sequence,
+            config.mart_rules_digest,
+        ):
+            _log.info("postgres: load %d is published already", sequence)
+            return published.rows
+        rows = {
+            name: _Table(connection, config, name).publish(
+                window, None if published is None else published.rows.get(name)
+            )
+            for name in published_tables(config, Target.POSTGRES)
+        }
+        schema = raw_schema(config)
+        if not exists(connection, schema, PUBLICATIONS):
+            connection.execute(SQL(_PUBLICATIONS_DDL).format(Identifier(schema, PUBLICATIONS)))
+        connection.execute(
+            SQL(
+                "insert into {} (sequence, run_id, mart_rules_digest, mart_rows)"
+                " values (%s, %s, %s, %s)"
+            ).format(Identifier(schema, PUBLICATIONS)),
+            (sequence, run.run_id, config.mart_rules_digest, json.dumps(rows)),
+        )
+        connection.commit()
+    return rows
+
+
+class _Table:
+    """One table to publish: the next one, the live one, and the column of its window."""
+
+    def __init__(self, connection: Connection, config: Config, name: str) -> None:
+        self._connection = connection
+        self._name = name
+        self._schema, self._column = published_tables(config, Target.POSTGRES)[name]
+        self._next_schema = next_schema(config, Target.POSTGRES)
+        self._live = Identifier(self._schema, name)
+        self._next = Identifier(self._next_schema, name)
+
+    def publish(self, window: Window, rows_before: int | None) -> int:
+        """Make the next rows the live ones; gives the rows that are live then."""
+        if not exists(self._connection, self._next_schema, self._name):
+            msg = f"{self._next_schema}.{self._name} has not been built"
+            raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
+        if not exists(self._connection, self._schema, self._name):
+            return self._move(window)
+        columns = self._same_columns()
+        if not self._column:
+            return self._rewrite(columns, None)[1]
+        removed, added = self._rewrite(columns, self._changed(columns, window))
+        if window is None or rows_before is None:
+            return self._count()
+        return rows_before - removed + added
+
+    def _move(self, window: Window) -> int:
+        """First publication: the next table itself becomes the live one, with its comments."""
+        if window is not None:
+            msg = f"{self._schema}.{self._name} is gone, and only a window of it was built"
+            raise ConfigurationError(
+                msg, remedy="Run `sales-mart transform` and `reconcile` again: they build all."
+            )
+        ensure_schema(self._connection, self._schema)
+        self._execute("alter table {next} set schema {schema}", schema=Identifier(self._schema))
+        if self._column:
+            self._execute(
+                "create index if not exists {index} on {live} ({column})",
+                index=Identifier(f"{self._name}_{self._column}"),
+                column=Identifier(self._column),
+            )
+        self._execute("analyze {live}")
+        return self._count()
+
+    def _same_columns(self) -> Sequence[str]:
+        """Give the columns, which both tables must have with the same types."""
+        live, following = (
+            self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall()
+            for schema in (self._schema, self._next_schema)
+        )
+        if sorted(live) != sorted(following):
+            differing = sorted({name for name, _ in set(live) ^ set(following)})
+            msg = f"{self._schema}.{self._name} has other columns than the run: " + ", ".join(
+                differing
+            )
+            raise ConfigurationError(
+                msg,
+                remedy="Put ingestion.validation.max_decimals back, or drop the table (with the "
+                "views on it) and run transform, reconcile and publish again: it is made anew.",
+            )
+        return [name for name, _ in following]
+
+    def _changed(self, columns: Sequence[str], window: Window) -> list[date]:
+        """Find the slices to rewrite, so that a day that stayed the same costs no write."""
+        within = SQL("")
+        if window is not None:
+            slices = list(window if self._column == "sale_date" else window_months(window))
+            strays = self._execute(
+                "select count(*) from {next} where ({column} = any({slices})) is not true",
+                column=Identifier(self._column),
+                slices=slices,
+            ).fetchall()[0][0]
+            if strays:
+                msg = f"{self._next_schema}.{self._name} has {strays} rows outside of the window"
+                raise UnexpectedError(msg, remedy="Nothing was changed. Report this as a bug.")
+            within = SQL("where {} = any({})").format(Identifier(self._column), slices)
+        found = self._execute(
+            CHANGED_SLICES,
+            column=Identifier(self._column),
+            hash=SQL("hash_record_extended(row({}), 0)").format(_list(columns)),
+            within=within,
+        ).fetchall()
+        return [day for (day,) in found]
+
+    def _rewrite(self, columns: Sequence[str], slices: list[date] | None) -> tuple[int, int]:
+        """Replace the rows of `slices`, or all rows; gives the rows removed and added."""
+        within = (
+            SQL("")
+            if slices is None
+            else SQL("where {} = any({})").format(Identifier(self._column), slices)
+        )
+        removed = self._execute("delete from {live} {within}", within=within).rowcount
+        added = self._execute(
+            "insert into {live} ({columns}) select {columns} from {next} {within}",
+            columns=_list(columns),
+            within=within,
+        ).rowcount
+        _log.info("postgres: %s: %d rows out, %d in", self._name, removed, added)
+        return removed, added
+
+    def _count(self) -> int:
+        return self._execute("select count(*) from {live}").fetchall()[0][0]
+
+    def _execute(self, statement: LiteralString, **parts: object) -> Cursor[tuple[Any, ...]]:
+        query = SQL(statement).format(live=self._live, next=self._next, **parts)
+        return self._connection.execute(query)
+
+
+def _list(columns: Sequence[str]) -> Composable:
+    return SQL(", ").join(map(Identifier, columns))

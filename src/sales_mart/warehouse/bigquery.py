@@ -1,0 +1,386 @@
+"""How to reach BigQuery: client, jobs, errors in our words, and what was loaded and published."""
+
+from __future__ import annotations
+
+import json
+import logging
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import requests
+from google.api_core import exceptions as api
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import bigquery
+from google.cloud.bigquery.table import RowIterator
+
+from sales_mart.errors import (
+    ConfigurationError,
+    SalesMartError,
+    SupersededError,
+    TemporaryError,
+    UnexpectedError,
+)
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
+from sales_mart.records import Load, Mode, Target
+from sales_mart.warehouse.windows import Window, union_windows, window_from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from google.api_core.retry import Retry
+
+    from sales_mart.config import Config
+
+__all__ = [
+    "Publication",
+    "bigquery_errors",
+    "check_latest",
+    "client",
+    "existing_table",
+    "is_emulator",
+    "latest_load",
+    "latest_publication",
+    "pending_window",
+    "query",
+    "run_job",
+    "table_id",
+]
+
+_log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 60.0
+"""How long a request is repeated while the server answers with an error of its own."""
+JOB_SECONDS = 3600.0
+"""How long a job may take."""
+_ATTEMPTS = 3
+_TEMPORARY_REASONS = {
+    "backendError",
+    "internalError",
+    "jobBackendError",
+    "jobInternalError",
+    "jobRateLimitExceeded",
+    "quotaExceeded",
+    "rateLimitExceeded",
+    "stopped",
+    "timeout",
+}
+_CONFLICTS = ("concurrent update", "Transaction is aborted")
+_REFUSED = (api.Unauthorized, api.Forbidden, api.NotFound)
+
+Job = bigquery.QueryJob | bigquery.LoadJob
+
+
+class Publication(NamedTuple):
+    """Which load the marts show.
+
+    Attributes:
+        sequence: Sequence of the load.
+        mart_rules_digest: The rules that the marts were built by.
+        rows: Rows of each published table.
+    """
+
+    sequence: int
+    mart_rules_digest: str
+    rows: dict[str, int]
+
+
+def is_emulator(config: Config) -> bool:
+    """Tell whether the API is a stand-in: Google's own is never reached without TLS."""
+    return (config.data_warehouse.bigquery.api_endpoint or "").startswith("http://")
+
+
+def client(config: Config) -> bigquery.Client:
+    """Open a client; use it as a context manager.
+
+    Raises:
+        ConfigurationError: There are no credentials, or they are not readable.
+    """
+    settings = config.data_warehouse.bigquery
+    project = config.data_warehouse.project_id
+    labels = {"application": "sales_mart"}
+    query_defaults = bigquery.QueryJobConfig(labels=labels)
+    if settings.maximum_bytes_billed is not None:
+        query_defaults.maximum_bytes_billed = settings.maximum_bytes_billed
+    options: dict[str, Any] = {
+        "location": settings.location,
+        "default_query_job_config": query_defaults,
+        "default_load_job_config": bigquery.LoadJobConfig(labels=labels),
+    }
+    if settings.api_endpoint:
+        options["client_options"] = {"api_endpoint": settings.api_endpoint}
+    if is_emulator(config):
+        anonymous = AnonymousCredentials()
+        session = AuthorizedSession(anonymous)
+        session.trust_env = False  # a proxy of the environment is no way to this computer
+        return bigquery.Client(project, credentials=anonymous, _http=session, **options)
+    try:
+        if settings.credentials_file:
+            return bigquery.Client.from_service_account_json(
+                settings.credentials_file, project=project, **options
+            )
+        return bigquery.Client(project, **options)
+    except (DefaultCredentialsError, OSError, ValueError) as error:
+        msg = f"no usable Google credentials: {type(error).__name__}"
+        raise ConfigurationError(
+            msg,
+            remedy="Run `gcloud auth application-default login`, or name a service account file "
+            "in data_warehouse.bigquery.credentials_file or GOOGLE_APPLICATION_CREDENTIALS.",
+        ) from error
+
+
+def retry() -> Retry:
+    """Give a retry that ends: the client's own goes on for ten minutes without a word."""
+    return bigquery.DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
+
+
+@contextmanager
+def bigquery_errors(config: Config) -> Generator[None]:
+    """Turn the client's errors into ours, with reason and job id and without values of rows.
+
+    The server's text about a query is dropped (`from None`): it may quote the value it chokes on.
+    """
+    try:
+        yield
+    except (api.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
+        raise _translated(error, config) from None
+    except FutureTimeoutError:
+        msg = f"{_where(config)}: a job took longer than {JOB_SECONDS:.0f} seconds"
+        raise TemporaryError(
+            msg, remedy="Run the same command again: it waits for the same job."
+        ) from None
+
+
+def _translated(error: Exception, config: Config) -> SalesMartError:
+    where = _where(config)
+    kind = type(error).__name__
+    if not isinstance(error, api.GoogleAPICallError):
+        if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+            return ConfigurationError(
+                f"{where} refused the credentials: {kind}",
+                remedy="Run `gcloud auth application-default login`, or renew the key.",
+            )
+        return TemporaryError(
+            f"{where} does not answer: {kind}",
+            remedy="Check the network and the endpoint, then run the same command again.",
+        )
+    reason = _reason(error)
+    job = getattr(error, "query_job", None)
+    details = {"code": error.code, "reason": reason, "job_id": getattr(job, "job_id", None)}
+    conflict = any(text in str(error.message) for text in _CONFLICTS)
+    temporary = isinstance(error, (api.ServerError, api.TooManyRequests))
+    if temporary or conflict or reason in _TEMPORARY_REASONS:
+        return TemporaryError(
+            f"{where}: {kind}, {reason}", remedy="Run the same command again.", details=details
+        )
+    if reason == "bytesBilledLimitExceeded":
+        return ConfigurationError(
+            f"{where}: a query would bill more than maximum_bytes_billed",
+            remedy="Raise data_warehouse.bigquery.maximum_bytes_billed.",
+            details=details,
+        )
+    if isinstance(error, _REFUSED):
+        return ConfigurationError(
+            f"{where} refused: {error.message}",
+            remedy="Check project, datasets and location, and that the account has the roles "
+            "BigQuery Job User and BigQuery Data Editor.",
+            details=details,
+        )
+    return UnexpectedError(
+        f"{where}: {kind}, {reason}",
+        remedy="Please report this as a bug, with the details.",
+        details=details,
+    )
+
+
+def _reason(error: api.GoogleAPICallError) -> str:
+    for item in cast("list[dict[str, Any]]", error.errors or []):
+        if item.get("reason"):
+            return str(item["reason"])
+    return "no reason given"
+
+
+def _where(config: Config) -> str:
+    return f"BigQuery {config.data_warehouse.project_id}"
+
+
+def table_id(config: Config, dataset: str, table: str) -> str:
+    """Give `project.dataset.table`, to stand between backticks in SQL."""
+    return f"{config.data_warehouse.project_id}.{dataset}.{table}"
+
+
+def existing_table(client: bigquery.Client, name: str) -> bigquery.Table | None:
+    """Look a table up; None when there is none."""
+    try:
+        return client.get_table(name, retry=retry(), timeout=RETRY_SECONDS)
+    except api.NotFound:
+        return None
+
+
+def query(
+    client: bigquery.Client,
+    sql: str,
+    params: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter] = (),
+) -> RowIterator:
+    """Run one statement and give its rows as they stream in, 10,000 per request."""
+    job = client.query(
+        sql,
+        job_config=bigquery.QueryJobConfig(query_parameters=list(params)),
+        retry=retry(),
+        job_retry=None,
+        timeout=RETRY_SECONDS,
+    )
+    rows = job.result(page_size=10_000, retry=retry(), job_retry=None, timeout=JOB_SECONDS)
+    return cast("RowIterator", rows)
+
+
+def run_job(client: bigquery.Client, name: str, start: Callable[[str], Job]) -> Job:
+    """Run a job whose id derives from `name`, once, however often this is called.
+
+    A job of the same id that runs already, or is done, is the one that is wanted. A job that
+    ended in an error keeps its id for ever, so the next attempt takes the next suffix.
+
+    Args:
+        client: The client.
+        name: What the job's id starts with.
+        start: Starts a job under a given id.
+
+    Returns:
+        The job, done and without error.
+    """
+    started = 0
+    for suffix in range(1000):
+        job_id = f"{name}-{suffix}"
+        try:
+            job = start(job_id)
+            started += 1
+            ours = True
+        except api.Conflict:
+            _log.info("attaching to job %s", job_id)
+            job = cast("Job", client.get_job(job_id, retry=retry(), timeout=RETRY_SECONDS))
+            ours = False
+        try:
+            _finish(job)
+        except api.GoogleAPICallError as error:
+            if job.state != "DONE" or not job.error_result:
+                raise
+            again = started < _ATTEMPTS and _reason(error) in _TEMPORARY_REASONS
+            if ours and not again:
+                raise
+            _log.info("job %s ended in an error: %s", job_id, _reason(error))
+            continue
+        return job
+    msg = f"a thousand jobs named {name} ended in errors"
+    raise UnexpectedError(msg, remedy="Start a new run with a new id.")
+
+
+def _finish(job: Job) -> None:
+    if isinstance(job, bigquery.QueryJob):
+        job.result(max_results=0, retry=retry(), job_retry=None, timeout=JOB_SECONDS)
+    else:
+        job.result(retry=retry(), timeout=JOB_SECONDS)
+
+
+def latest_load(client: bigquery.Client, config: Config) -> Load | None:
+    """Give the load with the highest sequence; None when there was none."""
+    name = table_id(config, raw_schema(config), LOAD_RUNS)
+    if existing_table(client, name) is None:
+        return None
+    rows = query(
+        client,
+        f"""
+        select
+            run_id, mode, sequence, `rows`, yielded_rows, yielded_amount, yielded_quantity,
+            sale_date_window, seal_digest, loaded_at
+        from `{name}`
+        order by sequence desc
+        limit 1
+        """,
+    )
+    for row in rows:
+        return Load(
+            run_id=row[0],
+            target=Target.BIGQUERY,
+            mode=Mode(row[1]),
+            sequence=row[2],
+            rows=row[3],
+            yielded_rows=row[4],
+            yielded_amount=row[5],
+            yielded_quantity=row[6],
+            window=window_from_json(row[7]),
+            seal_digest=row[8],
+            loaded_at=row[9],
+        )
+    return None
+
+
+def check_latest(client: bigquery.Client, config: Config, run_id: str) -> Load:
+    """Give the latest load if it is this run's.
+
+    Raises:
+        SupersededError: Another run was loaded later.
+        ConfigurationError: Nothing was loaded yet.
+    """
+    latest = _some_load(client, config)
+    if latest.run_id != run_id:
+        msg = f"run {run_id} is superseded by {latest.run_id} in BigQuery"
+        raise SupersededError(
+            msg, remedy="Let the newer run finish; to show this one again, load it again first."
+        )
+    return latest
+
+
+def _some_load(client: bigquery.Client, config: Config) -> Load:
+    latest = latest_load(client, config)
+    if latest is None:
+        msg = "nothing is loaded into BigQuery yet"
+        raise ConfigurationError(msg, remedy="Run `sales-mart load` for the run first.")
+    return latest
+
+
+def pending_window(client: bigquery.Client, config: Config) -> tuple[int, Window]:
+    """Give the latest load's sequence and the sale dates changed since the last publication.
+
+    The window is None, everything, when a load since then replaced the table, nothing was
+    published yet, the marts' rules have changed, or one of the published tables is gone.
+
+    Raises:
+        ConfigurationError: Nothing was loaded yet.
+    """
+    sequence = _some_load(client, config).sequence
+    published = latest_publication(client, config)
+    if published is None or published.mart_rules_digest != config.mart_rules_digest:
+        return sequence, None
+    tables = published_tables(config, Target.BIGQUERY)
+    names = (table_id(config, dataset, table) for table, (dataset, _) in tables.items())
+    if any(existing_table(client, name) is None for name in names):
+        return sequence, None
+    rows = query(
+        client,
+        f"""
+        select sale_date_window
+        from `{table_id(config, raw_schema(config), LOAD_RUNS)}`
+        where sequence > @published
+        """,
+        [bigquery.ScalarQueryParameter("published", "INT64", published.sequence)],
+    )
+    return sequence, union_windows([window_from_json(row[0]) for row in rows])
+
+
+def latest_publication(client: bigquery.Client, config: Config) -> Publication | None:
+    """Give the publication of the highest load; None when there was none."""
+    name = table_id(config, raw_schema(config), PUBLICATIONS)
+    if existing_table(client, name) is None:
+        return None
+    rows = query(
+        client,
+        f"""
+        select sequence, mart_rules_digest, mart_rows
+        from `{name}`
+        order by sequence desc, published_at desc
+        limit 1
+        """,
+    )
+    return next((Publication(row[0], row[1], json.loads(row[2])) for row in rows), None)

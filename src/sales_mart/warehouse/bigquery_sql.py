@@ -1,0 +1,89 @@
+"""Pieces of GoogleSQL for scripts that change tables in one transaction."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.warehouse.bigquery import is_emulator, table_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.config import Config
+
+__all__ = ["LOCK", "date_predicate", "empty_table", "guarded_script", "literal"]
+
+LOCK = "target_lock"
+"""Table of one row beside the raw table. Every script updates it first: the server cancels one of
+two transactions that update the same row, but lets two that only insert pass each other by."""
+
+Value = str | int | date | None
+
+
+def literal(value: Value) -> str:
+    """Give a value as a literal.
+
+    Scripts carry literals instead of parameters: only a literal date surely prunes partitions,
+    and the stand-in server binds no parameters in scripts.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, date):
+        return f"date '{value.isoformat()}'"
+    if isinstance(value, int):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    return f"'{escaped}'"
+
+
+def date_predicate(column: str, days: Sequence[date]) -> str:
+    """Select `days` (ascending) by literals, with one range per run of consecutive days."""
+    ranges: list[tuple[date, date]] = []
+    for day in days:
+        if ranges and day - ranges[-1][1] == timedelta(days=1):
+            ranges[-1] = (ranges[-1][0], day)
+        else:
+            ranges.append((day, day))
+    singles = [literal(first) for first, last in ranges if first == last]
+    parts = [
+        f"{column} between {literal(first)} and {literal(last)}"
+        for first, last in ranges
+        if first != last
+    ]
+    if singles:
+        parts.append(f"{column} in ({', '.join(singles)})")
+    return f"({' or '.join(parts)})" if parts else "false"
+
+
+def empty_table(config: Config, name: str) -> str:
+    """Give the statement that empties a table within a transaction.
+
+    TRUNCATE touches any number of partitions, where a DELETE may touch 4,000. The stand-in server
+    does not take TRUNCATE back when a transaction fails, so it gets the DELETE.
+    """
+    if is_emulator(config):
+        return f"delete from `{name}` where true"
+    return f"truncate table `{name}`"
+
+
+def guarded_script(config: Config, run_id: str, sequence: int, statements: Sequence[str]) -> str:
+    """Put statements into a transaction that does nothing unless `sequence` is the latest load's.
+
+    Whether it did something shows in the tables afterwards, so that a caller who lost the answer
+    can find out as well.
+    """
+    schema = raw_schema(config)
+    body = "".join(f"    {statement.strip()};\n" for statement in statements)
+    return (
+        "begin transaction;\n"
+        f"update `{table_id(config, schema, LOCK)}` set run_id = {literal(run_id)} where true;\n"
+        f"if (select coalesce(max(sequence), 0) from `{table_id(config, schema, LOAD_RUNS)}`)"
+        f" != {sequence} then\n"
+        "    rollback transaction;\n"
+        "else\n"
+        f"{body}"
+        "    commit transaction;\n"
+        "end if;\n"
+    )

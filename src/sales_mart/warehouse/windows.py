@@ -1,0 +1,44 @@
+"""Windows: the sale dates whose rows a load changed; None stands for all of them."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Window", "union_windows", "window_from_json", "window_months", "window_to_json"]
+
+Window = tuple[date, ...] | None
+"""Distinct sale dates, ascending; empty when nothing changed, None when everything may have."""
+
+
+def window_to_json(window: Window) -> str | None:
+    """Give a window as a JSON array of ISO dates, the text that `load_runs` keeps."""
+    if window is None:
+        return None
+    return json.dumps([day.isoformat() for day in window])
+
+
+def window_from_json(text: str | None) -> Window:
+    """Read a window that `window_to_json` wrote."""
+    if text is None:
+        return None
+    return tuple(date.fromisoformat(day) for day in json.loads(text))
+
+
+def union_windows(windows: Iterable[Window]) -> Window:
+    """Give the window that covers all of `windows`; None as soon as one of them is None."""
+    days: set[date] = set()
+    for window in windows:
+        if window is None:
+            return None
+        days.update(window)
+    return tuple(sorted(days))
+
+
+def window_months(window: tuple[date, ...]) -> tuple[date, ...]:
+    """Give the first days of the months that a window touches, ascending."""
+    return tuple(sorted({day.replace(day=1) for day in window}))

@@ -1,0 +1,446 @@
+"""Stop `load` against a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.sql import SQL, Identifier
+
+from sales_mart.errors import (
+    ConfigurationError,
+    SourceChangedError,
+    SupersededError,
+    TemporaryError,
+    UnexpectedError,
+)
+from sales_mart.load.postgres import check_latest, latest_load, load
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.records import Load, Mode, Part, Seal
+from sales_mart.warehouse.postgres import connect, lock_target
+from support import Row, row, sealed_run, token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-10-03"
+
+
+def query(config: Config, statement: str, *names: str) -> list[tuple[Any, ...]]:
+    """Run a statement on the raw schema's tables and commit it."""
+    with connect(config) as connection:
+        identifiers = [Identifier(raw_schema(config), name) for name in names]
+        cursor = connection.execute(SQL(statement).format(*identifiers))  # pyright: ignore[reportArgumentType]
+        rows = cursor.fetchall() if cursor.description else []
+        connection.commit()
+        return rows
+
+
+def raw_rows(config: Config) -> list[tuple[Any, ...]]:
+    """Give the clean columns, run and batch of every raw row, in the order of tokens."""
+    return query(
+        config,
+        "select transaction_id, product, price, quantity, sale_date, run_id, business_date"
+        " from {} order by transaction_id",
+        config.data_warehouse.table,
+    )
+
+
+def append(config: Config, lake: Path, run_id: str, day: str, rows: Sequence[Row]) -> Load:
+    """Load `rows` as the batch of `day`."""
+    run = sealed_run(config, lake, run_id, rows, business_date=day, mode=Mode.APPEND)
+    return load(config, run)
+
+
+def dates(*days: str) -> tuple[date, ...]:
+    return tuple(date.fromisoformat(day) for day in days)
+
+
+def with_lock_timeout(config: Config, seconds: int) -> Config:
+    settings = config.data_warehouse.postgres.model_copy(update={"lock_timeout": seconds})
+    warehouse = config.data_warehouse.model_copy(update={"postgres": settings})
+    return config.model_copy(update={"data_warehouse": warehouse})
+
+
+def test_replace_makes_the_table_the_rows_of_the_run(config: Config, lake: Path) -> None:
+    first = load(config, sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)]))
+    run = sealed_run(config, lake, "b", [row("T3", D3, "0.01", 7)])
+    second = load(config, run)
+    assert (first.sequence, first.rows, first.window) == (1, 2, None)
+    assert (second.sequence, second.rows, second.window) == (2, 1, None)
+    assert second == run.read("load-postgres", Load)
+    assert raw_rows(config) == [
+        (token("T3"), "Halal Mouse", Decimal("0.01"), 7, *dates(D3), "b", *dates(D1))
+    ]
+
+
+def test_an_empty_run_empties_the_table(config: Config, lake: Path) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    assert load(config, sealed_run(config, lake, "b", [])).rows == 0
+    assert raw_rows(config) == []
+
+
+def test_replace_keeps_the_staging_view(config: Config, lake: Path) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    table = config.data_warehouse.table
+    query(config, "create view {} as select * from {}", "stg_transactions", table)
+    append(config, lake, "b", D2, [row("T2", D2)])
+    load(config, sealed_run(config, lake, "c", [row("T3", D1), row("T4", D1)]))
+    assert query(config, "select count(*) from {}", "stg_transactions") == [(2,)]
+
+
+texts = st.one_of(
+    st.none(),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40),
+)
+prices = st.decimals(
+    min_value=0, max_value=Decimal("9999999999999999.99"), places=2, allow_nan=False
+)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    values=st.lists(
+        st.tuples(
+            texts,
+            st.none() | prices,
+            st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.dates(),
+        ),
+        max_size=30,
+    )
+)
+def test_every_value_arrives_exactly(
+    config: Config, lake: Path, values: list[tuple[str | None, Decimal | None, int | None, date]]
+) -> None:
+    rows = [Row(f"T{number}", *value) for number, value in enumerate(values)]
+    load(config, sealed_run(config, lake, "x", rows))
+    expected = sorted(
+        (token(r.transaction_id), r.product, r.price, r.quantity, r.sale_date) for r in rows
+    )
+    assert sorted(found[:5] for found in raw_rows(config)) == expected
+
+
+def latest_sequence(config: Config) -> int:
+    with connect(config) as connection:
+        latest = latest_load(connection, config)
+    return latest.sequence if latest else 0
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("price", "numeric(18, 4)"),
+        ("price", "double precision"),
+        ("quantity", "integer"),
+        ("quantity", "timestamptz"),
+        ("sale_date", "integer"),
+        ("product", "varchar(200)"),
+        ("business_date", "text"),
+    ],
+)
+def test_a_column_of_another_type_is_refused(
+    config: Config, lake: Path, column: str, kind: str
+) -> None:
+    load(config, sealed_run(config, lake, "a", []))
+    table = config.data_warehouse.table
+    query(config, f"alter table {{}} drop column {column}, add column {column} {kind}", table)
+    with pytest.raises(ConfigurationError, match=f"column {column} of .* is ") as caught:
+        load(config, sealed_run(config, lake, "b", [row("T1", D1)]))
+    assert caught.value.remedy
+    assert latest_sequence(config) == 1
+
+
+def test_a_missing_column_is_refused(config: Config, lake: Path) -> None:
+    load(config, sealed_run(config, lake, "a", []))
+    query(config, "alter table {} drop column source_row", config.data_warehouse.table)
+    with pytest.raises(ConfigurationError, match=r"column source_row of .* is missing"):
+        load(config, sealed_run(config, lake, "b", [row("T1", D1)]))
+
+
+def test_the_same_run_twice_in_a_row_changes_nothing(config: Config, lake: Path) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    first = load(config, run)
+    before = query(config, "select xmin::text, ctid::text from {}", config.data_warehouse.table)
+    again = load(config, run)
+    assert again.already_loaded
+    assert not first.already_loaded
+    assert again.model_copy(update={"already_loaded": False}) == first
+    after = query(config, "select xmin::text, ctid::text from {}", config.data_warehouse.table)
+    assert before == after
+
+
+def test_already_loaded_tells_the_facts_of_an_append(config: Config, lake: Path) -> None:
+    append(config, lake, "two", D2, [row("T1", D2)])
+    run = sealed_run(
+        config,
+        lake,
+        "one",
+        [row("T1", D1, "3.00", 4), row("T2", D1)],
+        business_date=D1,
+        mode=Mode.APPEND,
+    )
+    first = load(config, run)
+    assert (first.rows, first.yielded_rows) == (1, 1)
+    assert (first.yielded_amount, first.yielded_quantity) == (Decimal("12.00"), 4)
+    assert load(config, run).model_copy(update={"already_loaded": False}) == first
+
+
+def test_a_then_b_then_a_again_loads_a(config: Config, lake: Path) -> None:
+    a = sealed_run(config, lake, "a", [row("T1", D1)])
+    b = sealed_run(config, lake, "b", [row("T2", D1)])
+    sequences = [load(config, run).sequence for run in (a, b, a)]
+    assert sequences == [1, 2, 3]
+    assert [found[0] for found in raw_rows(config)] == [token("T1")]
+
+
+def test_an_older_run_is_superseded(config: Config, lake: Path) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
+    with connect(config) as connection:
+        assert check_latest(connection, config, "b").sequence == 2
+        with pytest.raises(SupersededError, match="superseded by b"):
+            check_latest(connection, config, "a")
+
+
+def test_key_ids_do_not_mix(config: Config, lake: Path) -> None:
+    append(config, lake, "a", D1, [row("T1", D1)])
+    other = sealed_run(
+        config,
+        lake,
+        "b",
+        [row("T2", D2)],
+        business_date=D2,
+        mode=Mode.APPEND,
+        key_id="0123abcd",
+    )
+    with pytest.raises(ConfigurationError, match="tokens of key sha256"):
+        load(config, other)
+    assert latest_sequence(config) == 1
+    whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
+    assert load(config, whole).sequence == 2
+    assert load(config, other).sequence == 3
+
+
+STORY: list[tuple[str, str, list[Row], tuple[date, ...]]] = [
+    ("day 1", D1, [row("T1", D1), row("T2", D1), row("T3", D1)], dates(D1)),
+    ("day 2", D2, [row("T4", D2), row("T5", D2)], dates(D2)),
+    ("day 2 again", D2, [row("T4", D2), row("T5", D2)], dates(D2)),
+    (
+        "day 2 with a late row for day 1",
+        D2,
+        [row("T4", D2), row("T5", D2), row("T6", D1)],
+        dates(D1, D2),
+    ),
+    ("day 2, corrected, without the late row", D2, [row("T4", D2, "99.00")], dates(D1, D2)),
+    ("day 3 corrects a row of day 1", D3, [row("T1", D1, "5.55"), row("T7", D3)], dates(D1, D3)),
+    ("day 3 moves a row to another day", D3, [row("T2", D3), row("T7", D3)], dates(D1, D3)),
+    (
+        "day 1 again, after newer ones",
+        D1,
+        [row("T1", D1), row("T2", D1), row("T3", D1, "1.00")],
+        dates(D1),
+    ),
+    ("day 3 is empty after all", D3, [], dates(D3)),
+]
+
+
+def expected_after(story: Sequence[tuple[str, str, list[Row], tuple[date, ...]]]) -> set[Row]:
+    """Replay the batches one row at a time: the rule of the design in plain Python."""
+    held: dict[str, tuple[str, Row]] = {}
+    for _, day, rows, _ in story:
+        held = {key: value for key, value in held.items() if value[0] != day}
+        for item in rows:
+            if item.transaction_id not in held or held[item.transaction_id][0] < day:
+                held[item.transaction_id] = (day, item)
+    return {item._replace(transaction_id=token(key)) for key, (_, item) in held.items()}
+
+
+def test_appended_batches_replace_and_yield(config: Config, lake: Path) -> None:
+    for number, (name, day, rows, window) in enumerate(STORY, start=1):
+        record = append(config, lake, f"r{number}", day, rows)
+        found = {Row(*values[:5]) for values in raw_rows(config)}
+        assert found == expected_after(STORY[:number]), name
+        assert record.window == window, name
+        assert record.rows + record.yielded_rows == len(rows), name
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    batches=st.lists(
+        st.tuples(
+            st.sampled_from([D1, D2, D3]),
+            st.dictionaries(
+                st.sampled_from([f"T{n}" for n in range(6)]),
+                st.tuples(st.sampled_from([D1, D2, D3]), st.sampled_from(["1.00", "2.00"])),
+            ),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_any_batches_end_as_their_replay(
+    config: Config, lake: Path, batches: list[tuple[str, dict[str, tuple[str, str]]]]
+) -> None:
+    load(config, sealed_run(config, lake, "empty", []))
+    story = [
+        (f"batch {number}", day, [row(key, *value) for key, value in rows.items()], ())
+        for number, (day, rows) in enumerate(batches)
+    ]
+    before: dict[date, set[Row]] = {}
+    for number, (name, day, rows, _) in enumerate(story, start=1):
+        record = append(config, lake, f"r{number}", day, rows)
+        now: defaultdict[date, set[Row]] = defaultdict(set)
+        for values in raw_rows(config):
+            now[values[4]].add(Row(*values[:5]))
+        assert set().union(*now.values()) == expected_after(story[:number]), name
+        changed = {d for d in before | now if before.get(d, set()) != now.get(d, set())}
+        assert record.window is not None
+        assert changed <= set(record.window), name
+        before = dict(now)
+
+
+def test_a_changed_part_is_refused(config: Config, lake: Path) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    part = run.read("seal", Seal).clean[0]
+    path = lake / "runs" / "a" / part.name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SourceChangedError, match="not the file that was sealed"):
+        load(config, run)
+    path.unlink()
+    with pytest.raises(SourceChangedError, match="is gone"):
+        load(config, run)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_parts_of_polars_are_loaded_one_after_the_other(
+    config: Config, lake: Path, mode: Mode
+) -> None:
+    rows = [row(f"T{n}", D1, f"{n}.50", n) for n in range(1, 8)]
+    run = sealed_run(config, lake, "a", rows, business_date=D1, mode=mode)
+    seal = run.read("seal", Seal)
+    frame = pl.read_parquet(lake / "runs" / "a" / seal.clean[0].name)
+    parts: list[Part] = []
+    for number, piece in enumerate((frame[:3], frame[3:3], frame[3:])):
+        path = lake / "piece.parquet"
+        piece.write_parquet(path, row_group_size=2)
+        parts.append(run.put_part(f"clean/{number:05d}-00000.parquet", path, piece.height))
+    run.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
+    assert load(config, run).rows == 7
+    expected = sorted((token(r.transaction_id), *r[1:]) for r in rows)
+    assert [found[:5] for found in raw_rows(config)] == expected
+
+
+def resealed(run: RunFolder, rows_clean: int) -> RunFolder:
+    seal = run.read("seal", Seal)
+    run.write("seal", seal.model_copy(update={"rows_clean": rows_clean}))
+    return run
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_lost_row_undoes_the_load(config: Config, lake: Path, mode: Mode) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    run = sealed_run(config, lake, "b", [row("T2", D1)], mode=mode)
+    with pytest.raises(UnexpectedError, match="1 rows reached PostgreSQL, 2 were sealed"):
+        load(config, resealed(run, 2))
+    assert [found[0] for found in raw_rows(config)] == [token("T1")]
+    assert latest_sequence(config) == 1
+
+
+def test_another_configuration_is_refused(config: Config, lake: Path) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    run.write("seal", run.read("seal", Seal).model_copy(update={"config_digest": "0" * 64}))
+    with pytest.raises(ConfigurationError, match="another configuration"):
+        load(config, run)
+
+
+def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    with connect(config) as connection:
+        lock_target(connection, config)
+        with pytest.raises(TemporaryError, match="another run holds the lock") as caught:
+            load(with_lock_timeout(config, 1), run)
+    assert caught.value.exit_code == 75
+    assert load(config, run).rows == 1
+
+
+def test_loads_at_the_same_time_take_turns(config: Config, lake: Path) -> None:
+    runs = [
+        sealed_run(config, lake, f"r{n}", [row(f"T{n}", D1)], business_date=day, mode=Mode.APPEND)
+        for n, day in enumerate((D1, D2, D3))
+    ]
+    threads = [threading.Thread(target=load, args=(config, run)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(raw_rows(config)) == 3
+    assert query(config, "select count(*), max(sequence) from {}", LOAD_RUNS) == [(3, 3)]
+
+
+def test_append_looks_identifiers_up_by_index(config: Config, lake: Path) -> None:
+    append(config, lake, "a", D1, [row("T1", D1)])
+    indexes = """
+        select pg_get_indexdef(indexrelid, 1, true), indisunique
+        from pg_index where indrelid = to_regclass(%s) order by 1
+    """
+    with connect(config) as connection:
+        found = connection.execute(
+            indexes, (f"{raw_schema(config)}.{config.data_warehouse.table}",)
+        ).fetchall()
+    assert found == [("business_date", False), ("sale_date", False), ("transaction_id", True)]
+
+
+def test_a_load_that_is_killed_leaves_no_trace(config: Config, lake: Path) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    run = sealed_run(config, lake, "b", [row("T2", D1)])
+    raised: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            load(config, run)
+        except TemporaryError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=attempt)
+    with connect(config) as reader:
+        # A reader of the raw table stops the load at its TRUNCATE, with work done already.
+        reader.execute(
+            SQL("select from {} limit 1").format(
+                Identifier(raw_schema(config), config.data_warehouse.table)
+            )
+        )
+        thread.start()
+        with connect(config) as killer:
+            killed = False
+            while not killed:
+                killed = killer.execute(
+                    "select pg_terminate_backend(pid) from pg_locks"
+                    " where not granted and relation = to_regclass(%s)",
+                    (f"{raw_schema(config)}.{config.data_warehouse.table}",),
+                ).fetchone() == (True,)
+        thread.join()
+    assert len(raised) == 1
+    assert latest_sequence(config) == 1
+    assert [found[0] for found in raw_rows(config)] == [token("T1")]
+    assert run.find("load-postgres", Load) is None
+    assert load(config, run).sequence == 2

@@ -1,0 +1,548 @@
+"""Stop `publish` against a real PostgreSQL server."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier, Literal
+
+from sales_mart.errors import (
+    ConfigurationError,
+    SupersededError,
+    TemporaryError,
+    UnexpectedError,
+)
+from sales_mart.load.postgres import load, pending_window
+from sales_mart.names import (
+    PRODUCT_MONTHS,
+    PUBLICATIONS,
+    mart_schema,
+    next_schema,
+    published_tables,
+    raw_schema,
+)
+from sales_mart.publish import publish
+from sales_mart.publish.postgres import publish_marts
+from sales_mart.records import (
+    Load,
+    Mode,
+    Publish,
+    Reconcile,
+    Target,
+    TargetTransform,
+    Transform,
+)
+from sales_mart.warehouse.postgres import connect, lock_target
+from support import Row, row, sealed_run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.warehouse.windows import Window
+
+D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"
+PG = Target.POSTGRES
+
+SUMS = """
+    cast(sum(price * quantity) as numeric(29, 2)) as total_amount,
+    cast(sum(quantity) as bigint) as total_quantity,
+    count(*) as transaction_count
+"""
+MONTH = "cast(date_trunc('month', sale_date) as date)"
+# What dbt builds, reduced to what publishing cares about: grain, columns, and only the window.
+MODELS = {
+    "pg_sales": """
+        select transaction_id, product, price, quantity,
+            cast(price * quantity as numeric(29, 2)) as amount, sale_date
+        from {raw} where {days}
+    """,
+    "sales_by_date": f"select sale_date, {SUMS} from {{raw}} where {{days}} group by sale_date",
+    "sales_by_product": f"select product, {SUMS} from {{raw}} group by product",
+    "summary_sales": f"""
+        select product, {MONTH} as sale_month, {SUMS} from {{raw}} where {{months}} group by 1, 2
+    """,
+    PRODUCT_MONTHS: f"""
+        select product, {MONTH} as sale_month, {SUMS} from {{raw}} where {{months}} group by 1, 2
+    """,
+}
+
+
+class Built(NamedTuple):
+    """A run that is loaded, and whose next marts are built."""
+
+    run: RunFolder
+    window: Window
+    sequence: int
+
+
+def build(config: Config, run: RunFolder) -> Built:
+    """Build the next marts of the latest load, as `transform` would."""
+    with connect(config) as connection:
+        sequence, window = pending_window(connection, config)
+        home = Identifier(next_schema(config, PG))
+        connection.execute(SQL("drop schema if exists {} cascade").format(home))
+        connection.execute(SQL("create schema {}").format(home))
+        days = SQL("true")
+        months = SQL("true")
+        if window is not None:
+            days = SQL("sale_date = any({})").format(Literal(list(window)))
+            months = SQL(MONTH + " = any({})").format(
+                Literal([day.replace(day=1) for day in window])
+            )
+        for name, model in MODELS.items():
+            select = SQL(model).format(  # pyright: ignore[reportArgumentType]
+                raw=Identifier(raw_schema(config), config.data_warehouse.table),
+                days=days,
+                months=months,
+            )
+            connection.execute(
+                SQL("create table {} as {}").format(
+                    Identifier(next_schema(config, PG), name), select
+                )
+            )
+        connection.commit()
+    return Built(run, window, sequence)
+
+
+def loaded(  # noqa: PLR0913 - a run has many facts
+    config: Config,
+    lake: Path,
+    run_id: str,
+    rows: Sequence[Row],
+    *,
+    day: str = D1,
+    mode: Mode = Mode.REPLACE,
+) -> Built:
+    """Load rows and build the next marts of them."""
+    run = sealed_run(config, lake, run_id, rows, business_date=day, mode=mode)
+    load(config, run)
+    return build(config, run)
+
+
+def show(config: Config, built: Built) -> dict[str, int]:
+    """Publish what was built."""
+    return publish_marts(config, built.run, built.window, built.sequence)
+
+
+def published(  # noqa: PLR0913 - a run has many facts
+    config: Config,
+    lake: Path,
+    run_id: str,
+    rows: Sequence[Row],
+    *,
+    day: str = D1,
+    mode: Mode = Mode.REPLACE,
+) -> Built:
+    """Load, build and publish."""
+    built = loaded(config, lake, run_id, rows, day=day, mode=mode)
+    show(config, built)
+    return built
+
+
+@contextmanager
+def session(config: Config) -> Generator[psycopg.Connection[tuple[Any, ...]]]:
+    """Open a connection in autocommit mode, like an analyst's."""
+    with connect(config) as connection:
+        connection.autocommit = True
+        yield connection
+
+
+def live(config: Config, table: str = "pg_sales") -> Identifier:
+    return Identifier(published_tables(config, PG)[table][0], table)
+
+
+def state(
+    config: Config, connection: psycopg.Connection[tuple[Any, ...]]
+) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    """Read the total of each of the four marts in one statement."""
+    names = ("pg_sales", "sales_by_date", "sales_by_product", "summary_sales")
+    statement = SQL("""
+        select
+            (select coalesce(sum(amount), 0) from {}),
+            (select coalesce(sum(total_amount), 0) from {}),
+            (select coalesce(sum(total_amount), 0) from {}),
+            (select coalesce(sum(total_amount), 0) from {})
+    """).format(*(live(config, name) for name in names))
+    found = connection.execute(statement).fetchone()
+    assert found is not None
+    return found[0], found[1], found[2], found[3]
+
+
+def contents(config: Config) -> dict[str, set[tuple[Any, ...]]]:
+    """Read all published tables."""
+    with session(config) as connection:
+        return {
+            name: set(connection.execute(SQL("select * from {}").format(live(config, name))))
+            for name in published_tables(config, PG)
+        }
+
+
+def test_the_first_publication_shows_every_mart(config: Config, lake: Path) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1), row("T2", D2), row("T3", D3, "5.00", 2)])
+    assert built.window is None
+    rows = show(config, built)
+    assert rows == {
+        "pg_sales": 3,
+        "sales_by_date": 3,
+        "sales_by_product": 1,
+        "summary_sales": 2,
+        PRODUCT_MONTHS: 2,
+    }
+    with session(config) as connection:
+        assert state(config, connection) == (Decimal("50.00"),) * 4
+
+
+def test_an_empty_run_is_published(config: Config, lake: Path) -> None:
+    assert set(show(config, loaded(config, lake, "a", [])).values()) == {0}
+    assert show(config, loaded(config, lake, "b", [row("T1", D1)]))["pg_sales"] == 1
+    assert set(show(config, loaded(config, lake, "c", [])).values()) == {0}
+    assert contents(config)["pg_sales"] == set()
+
+
+def test_indexes_and_comments_survive(config: Config, lake: Path) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1)])
+    with session(config) as connection:
+        connection.execute(
+            SQL("comment on column {} is 'One day'").format(
+                Identifier(next_schema(config, PG), "pg_sales", "sale_date")
+            )
+        )
+    show(config, built)
+    published(config, lake, "b", [row("T1", D1), row("T2", D2)])
+    with session(config) as connection:
+        names = connection.execute(
+            "select indexname from pg_indexes where schemaname = %s order by 1",
+            (mart_schema(config, PG),),
+        ).fetchall()
+        comment = connection.execute(
+            "select col_description(to_regclass(%s), attnum) from pg_attribute"
+            " where attrelid = to_regclass(%s) and attname = 'sale_date'",
+            (f"{mart_schema(config, PG)}.pg_sales",) * 2,
+        ).fetchall()
+    assert names == [
+        ("pg_sales_sale_date",),
+        ("sales_by_date_sale_date",),
+        ("summary_sales_sale_month",),
+    ]
+    assert comment == [("One day",)]
+
+
+def test_appends_end_as_a_full_build(config: Config, lake: Path) -> None:
+    story = [
+        (D1, [row("T1", D1), row("T2", D1)]),
+        (D2, [row("T3", D2)]),
+        (D2, [row("T3", D2), row("T4", D1, "3.33")]),
+        (D3, [row("T1", D3, "9.99"), row("T5", D3)]),
+        (D1, [row("T1", D1), row("T2", D1, "0.05")]),
+        (D3, []),
+    ]
+    for number, (day, rows) in enumerate(story):
+        built = loaded(config, lake, f"r{number}", rows, day=day, mode=Mode.APPEND)
+        assert (built.window is None) == (number == 0)
+        counts = show(config, built)
+        shown = contents(config)
+        assert counts == {name: len(found) for name, found in shown.items()}
+        with connect(config) as connection:
+            connection.execute(
+                SQL("delete from {}").format(Identifier(raw_schema(config), PUBLICATIONS))
+            )
+            assert pending_window(connection, config)[1] is None
+        assert shown == rebuilt(config)
+
+
+def rebuilt(config: Config) -> dict[str, set[tuple[Any, ...]]]:
+    """Compute every mart from the raw table at once."""
+    raw = Identifier(raw_schema(config), config.data_warehouse.table)
+    everything = SQL("true")
+    with session(config) as connection:
+        return {
+            name: set(
+                connection.execute(
+                    SQL(model).format(raw=raw, days=everything, months=everything)  # pyright: ignore[reportArgumentType]
+                )
+            )
+            for name, model in MODELS.items()
+        }
+
+
+def versions(config: Config, table: str, key: str) -> dict[Any, str]:
+    """Give the transaction that wrote each live row."""
+    statement = SQL("select {}, xmin::text from {}").format(Identifier(key), live(config, table))
+    with session(config) as connection:
+        return dict(connection.execute(statement).fetchall())
+
+
+def test_rows_outside_of_the_window_are_not_touched(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1), row("T2", D3)], mode=Mode.APPEND)
+    before = {
+        "pg_sales": versions(config, "pg_sales", "sale_date"),
+        "sales_by_date": versions(config, "sales_by_date", "sale_date"),
+        "summary_sales": versions(config, "summary_sales", "sale_month"),
+        PRODUCT_MONTHS: versions(config, PRODUCT_MONTHS, "sale_month"),
+    }
+    published(config, lake, "b", [row("T3", D2)], day=D2, mode=Mode.APPEND)
+    for table, key in (("pg_sales", "sale_date"), ("sales_by_date", "sale_date")):
+        after = versions(config, table, key)
+        del after[date.fromisoformat(D2)]
+        assert after == before[table]
+    for table in ("summary_sales", PRODUCT_MONTHS):
+        after = versions(config, table, "sale_month")
+        october, november = date(2023, 10, 1), date(2023, 11, 1)
+        assert after[october] != before[table][october]
+        assert after[november] == before[table][november]
+
+
+def test_a_snapshot_rewrites_only_the_days_that_differ(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1), row("T2", D2)])
+    before = versions(config, "pg_sales", "sale_date")
+    published(config, lake, "b", [row("T1", D1), row("T2", D2, "7.00"), row("T3", D3)])
+    after = versions(config, "pg_sales", "sale_date")
+    first, second = date.fromisoformat(D1), date.fromisoformat(D2)
+    assert after[first] == before[first]
+    assert after[second] != before[second]
+    assert contents(config) == rebuilt(config)
+
+
+def test_the_same_run_again_changes_nothing(config: Config, lake: Path) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1)])
+    first = show(config, built)
+    before = versions(config, "sales_by_product", "product")
+    assert show(config, build(config, built.run)) == first
+    assert show(config, built) == first
+    assert versions(config, "sales_by_product", "product") == before
+    with session(config) as connection:
+        done = connection.execute(
+            SQL("select run_id, sequence, mart_rules_digest from {}").format(
+                Identifier(raw_schema(config), PUBLICATIONS)
+            )
+        ).fetchall()
+    assert done == [("a", 1, config.mart_rules_digest)]
+
+
+def test_a_view_and_a_grant_of_an_analyst_survive(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1)])
+    role = Identifier(f"analyst_{uuid.uuid4().hex[:12]}")
+    view = Identifier(mart_schema(config, PG), "my_sales")
+    with session(config) as connection:
+        connection.execute(SQL("create role {}").format(role))
+        try:
+            connection.execute(
+                SQL("create view {} as select sale_date, amount from {}").format(view, live(config))
+            )
+            for statement in (
+                SQL("grant usage on schema {} to {}").format(
+                    Identifier(mart_schema(config, PG)), role
+                ),
+                SQL("grant select on {}, {} to {}").format(live(config), view, role),
+            ):
+                connection.execute(statement)
+            published(config, lake, "b", [row("T1", D1), row("T2", D2)])
+            published(config, lake, "c", [row("T3", D3)], day=D3, mode=Mode.APPEND)
+            connection.execute(SQL("set role {}").format(role))
+            for relation in (view, live(config)):
+                count = connection.execute(
+                    SQL("select count(*) from {}").format(relation)
+                ).fetchone()
+                assert count == (3,)
+        finally:
+            connection.execute("reset role")
+            connection.execute(SQL("drop owned by {}").format(role))
+            connection.execute(SQL("drop role {}").format(role))
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_an_older_snapshot_sees_the_old_marts_whole(config: Config, lake: Path, mode: Mode) -> None:
+    published(config, lake, "a", [row("T1", D1, "1.00"), row("T2", D2, "2.00")])
+    built = loaded(config, lake, "b", [row("T3", D2, "5.00")], day=D2, mode=mode)
+    with connect(config) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        # The snapshot is taken by a statement that touches no mart.
+        reader.execute("select 1 from pg_class limit 1")
+        show(config, built)
+        assert state(config, reader) == (Decimal("3.00"),) * 4
+        reader.rollback()
+        new = Decimal("5.00") if mode is Mode.REPLACE else Decimal("8.00")
+        assert state(config, reader) == (new,) * 4
+
+
+def test_a_polling_reader_sees_only_whole_states(config: Config, lake: Path) -> None:
+    published(config, lake, "r0", [row("T0", D1, "1.00")])
+    allowed = {(Decimal(n),) * 4 for n in range(1, 7)}
+    seen: list[tuple[Decimal, ...]] = []
+    done = threading.Event()
+
+    def poll() -> None:
+        with session(config) as connection:
+            while not done.is_set():
+                seen.append(state(config, connection))
+
+    reader = threading.Thread(target=poll)
+    reader.start()
+    try:
+        for number in range(1, 6):
+            mode = Mode.APPEND if number % 2 else Mode.REPLACE
+            price = "1.00" if mode is Mode.APPEND else f"{number + 1}.00"
+            rows = [row(f"T{number}", D2, price)]
+            published(config, lake, f"r{number}", rows, day=f"2023-12-0{number}", mode=mode)
+    finally:
+        done.set()
+        reader.join()
+    assert set(seen) <= allowed
+    assert len(set(seen)) > 1
+    with session(config) as connection:
+        assert state(config, connection) == (Decimal(6),) * 4
+
+
+def test_a_reader_in_an_open_transaction_keeps_nobody_waiting(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1)])
+    built = loaded(config, lake, "b", [row("T2", D2)])
+    with connect(config) as reader:
+        state(config, reader)  # holds a read lock on every mart until its transaction ends
+        assert show(config, built)["pg_sales"] == 1
+
+
+def test_a_superseded_run_is_not_published(config: Config, lake: Path) -> None:
+    older = loaded(config, lake, "a", [row("T1", D1)])
+    published(config, lake, "b", [row("T2", D1, "7.00")])
+    with pytest.raises(SupersededError, match="superseded by b"):
+        show(config, older)
+    load(config, older.run)
+    with pytest.raises(SupersededError, match="built from load 1, the latest is 3"):
+        show(config, older)
+    with session(config) as connection:
+        assert state(config, connection) == (Decimal("7.00"),) * 4
+
+
+def test_other_columns_are_refused_and_nothing_is_shown(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1, "1.00")])
+    built = loaded(config, lake, "b", [row("T2", D1, "2.00")])
+    with session(config) as connection:
+        connection.execute(
+            SQL("alter table {} alter total_amount type numeric(29, 4)").format(
+                Identifier(next_schema(config, PG), "summary_sales")
+            )
+        )
+    with pytest.raises(ConfigurationError, match=r"other columns than the run: total_amount$"):
+        show(config, built)
+    with session(config) as connection:
+        assert state(config, connection) == (Decimal("1.00"),) * 4
+
+
+def test_rows_outside_of_the_window_are_a_bug(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
+    built = loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
+    with session(config) as connection:
+        connection.execute(
+            SQL("update {} set sale_date = {}").format(
+                Identifier(next_schema(config, PG), "pg_sales"), Literal(date(2023, 12, 1))
+            )
+        )
+    with pytest.raises(UnexpectedError, match="1 rows outside of the window"):
+        show(config, built)
+
+
+def test_marts_that_were_not_built_are_refused(config: Config, lake: Path) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1)])
+    with session(config) as connection:
+        connection.execute(
+            SQL("drop table {}").format(Identifier(next_schema(config, PG), "summary_sales"))
+        )
+    with pytest.raises(ConfigurationError, match=r"summary_sales has not been built"):
+        show(config, built)
+    with session(config) as connection:
+        tables = connection.execute(
+            "select count(*) from pg_tables where schemaname = %s", (mart_schema(config, PG),)
+        ).fetchone()
+    assert tables == (0,)
+
+
+def test_a_mart_that_is_gone_is_built_whole(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
+    built = loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
+    with session(config) as connection:
+        connection.execute(SQL("drop table {}").format(live(config)))
+    with pytest.raises(ConfigurationError, match=r"pg_sales is gone"):
+        show(config, built)
+    again = build(config, built.run)
+    assert again.window is None
+    assert show(config, again)["pg_sales"] == 2
+
+
+def test_the_window_covers_all_loads_since_the_publication(config: Config, lake: Path) -> None:
+    published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
+    loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
+    built = loaded(config, lake, "c", [row("T3", D3)], day=D3, mode=Mode.APPEND)
+    assert built.window == (date.fromisoformat(D2), date.fromisoformat(D3))
+    show(config, built)
+    assert contents(config) == rebuilt(config)
+    assert build(config, built.run).window == ()
+    rules = config.rules.model_copy(update={"product_prefix": "Halal"})
+    ingestion = config.ingestion.model_copy(update={"validation": rules})
+    with connect(config) as connection:
+        other = config.model_copy(update={"ingestion": ingestion})
+        assert pending_window(connection, other) == (3, None)
+
+
+def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1)])
+    settings = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
+    warehouse = config.data_warehouse.model_copy(update={"postgres": settings})
+    with connect(config) as connection:
+        lock_target(connection, config)
+        with pytest.raises(TemporaryError, match="another run holds the lock"):
+            show(config.model_copy(update={"data_warehouse": warehouse}), built)
+
+
+def audited(built: Built, *, transformed: int = 0, reconciled: int = 0) -> None:
+    """Write the records that `transform` and `reconcile` leave; the numbers shift sequences."""
+    marts = TargetTransform(
+        target=PG,
+        sequence=built.sequence + transformed,
+        window=built.window,
+        nodes=(),
+        seconds=0.0,
+    )
+    built.run.write("transform", Transform(run_id=built.run.run_id, targets=(marts,)))
+    reconcile = Reconcile(
+        run_id=built.run.run_id,
+        targets=(PG,),
+        days=1,
+        rows=1,
+        amount=Decimal(1),
+        quantity=1,
+        sequences={PG: built.sequence + reconciled},
+    )
+    built.run.write("reconcile", reconcile)
+
+
+def test_the_stop_publishes_what_was_audited(config: Config, lake: Path) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1)])
+    before = datetime.now(UTC)
+    audited(built)
+    record = publish(config, built.run, [PG])
+    assert record == built.run.read("publish", Publish)
+    assert record.rows[PG]["pg_sales"] == 1
+    assert before <= record.published_at <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize("stop", ["transform", "reconcile"])
+def test_the_stop_refuses_what_was_not_audited(config: Config, lake: Path, stop: str) -> None:
+    built = loaded(config, lake, "a", [row("T1", D1)])
+    with pytest.raises(ConfigurationError, match="no record"):
+        publish(config, built.run, [PG])
+    # Records of an earlier load of the same run: A, then B, then A again.
+    audited(built, transformed=-(stop == "transform"), reconciled=-(stop == "reconcile"))
+    with pytest.raises(ConfigurationError, match=f"has not passed {stop}"):
+        publish(config, built.run, [PG])
+    assert built.run.find("publish", Publish) is None
+    assert built.run.read("load-postgres", Load).sequence == 1
