@@ -6,6 +6,7 @@ import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Semaphore
 from typing import TYPE_CHECKING, NamedTuple
 
 from google.api_core import exceptions as api
@@ -36,7 +37,8 @@ _log = logging.getLogger(__name__)
 
 MAX_URIS = 10_000
 """Addresses that one load job may name."""
-_UPLOADS = 4
+_JOBS = 8
+_UPLOADS = 2  # the client holds up to 100 MB of a file that it sends
 _EXPIRY = timedelta(days=1)
 _SPARE = timedelta(hours=2)
 
@@ -233,11 +235,13 @@ def _load_parts(
         write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
     )
 
+    uploading = Semaphore(_UPLOADS)
+
     def upload(numbered: tuple[int, Part]) -> None:
         number, part = numbered
 
         def start(job_id: str) -> bigquery.LoadJob:
-            with run.sealed_part(part) as path, path.open("rb") as file:
+            with uploading, run.sealed_part(part) as path, path.open("rb") as file:
                 return client.load_table_from_file(
                     file,
                     staging,
@@ -250,7 +254,7 @@ def _load_parts(
         run_job(client, f"{prefix}-part-{number}", start)
 
     if not run.uri.startswith("gs://"):
-        with ThreadPoolExecutor(_UPLOADS, "upload") as pool:
+        with ThreadPoolExecutor(_JOBS, "upload") as pool:
             list(pool.map(upload, enumerate(parts)))
         return
     uris = [f"{run.uri}/{part.name}" for part in parts]

@@ -1,0 +1,196 @@
+"""Stop `export`: the published summary as JSON, CSV and Parquet files.
+
+The bytes depend on the summary alone, so the same input, configuration and key give the same files
+from either warehouse. `manifest.json` comes last and holds the digests: while an export replaces an
+older one, the manifest does not match, so a careful reader can tell.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import tempfile
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sales_mart.errors import ConfigurationError, SupersededError
+from sales_mart.records import Export, ExportedFile, Load, Publish, Target
+from sales_mart.storage import disk_errors, open_storage
+from sales_mart.summary import AVERAGE_DECIMALS, Summary, published_summary
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+__all__ = ["export"]
+
+_log = logging.getLogger(__name__)
+
+_ROWS = 65_536
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_CSV_DECIMALS = 2
+_NAMES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
+
+
+def export(config: Config, run: RunFolder, destination: str | None = None) -> Export:
+    """Write the published summary of a run as files, and the record `export`.
+
+    `summary_sales.json` is an array of objects, amounts as numbers with all their decimals.
+    `summary_sales.csv` has amounts with two decimals (more where the configuration allows more)
+    and a quote before a product that a spreadsheet would run as a formula.
+    `summary_sales.parquet` has decimals and dates. All are sorted by month, then product by code
+    point. Memory does not grow with the summary.
+
+    Args:
+        config: The configuration.
+        run: A run whose marts are published.
+        destination: Folder or gs:// prefix. Default: `data_mart.export`, else `<lake>/export`.
+
+    Raises:
+        ConfigurationError: The run has not been published, or the destination is not writable.
+        SupersededError: Another run's marts are published.
+        TemporaryError: The warehouse or the storage does not answer.
+    """
+    place = destination or config.data_mart.export or f"{run.lake.uri}/export"
+    storage = open_storage(place)
+    target = _target(config, run)
+    with ExitStack() as stack:
+        sequence, rows = stack.enter_context(published_summary(config, target))
+        _check_shown(run, target, sequence)
+        folder = stack.enter_context(_scratch(storage.uri))
+        with disk_errors(folder):
+            count = _write(folder, rows, config.rules.max_decimals)
+            files = tuple(_describe(folder / name, count) for name in _NAMES)
+        for name in _NAMES:
+            storage.put(name, folder / name)
+    storage.write("manifest.json", _manifest(run.run_id, files))
+    record = Export(run_id=run.run_id, destination=storage.uri, target=target, files=files)
+    run.write("export", record)
+    _log.info("%d rows exported to %s", count, storage.uri)
+    return record
+
+
+def _target(config: Config, run: RunFolder) -> Target:
+    """Give the first configured warehouse that shows the run."""
+    shown = run.read("publish", Publish).rows
+    for target in config.data_warehouse.targets:
+        if target in shown:
+            return target
+    msg = f"run {run.run_id} is not published in a configured warehouse"
+    raise ConfigurationError(msg, remedy="Run `sales-mart publish` for it first.")
+
+
+def _check_shown(run: RunFolder, target: Target, sequence: int) -> None:
+    loaded = run.read(f"load-{target}", Load).sequence
+    if sequence > loaded:
+        msg = f"run {run.run_id} is superseded: {target} shows the marts of a later load"
+        raise SupersededError(
+            msg, remedy="Let the newer run finish; to show this one again, load it again first."
+        )
+    if sequence < loaded:
+        msg = f"the last load of run {run.run_id} into {target} is not published"
+        raise ConfigurationError(msg, remedy="Run `sales-mart publish` for it first.")
+
+
+@contextmanager
+def _scratch(uri: str) -> Generator[Path]:
+    """Give a folder for unfinished files; beside the finished ones where those are local."""
+    parent = None
+    if not uri.startswith("gs://"):
+        parent = Path(uri)
+        with disk_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(parent or Path(tempfile.gettempdir())):
+        folder = tempfile.TemporaryDirectory(prefix=".export-", dir=parent)
+    with folder as name:
+        yield Path(name)
+
+
+def _write(folder: Path, rows: Iterable[Summary], decimals: int) -> int:
+    """Write the three files side by side; gives the number of rows."""
+    schema = pa.schema(
+        [
+            pa.field("product", pa.string(), nullable=False),
+            pa.field("sale_month", pa.date32(), nullable=False),
+            pa.field("total_amount", pa.decimal128(29, decimals), nullable=False),
+            pa.field("avg_price", pa.decimal128(20, AVERAGE_DECIMALS), nullable=False),
+            pa.field("transaction_count", pa.int64(), nullable=False),
+        ]
+    )
+    as_json, as_csv, as_parquet = (folder / name for name in _NAMES)
+    remaining = iter(rows)
+    total = 0
+    with (
+        as_json.open("w", encoding="utf-8", newline="") as json_file,
+        as_csv.open("w", encoding="utf-8", newline="") as csv_file,
+        pq.ParquetWriter(as_parquet, schema, compression="zstd") as parquet,
+    ):
+        csv_file.write(",".join(Summary._fields) + "\n")
+        while chunk := list(islice(remaining, _ROWS)):
+            _write_json(json_file, chunk, first=total == 0)
+            _write_csv(csv_file, chunk)
+            columns = [
+                pa.array(column, field.type)
+                for column, field in zip(zip(*chunk, strict=True), schema, strict=True)
+            ]
+            parquet.write_table(pa.table(columns, schema=schema))
+            total += len(chunk)
+        json_file.write("\n]\n" if total else "[]\n")
+    return total
+
+
+def _write_json(file: IO[str], chunk: Sequence[Summary], *, first: bool) -> None:
+    for row in chunk:
+        product = json.dumps(row.product, ensure_ascii=False)
+        # The numbers are put in as text: a float on the way would lose cents and zeros.
+        file.write(
+            f"{'[' if first else ','}\n"
+            f'  {{"product": {product}, "sale_month": "{row.sale_month.isoformat()}", '
+            f'"total_amount": {row.total_amount:f}, "avg_price": {row.avg_price:f}, '
+            f'"transaction_count": {row.transaction_count}}}'
+        )
+        first = False
+
+
+def _write_csv(file: IO[str], chunk: Sequence[Summary]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    for row in chunk:
+        decimals = max(_CSV_DECIMALS, -int(row.total_amount.as_tuple().exponent))
+        writer.writerow(
+            (
+                _harmless(row.product),
+                row.sale_month.isoformat(),
+                f"{row.total_amount:.{decimals}f}",
+                f"{row.avg_price:f}",
+                row.transaction_count,
+            )
+        )
+
+
+def _harmless(text: str) -> str:
+    """Keep a spreadsheet from running a cell: a leading quote makes it text."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def _describe(path: Path, rows: int) -> ExportedFile:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return ExportedFile(name=path.name, rows=rows, size=path.stat().st_size, sha256=digest)
+
+
+def _manifest(run_id: str, files: Sequence[ExportedFile]) -> bytes:
+    content = {
+        "schema_version": 1,
+        "run_id": run_id,
+        "files": [file.model_dump(mode="json") for file in files],
+    }
+    return json.dumps(content, indent=2).encode() + b"\n"

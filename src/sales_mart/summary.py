@@ -1,0 +1,175 @@
+"""The published `summary_sales` of a warehouse, read as it is needed."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.names import mart_schema
+from sales_mart.records import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from sales_mart.config import Config
+
+__all__ = ["AVERAGE_DECIMALS", "Summary", "best_products", "published_summary"]
+
+AVERAGE_DECIMALS = 2
+"""Decimals of `avg_price`, whatever the amounts have."""
+_COLUMNS = "product, sale_month, total_amount, avg_price, transaction_count"
+_PAGE = 10_000
+
+
+class Summary(NamedTuple):
+    """One row of `summary_sales`: a product in a month."""
+
+    product: str
+    sale_month: date
+    total_amount: Decimal
+    avg_price: Decimal
+    transaction_count: int
+
+
+@contextmanager
+def published_summary(config: Config, target: Target) -> Generator[tuple[int, Iterator[Summary]]]:
+    """Open the live summary: the load that it shows, and its rows as they stream in.
+
+    The rows come in the order of month, then product by code point, and are of one publication.
+
+    Raises:
+        ConfigurationError: Nothing has been published.
+        SupersededError: Another run was published while the rows were read.
+    """
+    read = _postgres_summary if target is Target.POSTGRES else _bigquery_summary
+    with read(config) as (sequence, rows):
+        yield sequence, _summaries(config, rows)
+
+
+def best_products(config: Config, target: Target, month: date, limit: int) -> list[Summary]:
+    """Give the products of a month with the highest totals; ties in code-point order.
+
+    Raises:
+        ConfigurationError: Nothing has been published.
+    """
+    read = _postgres_best if target is Target.POSTGRES else _bigquery_best
+    return list(_summaries(config, read(config, month, limit)))
+
+
+def _summaries(config: Config, rows: Iterable[tuple[Any, ...]]) -> Iterator[Summary]:
+    """Give amounts their own scale: a server may pad them with zeros."""
+    amount = Decimal(1).scaleb(-config.rules.max_decimals)
+    average = Decimal(1).scaleb(-AVERAGE_DECIMALS)
+    for product, month, total, mean, count in rows:
+        yield Summary(product, month, total.quantize(amount), mean.quantize(average), count)
+
+
+def _not_published(target: Target) -> ConfigurationError:
+    msg = f"no summary_sales has been published in {target}"
+    return ConfigurationError(msg, remedy="Run `sales-mart run`, or `publish` for a loaded run.")
+
+
+@contextmanager
+def _postgres_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any, ...]]]]:
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
+    from sales_mart.warehouse.postgres import connect
+    from sales_mart.warehouse.postgres_loads import latest_publication
+
+    with connect(config) as connection:
+        # One snapshot for the publication and the rows.
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        published = latest_publication(connection, config)
+        if published is None:
+            raise _not_published(Target.POSTGRES)
+        with connection.cursor("sales_mart_summary") as cursor:
+            cursor.itersize = _PAGE
+            cursor.execute(
+                SQL('select {} from {} order by sale_month, product collate "C"').format(
+                    SQL(_COLUMNS), Identifier(mart_schema(config, Target.POSTGRES), "summary_sales")
+                )
+            )
+            yield published.sequence, cursor
+
+
+@contextmanager
+def _bigquery_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any, ...]]]]:
+    from sales_mart.errors import SupersededError
+    from sales_mart.warehouse.bigquery import (
+        bigquery_errors,
+        client,
+        latest_publication,
+        query,
+        table_id,
+    )
+
+    name = table_id(config, mart_schema(config, Target.BIGQUERY), "summary_sales")
+    with bigquery_errors(config), client(config) as connected:
+        published = latest_publication(connected, config)
+        if published is None:
+            raise _not_published(Target.BIGQUERY)
+        # A query's result is a table of its own: what is published meanwhile does not reach it.
+        rows = query(connected, f"select {_COLUMNS} from `{name}` order by sale_month, product")
+        if latest_publication(connected, config) != published:
+            msg = "another run was published in BigQuery at the same moment"
+            raise SupersededError(msg, remedy="Run the same command again.")
+
+        def values() -> Iterator[tuple[Any, ...]]:
+            # Translated here: to whoever writes the rows, the client's errors look like a disk's.
+            with bigquery_errors(config):
+                for row in rows:
+                    yield row.values()
+
+        yield published.sequence, values()
+
+
+def _postgres_best(config: Config, month: date, limit: int) -> list[tuple[Any, ...]]:
+    from psycopg.sql import SQL, Identifier
+
+    from sales_mart.warehouse.postgres import connect, exists
+
+    schema = mart_schema(config, Target.POSTGRES)
+    with connect(config) as connection:
+        if not exists(connection, schema, "summary_sales"):
+            raise _not_published(Target.POSTGRES)
+        statement = SQL("""
+            select {}
+            from {}
+            where sale_month = %s
+            order by total_amount desc, product collate "C"
+            limit %s
+        """).format(SQL(_COLUMNS), Identifier(schema, "summary_sales"))
+        return connection.execute(statement, (month, limit)).fetchall()
+
+
+def _bigquery_best(config: Config, month: date, limit: int) -> list[tuple[Any, ...]]:
+    from google.cloud import bigquery
+
+    from sales_mart.warehouse.bigquery import (
+        bigquery_errors,
+        client,
+        existing_table,
+        query,
+        table_id,
+    )
+
+    name = table_id(config, mart_schema(config, Target.BIGQUERY), "summary_sales")
+    with bigquery_errors(config), client(config) as connected:
+        if existing_table(connected, name) is None:
+            raise _not_published(Target.BIGQUERY)
+        rows = query(
+            connected,
+            f"""
+            select {_COLUMNS}
+            from `{name}`
+            where sale_month = @month
+            order by total_amount desc, product
+            limit {limit:d}
+            """,
+            [bigquery.ScalarQueryParameter("month", "DATE", month)],
+        )
+        return [row.values() for row in rows]

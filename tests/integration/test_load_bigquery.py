@@ -1,0 +1,391 @@
+"""Stop `load` against a server that speaks BigQuery's API."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from google.cloud import bigquery
+
+from append_story import D1, D2, D3, STORY, dates, expected_after
+from sales_mart.errors import (
+    ConfigurationError,
+    DataError,
+    SourceChangedError,
+    SupersededError,
+    TemporaryError,
+    UnexpectedError,
+)
+from sales_mart.lake import RunFolder
+from sales_mart.load import bigquery as stop
+from sales_mart.load.bigquery import load
+from sales_mart.load.bigquery_tables import LoadTables, ensure_tables
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.records import Load, Mode, Seal
+from sales_mart.warehouse.bigquery import (
+    bigquery_errors,
+    check_latest,
+    client,
+    latest_load,
+    pending_window,
+    query,
+    table_id,
+)
+from support import Row, row, sealed_run, token
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from sales_mart.config import Config
+
+
+@pytest.fixture
+def connected(config: Config) -> Generator[bigquery.Client]:
+    with client(config) as opened:
+        yield opened
+
+
+def raw_rows(connected: bigquery.Client, config: Config) -> list[tuple[Any, ...]]:
+    """Give the clean columns, run and batch of every raw row, in the order of tokens."""
+    name = table_id(config, raw_schema(config), config.data_warehouse.table)
+    rows = query(
+        connected,
+        "select transaction_id, product, price, quantity, sale_date, run_id, business_date"
+        f" from `{name}` order by transaction_id",
+    )
+    return [row.values() for row in rows]
+
+
+def append(config: Config, lake: Path, run_id: str, day: str, rows: Sequence[Row]) -> Load:
+    """Load `rows` as the batch of `day`."""
+    run = sealed_run(config, lake, run_id, rows, business_date=day, mode=Mode.APPEND)
+    return load(config, run)
+
+
+def tables_of(connected: bigquery.Client, config: Config) -> set[str]:
+    return {table.table_id for table in connected.list_tables(raw_schema(config))}
+
+
+def test_replace_makes_the_table_the_rows_of_the_run(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    first = load(config, sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)]))
+    run = sealed_run(config, lake, "b", [row("T3", D3, "0.01", 7)])
+    second = load(config, run)
+    assert (first.sequence, first.rows, first.window) == (1, 2, None)
+    assert (second.sequence, second.rows, second.window) == (2, 1, None)
+    assert second == run.read("load-bigquery", Load)
+    assert raw_rows(connected, config) == [
+        (token("T3"), "Halal Mouse", Decimal("0.01"), 7, *dates(D3), "b", *dates(D1))
+    ]
+
+
+def test_missing_values_and_extremes_arrive(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    rows = [
+        Row("T1", None, None, None, *dates("0001-01-01")),
+        Row("T2", "'\\\"\n€ 🎉", Decimal("9999999999999999.99"), 2**63 - 1, *dates("9999-12-31")),
+    ]
+    load(config, sealed_run(config, lake, "a", rows))
+    found = {values[:5] for values in raw_rows(connected, config)}
+    assert found == {(token(r.transaction_id), *r[1:]) for r in rows}
+
+
+def test_the_raw_table_is_partitioned_and_clustered(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    name = table_id(config, raw_schema(config), config.data_warehouse.table)
+    table = connected.get_table(name)
+    assert table.time_partitioning is not None
+    assert (table.time_partitioning.type_, table.time_partitioning.field) == ("DAY", "sale_date")
+    assert table.clustering_fields == ["product"]
+
+
+def test_an_empty_run_empties_the_table(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    assert load(config, sealed_run(config, lake, "b", [])).rows == 0
+    assert raw_rows(connected, config) == []
+
+
+def test_the_same_run_twice_in_a_row_changes_nothing(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    first = load(config, run)
+    again = load(config, run)
+    assert again.already_loaded
+    assert not first.already_loaded
+    assert again.model_copy(update={"already_loaded": False}) == first
+    assert len(raw_rows(connected, config)) == 1
+
+
+def test_already_loaded_tells_the_facts_of_an_append(config: Config, lake: Path) -> None:
+    append(config, lake, "two", D2, [row("T1", D2)])
+    run = sealed_run(
+        config,
+        lake,
+        "one",
+        [row("T1", D1, "3.00", 4), row("T2", D1)],
+        business_date=D1,
+        mode=Mode.APPEND,
+    )
+    first = load(config, run)
+    assert (first.rows, first.yielded_rows) == (1, 1)
+    assert (first.yielded_amount, first.yielded_quantity) == (Decimal("12.00"), 4)
+    assert load(config, run).model_copy(update={"already_loaded": False}) == first
+
+
+def test_a_then_b_then_a_again_loads_a(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    a = sealed_run(config, lake, "a", [row("T1", D1)])
+    b = sealed_run(config, lake, "b", [row("T2", D1)])
+    assert [load(config, run).sequence for run in (a, b, a)] == [1, 2, 3]
+    assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
+
+
+def test_an_older_run_is_superseded(config: Config, lake: Path, connected: bigquery.Client) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
+    assert check_latest(connected, config, "b").sequence == 2
+    with pytest.raises(SupersededError, match="superseded by b"):
+        check_latest(connected, config, "a")
+
+
+def test_nothing_loaded_yet_is_said(config: Config, connected: bigquery.Client) -> None:
+    assert latest_load(connected, config) is None
+    with pytest.raises(ConfigurationError, match="nothing is loaded"):
+        check_latest(connected, config, "a")
+    with pytest.raises(ConfigurationError, match="nothing is loaded"):
+        pending_window(connected, config)
+
+
+def test_before_the_first_publication_everything_is_pending(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    append(config, lake, "a", D1, [row("T1", D1)])
+    assert pending_window(connected, config) == (1, None)
+
+
+def test_key_ids_do_not_mix(config: Config, lake: Path, connected: bigquery.Client) -> None:
+    append(config, lake, "a", D1, [row("T1", D1)])
+    other = sealed_run(
+        config,
+        lake,
+        "b",
+        [row("T2", D2)],
+        business_date=D2,
+        mode=Mode.APPEND,
+        key_id="0123abcd",
+    )
+    with pytest.raises(ConfigurationError, match="tokens of key sha256"):
+        load(config, other)
+    latest = latest_load(connected, config)
+    assert latest is not None
+    assert latest.sequence == 1
+    whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
+    assert load(config, whole).sequence == 2
+    assert load(config, other).sequence == 3
+
+
+def test_appended_batches_replace_and_yield(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    for number, batch in enumerate(STORY, start=1):
+        record = append(config, lake, f"r{number}", batch.day, batch.rows)
+        found = {Row(*values[:5]) for values in raw_rows(connected, config)}
+        assert found == expected_after(STORY[:number]), batch.name
+        assert record.window == batch.window, batch.name
+        assert record.rows + record.yielded_rows == len(batch.rows), batch.name
+
+
+def test_nothing_but_the_tables_stays_behind(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    assert tables_of(connected, config) == {
+        "raw_transactions",
+        "load_runs",
+        "publications",
+        "target_lock",
+    }
+
+
+def test_what_a_killed_attempt_staged_is_not_loaded_twice(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D1)])
+    seal = run.read("seal", Seal)
+    names = LoadTables.of(config, seal)
+    ensure_tables(connected, config, names)
+    query(
+        connected,
+        f"create table `{names.staging}` as select transaction_id, product, price, quantity, "
+        f"sale_date, source_file, source_row from `{names.raw}`",
+    )
+    query(
+        connected,
+        f"insert into `{names.staging}` (transaction_id, sale_date) "
+        f"values ('{token('T1')}', date '{D1}')",
+    )
+    assert load(config, run).rows == 2
+    assert [found[0] for found in raw_rows(connected, config)] == sorted([token("T1"), token("T2")])
+    assert names.staging.rpartition(".")[2] not in tables_of(connected, config)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_a_failure_after_the_change_takes_it_back(
+    config: Config,
+    lake: Path,
+    connected: bigquery.Client,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: Mode,
+) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    run = sealed_run(config, lake, "b", [row("T2", D1)], mode=mode)
+    script = stop.change_script
+
+    def wrong(*args: Any) -> str:
+        return script(*args).replace(") = 1,", ") = 2,")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stop, "change_script", wrong)
+        with pytest.raises(UnexpectedError):
+            load(config, run)
+    assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
+    latest = latest_load(connected, config)
+    assert latest is not None
+    assert latest.run_id == "a"
+    assert load(config, run).sequence == 2
+
+
+def test_a_load_that_was_overtaken_changes_nothing(
+    config: Config, lake: Path, connected: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+    run = sealed_run(config, lake, "b", [row("T2", D1)])
+    plan = stop.change_script
+
+    def overtaken(*args: Any) -> str:
+        monkeypatch.undo()
+        load(config, sealed_run(config, lake, "c", [row("T3", D1)]))
+        return plan(*args)
+
+    monkeypatch.setattr(stop, "change_script", overtaken)
+    with pytest.raises(TemporaryError, match="at the same time"):
+        load(config, run)
+    assert [found[0] for found in raw_rows(connected, config)] == [token("T3")]
+
+
+def test_a_lost_row_is_noticed(config: Config, lake: Path, connected: bigquery.Client) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    run.write("seal", run.read("seal", Seal).model_copy(update={"rows_clean": 2}))
+    with pytest.raises(UnexpectedError, match="does not hold the 2 sealed rows"):
+        load(config, run)
+    assert latest_load(connected, config) is None
+
+
+def test_a_changed_part_is_refused(config: Config, lake: Path) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    part = run.read("seal", Seal).clean[0]
+    path = lake / "runs" / "a" / part.name
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SourceChangedError, match="not the file that was sealed"):
+        load(config, run)
+
+
+def test_another_configuration_is_refused(config: Config, lake: Path) -> None:
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    run.write("seal", run.read("seal", Seal).model_copy(update={"config_digest": "0" * 64}))
+    with pytest.raises(ConfigurationError, match="another configuration"):
+        load(config, run)
+
+
+def test_a_column_of_another_type_is_refused(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    connected.create_dataset(raw_schema(config))
+    name = table_id(config, raw_schema(config), config.data_warehouse.table)
+    query(connected, f"create table `{name}` (transaction_id string, price float64)")
+    with pytest.raises(ConfigurationError, match=r"column product of .* is missing"):
+        load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
+
+
+def test_too_many_dates_are_refused_before_the_load(
+    config: Config, lake: Path, connected: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stop, "MAX_DATES", 2)
+    run = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2), row("T3", D3)])
+    with pytest.raises(DataError, match="touches 3 sale dates") as caught:
+        load(config, run)
+    assert caught.value.exit_code == 65
+    assert caught.value.remedy
+    assert latest_load(connected, config) is None
+
+
+def test_old_dates_count_as_touched(
+    config: Config, lake: Path, connected: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(config, lake, "a", D1, [row("T1", D1), row("T2", D2)])
+    monkeypatch.setattr(stop, "MAX_DATES", 2)
+    with pytest.raises(DataError, match="touches 3 sale dates"):
+        append(config, lake, "b", D1, [row("T1", D3)])
+    latest = latest_load(connected, config)
+    assert latest is not None
+    assert latest.run_id == "a"
+
+
+def test_parts_of_a_bucket_are_loaded_by_their_addresses(
+    config: Config, lake: Path, gcs: str, connected: bigquery.Client
+) -> None:
+    local = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)])
+    run = RunFolder(f"{gcs}/lake", "a")
+    seal = local.read("seal", Seal)
+    for part in seal.clean:
+        run.lake.write(run.name(part.name), local.lake.read(local.name(part.name)))
+    run.write("seal", seal)
+    assert load(config, run).rows == 2
+    assert len(raw_rows(connected, config)) == 2
+
+
+def test_a_server_that_is_away_is_temporary(
+    config: Config, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sales_mart.warehouse.bigquery.RETRY_SECONDS", 0.1)
+    settings = config.data_warehouse.bigquery.model_copy(
+        update={"api_endpoint": "http://127.0.0.1:9"}
+    )
+    warehouse = config.data_warehouse.model_copy(update={"bigquery": settings})
+    away = config.model_copy(update={"data_warehouse": warehouse})
+    with pytest.raises(TemporaryError, match="does not answer") as caught:
+        load(away, sealed_run(away, lake, "a", [row("T1", D1)]))
+    assert caught.value.exit_code == 75
+
+
+def test_a_wrong_statement_is_a_bug_and_quotes_no_value(
+    config: Config, connected: bigquery.Client
+) -> None:
+    with pytest.raises(UnexpectedError) as caught, bigquery_errors(config):
+        query(connected, "select cast('secret-value' as int64)")
+    assert "secret-value" not in str(caught.value) + str(caught.value.details)
+    assert caught.value.__cause__ is None
+
+
+def test_load_runs_tells_every_load(config: Config, lake: Path, connected: bigquery.Client) -> None:
+    append(config, lake, "a", D1, [row("T1", D1)])
+    append(config, lake, "b", D2, [row("T2", D2)])
+    rows = query(
+        connected,
+        "select run_id, business_date, sequence, mode, `rows`, key_id, sale_date_window"
+        f" from `{table_id(config, raw_schema(config), LOAD_RUNS)}` order by sequence",
+    )
+    assert [found.values() for found in rows] == [
+        ("a", *dates(D1), 1, "append", 1, "sha256", f'["{D1}"]'),
+        ("b", *dates(D2), 2, "append", 1, "sha256", f'["{D2}"]'),
+    ]

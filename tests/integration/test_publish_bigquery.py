@@ -1,0 +1,271 @@
+"""Stop `publish` against a server that speaks BigQuery's API."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from google.cloud import bigquery
+
+from append_story import D1, D2, STORY
+from sales_mart.errors import ConfigurationError, SupersededError
+from sales_mart.load.bigquery import load
+from sales_mart.names import (
+    PRODUCT_MONTHS,
+    mart_schema,
+    next_schema,
+    published_tables,
+    raw_schema,
+)
+from sales_mart.publish.bigquery import publish_marts
+from sales_mart.records import Mode, Target
+from sales_mart.warehouse.bigquery import (
+    client,
+    latest_publication,
+    pending_window,
+    query,
+    table_id,
+)
+from sales_mart.warehouse.bigquery_sql import date_predicate
+from sales_mart.warehouse.windows import Window, window_months
+from support import Row, row, sealed_run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+
+D3 = "2023-11-03"
+BQ = Target.BIGQUERY
+
+SUMS = """
+    sum(price * quantity) as total_amount,
+    sum(quantity) as total_quantity,
+    count(*) as transaction_count
+"""
+MONTH = "date_trunc(sale_date, month)"
+# What dbt builds, reduced to what publishing cares about: grain, columns, and only the window.
+MODELS = {
+    "fact_sales": """
+        select transaction_id, product, price, quantity, price * quantity as amount, sale_date
+        from `{raw}` where {days}
+    """,
+    "sales_by_date": f"select sale_date, {SUMS} from `{{raw}}` where {{days}} group by sale_date",
+    "sales_by_product": f"select product, {SUMS} from `{{raw}}` group by product",
+    "summary_sales": f"""
+        select product, {MONTH} as sale_month, {SUMS} from `{{raw}}` where {{months}} group by 1, 2
+    """,
+    PRODUCT_MONTHS: f"""
+        select product, {MONTH} as sale_month, {SUMS} from `{{raw}}` where {{months}} group by 1, 2
+    """,
+}
+
+
+class Built(NamedTuple):
+    """A run that is loaded and transformed, but not published."""
+
+    run: RunFolder
+    sequence: int
+    window: Window
+
+
+@pytest.fixture
+def connected(config: Config) -> Generator[bigquery.Client]:
+    with client(config) as opened:
+        yield opened
+
+
+def build(connected: bigquery.Client, config: Config, run: RunFolder) -> Built:
+    """Build the next tables of the pending window, as `transform` does."""
+    sequence, window = pending_window(connected, config)
+    raw = table_id(config, raw_schema(config), config.data_warehouse.table)
+    days = months = "true"
+    if window is not None:
+        days = date_predicate("sale_date", window)
+        months = date_predicate(MONTH, window_months(window))
+    connected.create_dataset(next_schema(config, BQ), exists_ok=True)
+    for name, model in MODELS.items():
+        select = model.format(raw=raw, days=days, months=months)
+        place = table_id(config, next_schema(config, BQ), name)
+        query(connected, f"create or replace table `{place}` as {select}")
+    return Built(run, sequence, window)
+
+
+def loaded(  # noqa: PLR0913 - a test's story
+    connected: bigquery.Client,
+    config: Config,
+    lake: Path,
+    run_id: str,
+    rows: Sequence[Row],
+    *,
+    day: str = D1,
+    mode: Mode = Mode.REPLACE,
+) -> Built:
+    run = sealed_run(config, lake, run_id, rows, business_date=day, mode=mode)
+    load(config, run)
+    return build(connected, config, run)
+
+
+def show(config: Config, built: Built) -> dict[str, int]:
+    return publish_marts(config, built.run, built.window, built.sequence)
+
+
+def contents(connected: bigquery.Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
+    """Read all published tables."""
+    return {
+        name: {
+            found.values()
+            for found in query(connected, f"select * from `{table_id(config, dataset, name)}`")
+        }
+        for name, (dataset, _) in published_tables(config, BQ).items()
+    }
+
+
+def rebuilt(connected: bigquery.Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
+    """Compute every mart from the raw table at once."""
+    raw = table_id(config, raw_schema(config), config.data_warehouse.table)
+    return {
+        name: {
+            found.values()
+            for found in query(connected, model.format(raw=raw, days="true", months="true"))
+        }
+        for name, model in MODELS.items()
+    }
+
+
+def test_the_first_publication_shows_every_mart(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    rows = [row("T1", D1), row("T2", D2), row("T3", D3, "5.00", 2)]
+    built = loaded(connected, config, lake, "a", rows)
+    assert built.window is None
+    assert show(config, built) == {
+        "fact_sales": 3,
+        "sales_by_date": 3,
+        "sales_by_product": 1,
+        "summary_sales": 2,
+        PRODUCT_MONTHS: 2,
+    }
+    shown = contents(connected, config)
+    assert shown == rebuilt(connected, config)
+    assert sum(values[4] for values in shown["fact_sales"]) == Decimal("50.00")
+    published = latest_publication(connected, config)
+    assert published is not None
+    assert (published.sequence, published.mart_rules_digest) == (1, config.mart_rules_digest)
+    assert pending_window(connected, config) == (1, ())
+
+
+def test_the_live_tables_are_partitioned_and_clustered(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
+    found: dict[str, tuple[str | None, str | None, list[str] | None]] = {}
+    for name, (dataset, _) in published_tables(config, BQ).items():
+        table = connected.get_table(table_id(config, dataset, name))
+        by = table.time_partitioning
+        found[name] = (by and by.type_, by and by.field, table.clustering_fields)
+    assert found == {
+        "fact_sales": ("DAY", "sale_date", ["product"]),
+        "sales_by_date": (None, None, ["sale_date"]),
+        "sales_by_product": (None, None, None),
+        "summary_sales": ("MONTH", "sale_month", None),
+        PRODUCT_MONTHS: ("MONTH", "sale_month", None),
+    }
+
+
+def test_appends_end_as_a_full_build(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    for number, batch in enumerate(STORY[:7]):
+        built = loaded(
+            connected,
+            config,
+            lake,
+            f"r{number}",
+            batch.rows,
+            day=batch.day,
+            mode=Mode.APPEND,
+        )
+        assert built.window == (batch.window if number else None)
+        counts = show(config, built)
+        shown = contents(connected, config)
+        assert counts == {name: len(found) for name, found in shown.items()}
+        assert shown == rebuilt(connected, config), batch.name
+
+
+def test_an_empty_run_is_published(config: Config, lake: Path, connected: bigquery.Client) -> None:
+    assert set(show(config, loaded(connected, config, lake, "a", [])).values()) == {0}
+    assert show(config, loaded(connected, config, lake, "b", [row("T1", D1)]))["fact_sales"] == 1
+    assert set(show(config, loaded(connected, config, lake, "c", [])).values()) == {0}
+
+
+def test_the_same_run_again_changes_nothing(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    built = loaded(connected, config, lake, "a", [row("T1", D1)])
+    first = show(config, built)
+    before = contents(connected, config)
+    # A transform that is repeated finds nothing pending and leaves the next tables empty.
+    assert show(config, build(connected, config, built.run)) == first
+    assert show(config, built) == first
+    assert contents(connected, config) == before
+
+
+def test_a_view_of_an_analyst_survives(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
+    view = table_id(config, mart_schema(config, BQ), "my_sales")
+    fact = table_id(config, mart_schema(config, BQ), "fact_sales")
+    query(connected, f"create view `{view}` as select sale_date, amount from `{fact}`")
+    show(config, loaded(connected, config, lake, "b", [row("T1", D1), row("T2", D2)]))
+    assert [found[0] for found in query(connected, f"select count(*) from `{view}`")] == [2]
+
+
+def test_a_superseded_run_is_not_published(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    older = loaded(connected, config, lake, "a", [row("T1", D1)])
+    show(config, loaded(connected, config, lake, "b", [row("T2", D1, "7.00")]))
+    with pytest.raises(SupersededError, match="superseded by b"):
+        show(config, older)
+    load(config, older.run)
+    with pytest.raises(SupersededError, match="built from load 1, the latest is 3"):
+        show(config, older)
+    assert show(config, build(connected, config, older.run))["fact_sales"] == 1
+
+
+def test_marts_that_are_not_built_are_named(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    built = loaded(connected, config, lake, "a", [row("T1", D1)])
+    connected.delete_table(table_id(config, next_schema(config, BQ), "sales_by_date"))
+    with pytest.raises(ConfigurationError, match="sales_by_date has not been built"):
+        show(config, built)
+    assert latest_publication(connected, config) is None
+
+
+def test_a_live_table_with_other_columns_is_refused(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
+    built = loaded(connected, config, lake, "b", [row("T2", D1)])
+    place = table_id(config, next_schema(config, BQ), "sales_by_date")
+    query(connected, f"create or replace table `{place}` as select 1 as another")
+    with pytest.raises(ConfigurationError, match="other columns"):
+        show(config, built)
+
+
+def test_a_table_that_is_gone_is_built_whole_again(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    show(config, loaded(connected, config, lake, "a", [row("T1", D1), row("T2", D2)]))
+    connected.delete_table(table_id(config, mart_schema(config, BQ), "summary_sales"))
+    assert pending_window(connected, config) == (1, None)
+    built = loaded(connected, config, lake, "b", [row("T3", D3)], day=D3, mode=Mode.APPEND)
+    assert built.window is None
+    show(config, built)
+    assert contents(connected, config) == rebuilt(connected, config)
