@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from sales_mart.lake import RunFolder
 from sales_mart.names import clean_schema
 from sales_mart.records import Mode, Seal
+from sales_mart.transaction import judge, mart_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     path = lake / f"{run_id}.parquet"
     pq.write_table(table, path)
     part = run.put_part("clean/00000-00000.parquet", path, len(rows))
-    complete = [r for r in rows if r.price is not None and r.quantity is not None]
+    shown = [r for r in rows if not judge({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
     seal = Seal(
         run_id=run_id,
         rows_read=len(rows),
@@ -78,9 +79,9 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
         rows_quarantined=0,
         reasons={},
         outside_marts={},
-        rows_outside_marts=0,
-        amount=sum((r.price * r.quantity for r in complete), Decimal(0)),
-        quantity=sum(r.quantity or 0 for r in rows),
+        rows_outside_marts=len(rows) - len(shown),
+        amount=sum(((r.price or Decimal(0)) * (r.quantity or 0) for r in shown), Decimal(0)),
+        quantity=sum(r.quantity or 0 for r in shown),
         key_id=key_id,
         clean=(part,) if rows else (),
         quarantine=(),

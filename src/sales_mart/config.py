@@ -31,7 +31,7 @@ FIELDS = ("transaction_id", "product", "price", "quantity", "date")
 
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,56}$"
 Identifier = Annotated[str, Field(pattern=_IDENTIFIER)]
-"""A table, schema or dataset name that is safe in both warehouses, and short enough for suffixes."""
+"""A table, schema or dataset name that is safe in both warehouses, short enough for suffixes."""
 
 
 def _exact(value: object) -> object:
@@ -48,6 +48,12 @@ def _known_zone(name: str) -> str:
     return name
 
 
+_UNUSED: dict[str, Any] = {"effect": False}
+"""Marks a key that other systems read: accepted, without effect on a run."""
+_CHART: dict[str, Any] = {"effect": "chart"}
+"""Marks a key that only `config values` reads, for the chart's values."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -55,9 +61,9 @@ class _Section(BaseModel):
 class Pipeline(_Section):
     """What the pipeline is called."""
 
-    name: str = "sales_mart"
-    """Name of the pipeline. No effect besides showing up in reports."""
-    version: str = "1.0.0"
+    name: str = Field(default="sales_mart", json_schema_extra=_UNUSED)
+    """Name of the pipeline. No effect."""
+    version: str = Field(default="1.0.0", json_schema_extra=_UNUSED)
     """Version of the pipeline's configuration. No effect."""
 
 
@@ -94,9 +100,9 @@ class Postgres(_Section):
     """User; better kept in the environment or the secret."""
     password: SecretStr | None = None
     """Password; better kept in the environment or the secret."""
-    sslmode: (
-        Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None
-    ) = None
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
+        None
+    )
     """TLS mode of libpq. Default: `verify-full`, on loopback and sockets `prefer`."""
     connect_timeout: int = Field(default=10, ge=1)
     """Seconds to wait for a connection."""
@@ -153,7 +159,7 @@ class DataMart(_Section):
     """Dataset of the marts on BigQuery."""
     postgres_schema: Identifier = "public"
     """Schema of the marts on PostgreSQL."""
-    table: str = "sales_by_product"
+    table: str = Field(default="sales_by_product", json_schema_extra=_UNUSED)
     """Name of the present system's mart. No effect: every mart is always built."""
     export: str | None = None
     """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
@@ -168,9 +174,9 @@ class Validation(_Section):
     """Lowest valid price; a price must be above 0 in any case."""
     max_quantity: int = Field(default=100, ge=1, le=1_000_000_000)
     """Highest valid quantity."""
-    required_fields: tuple[Literal["transaction_id", "product", "price", "quantity", "date"], ...] = (
-        FIELDS  # pyright: ignore[reportAssignmentType]
-    )
+    required_fields: tuple[
+        Literal["transaction_id", "product", "price", "quantity", "date"], ...
+    ] = FIELDS  # pyright: ignore[reportAssignmentType]
     """Fields that must be present; `transaction_id` and `date` always must."""
     product_prefix: str = ""
     """What a valid product's name starts with, case-sensitive."""
@@ -195,9 +201,9 @@ class Validation(_Section):
 class Ingestion(_Section):
     """How raw rows are judged."""
 
-    fastapi_endpoint: str | None = None
+    fastapi_endpoint: str | None = Field(default=None, json_schema_extra=_UNUSED)
     """Endpoint of the upload service. No effect."""
-    batch_size: int = Field(default=10_000, ge=1)
+    batch_size: int = Field(default=10_000, ge=1, json_schema_extra=_UNUSED)
     """Rows per batch of the present system. No effect: rows stream in blocks of bytes."""
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
@@ -208,10 +214,10 @@ class Ingestion(_Section):
 class Transformation(_Section):
     """The dbt project."""
 
-    dbt_project: str = "sales_mart"
+    dbt_project: str = Field(default="sales_mart", json_schema_extra=_UNUSED)
     """Name of the present system's dbt project. No effect: ours ships with the package."""
-    models: tuple[str, ...] = MARTS
-    """Marts of interest. Never removes a mart; an unknown name is an error."""
+    models: tuple[str, ...] = Field(default=MARTS, json_schema_extra=_UNUSED)
+    """Marts of interest. No effect: never removes a mart; an unknown name is an error."""
 
     @field_validator("models")
     @classmethod
@@ -226,10 +232,10 @@ class Transformation(_Section):
 class Orchestration(_Section):
     """When the pipeline runs; on Kubernetes the chart's values own both."""
 
-    airflow_dag: str | None = None
-    """Name of the workflow."""
-    schedule: str = "0 0 * * *"
-    """Cron schedule."""
+    airflow_dag: str | None = Field(default=None, json_schema_extra=_CHART)
+    """Name of the workflow. Read by `config values` only."""
+    schedule: str = Field(default="0 0 * * *", json_schema_extra=_CHART)
+    """Cron schedule. Read by `config values` only."""
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
     """Time zone in which the schedule fires and a business date begins."""
 
@@ -257,11 +263,11 @@ class Security(_Section):
 
 
 class Resources(_Section):
-    """Resources of the present system's pods. No effect: the chart's values own them."""
+    """Resources of a pod. Read by `config values` only: the chart's values own them."""
 
-    cpu: str = "500m"
+    cpu: str = Field(default="500m", json_schema_extra=_CHART)
     """CPU limit."""
-    memory: str = "1Gi"
+    memory: str = Field(default="1Gi", json_schema_extra=_CHART)
     """Memory limit."""
 
 
@@ -270,7 +276,7 @@ class Kubernetes(_Section):
 
     namespace: str = "data-pipeline"
     """Namespace of the secrets."""
-    helm_chart: str | None = None
+    helm_chart: str | None = Field(default=None, json_schema_extra=_UNUSED)
     """Name of the present system's chart. No effect."""
     resources: Resources = Resources()
     """Resources of a pod."""

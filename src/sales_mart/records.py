@@ -137,8 +137,6 @@ class Load(Record):
     yielded_rows: int = Field(
         default=0, description="rows left out: a later business date holds their transaction_id"
     )
-    yielded_amount: Decimal = Field(default=Decimal(0), description="their sum of price x quantity")
-    yielded_quantity: int = Field(default=0, description="their sum of quantity")
     window: tuple[date, ...] | None = Field(
         description="sale dates whose rows changed, ascending; None when all may have changed"
     )

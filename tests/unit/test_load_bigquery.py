@@ -257,8 +257,6 @@ TABLES: Tables = {
         "mode": "STRING",
         "rows": "INT64",
         "yielded_rows": "INT64",
-        "yielded_amount": "NUMERIC",
-        "yielded_quantity": "INT64",
         "key_id": "STRING",
         "sale_date_window": "STRING",
         "seal_digest": "STRING",
@@ -317,8 +315,6 @@ def test_the_look_ahead_of_an_append_is_googlesql(seal: Seal) -> None:
         "sale_date": "DATE",
         "changes": "INT64",
         "yielded_rows": "INT64",
-        "yielded_amount": "NUMERIC",
-        "yielded_quantity": "INT64",
     }
 
 

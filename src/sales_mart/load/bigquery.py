@@ -9,7 +9,6 @@ what did not happen.
 from __future__ import annotations
 
 import logging
-from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from google.cloud import bigquery
@@ -51,8 +50,6 @@ class Change(NamedTuple):
 
     window: Window
     yielded_rows: int = 0
-    yielded_amount: Decimal = Decimal(0)
-    yielded_quantity: int = 0
 
 
 def load(config: Config, run: RunFolder) -> Load:
@@ -161,8 +158,6 @@ def _plan_append(client: bigquery.Client, tables: LoadTables, seal: Seal) -> Cha
     return Change(
         window=tuple(row[0] for row in days if row[1]),
         yielded_rows=sum(row[2] for row in days),
-        yielded_amount=sum((Decimal(row[3]) for row in days), Decimal(0)),
-        yielded_quantity=sum(row[4] for row in days),
     )
 
 
@@ -182,26 +177,20 @@ def append_query(tables: LoadTables) -> str:
         changes as (
             select
                 batch.sale_date,
-                later.transaction_id is null as is_change,
-                batch.price * batch.quantity as amount,
-                batch.quantity
+                later.transaction_id is null as is_change
             from `{tables.staging}` as batch
             left join later on batch.transaction_id = later.transaction_id
             union all
             select
                 sale_date,
-                true as is_change,
-                cast(null as numeric) as amount,
-                cast(null as int64) as quantity
+                true as is_change
             from held
             where business_date <= @day
         )
         select
             sale_date,
             countif(is_change) as changes,
-            countif(not is_change) as yielded_rows,
-            coalesce(sum(if(is_change, null, amount)), 0) as yielded_amount,
-            coalesce(sum(if(is_change, null, quantity)), 0) as yielded_quantity
+            countif(not is_change) as yielded_rows
         from changes
         group by sale_date
         order by sale_date
@@ -246,8 +235,6 @@ def change_script(
         literal(seal.mode.value),
         literal(rows),
         literal(change.yielded_rows),
-        f"numeric '{change.yielded_amount:f}'",
-        literal(change.yielded_quantity),
         literal(seal.key_id),
         literal(window_to_json(change.window)),
         literal(seal.digest),
@@ -255,7 +242,7 @@ def change_script(
     )
     note = (
         f"insert into `{tables.load_runs}` (sequence, run_id, business_date, mode, `rows`, "
-        "yielded_rows, yielded_amount, yielded_quantity, key_id, sale_date_window, seal_digest, "
-        f"loaded_at) values ({', '.join(values)})"
+        "yielded_rows, key_id, sale_date_window, seal_digest, loaded_at) "
+        f"values ({', '.join(values)})"
     )
     return guarded_script(config, seal.run_id, sequence - 1, [remove, insert, check, note])

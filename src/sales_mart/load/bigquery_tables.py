@@ -50,8 +50,6 @@ _LOAD_RUNS_SCHEMA = (
     _Field("mode", "STRING", "REQUIRED", description="replace or append"),
     _Field("rows", "INT64", "REQUIRED", description="rows of the run in the raw table"),
     _Field("yielded_rows", "INT64", "REQUIRED", description="rows that a later date holds"),
-    _Field("yielded_amount", "NUMERIC", "REQUIRED"),
-    _Field("yielded_quantity", "INT64", "REQUIRED"),
     _Field("key_id", "STRING", "REQUIRED", description="key of the tokens, never the key itself"),
     _Field("sale_date_window", "STRING", description="JSON array of dates; null for all"),
     _Field("seal_digest", "STRING", "REQUIRED"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import pyarrow.parquet as pq
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -63,8 +63,6 @@ _LOAD_RUNS_DDL: LiteralString = """
         mode text not null,
         rows bigint not null,
         yielded_rows bigint not null,
-        yielded_amount numeric not null,
-        yielded_quantity bigint not null,
         key_id text not null,
         sale_date_window text,
         seal_digest text not null,
@@ -77,13 +75,9 @@ _YIELD: LiteralString = """
         delete from {batch}
         using {raw}
         where {raw}.transaction_id = {batch}.transaction_id and {raw}.business_date > {day}
-        returning {batch}.price, {batch}.quantity
+        returning {batch}.transaction_id
     )
-    select
-        count(*),
-        coalesce(sum(price * quantity), 0),
-        cast(coalesce(sum(quantity), 0) as bigint)
-    from yielded
+    select count(*) from yielded
 """
 _REMOVE_BATCH: LiteralString = """
     with removed as (delete from {raw} where business_date = {day} returning sale_date)
@@ -103,14 +97,6 @@ _INSERT: LiteralString = """
     insert into {raw} ({columns}, run_id, business_date)
     select {columns}, {run}, {day} from {batch}
 """
-
-
-class _Yielded(NamedTuple):
-    """Rows of a batch that stay out, because a later business date holds their identifier."""
-
-    rows: int
-    amount: Any
-    quantity: int
 
 
 def load(config: Config, run: RunFolder) -> Load:
@@ -153,30 +139,30 @@ def _already_loaded(connection: Connection, config: Config, seal: Seal) -> Load 
 
 
 def _load(connection: Connection, config: Config, run: RunFolder, seal: Seal) -> Load:
-    yielded = _Yielded(0, 0, 0)
+    yielded = 0
     window: Window = None
     if seal.mode is Mode.REPLACE:
         rows = _replace(connection, config, run, seal)
     else:
         _check_key(connection, config, seal)
         rows, yielded, window = _append(connection, config, run, seal)
-    if rows != seal.rows_clean - yielded.rows:
-        msg = f"{rows} rows reached PostgreSQL, {seal.rows_clean - yielded.rows} were sealed for it"
+    if rows != seal.rows_clean - yielded:
+        msg = f"{rows} rows reached PostgreSQL, {seal.rows_clean - yielded} were sealed for it"
         raise UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
     connection.execute(
         SQL("""
             insert into {0} (
-                sequence, run_id, business_date, mode, rows, yielded_rows, yielded_amount,
-                yielded_quantity, key_id, sale_date_window, seal_digest
+                sequence, run_id, business_date, mode, rows, yielded_rows, key_id,
+                sale_date_window, seal_digest
             )
-            select coalesce(max(sequence), 0) + 1, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s from {0}
+            select coalesce(max(sequence), 0) + 1, %s, %s, %s, %s, %s, %s, %s, %s from {0}
         """).format(Identifier(raw_schema(config), LOAD_RUNS)),
         (
             seal.run_id,
             seal.business_date,
             seal.mode,
             rows,
-            *yielded,
+            yielded,
             seal.key_id,
             window_to_json(window),
             seal.digest,
@@ -216,7 +202,7 @@ def _replace(connection: Connection, config: Config, run: RunFolder, seal: Seal)
 
 def _append(
     connection: Connection, config: Config, run: RunFolder, seal: Seal
-) -> tuple[int, _Yielded, Window]:
+) -> tuple[int, int, Window]:
     """Replace one business date, and settle identifiers that other dates hold.
 
     Returns:
@@ -250,7 +236,7 @@ def _append(
         )
         return connection.execute(query)
 
-    yielded = _Yielded(*execute(_YIELD).fetchall()[0])
+    yielded = int(execute(_YIELD).fetchall()[0][0])
     changed = [*execute(_REMOVE_BATCH), *execute(_REMOVE_MOVED), *execute(_NEW_DATES)]
     inserted = execute(_INSERT).rowcount
     return inserted, yielded, tuple(sorted({day for (day,) in changed}))

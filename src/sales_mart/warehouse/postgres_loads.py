@@ -41,8 +41,8 @@ def latest_load(connection: Connection, config: Config) -> Load | None:
     row = connection.execute(
         SQL("""
             select
-                run_id, mode, sequence, rows, yielded_rows, yielded_amount, yielded_quantity,
-                sale_date_window, seal_digest, loaded_at
+                run_id, mode, sequence, rows, yielded_rows, sale_date_window,
+                seal_digest, loaded_at
             from {}
             order by sequence desc
             limit 1
@@ -57,11 +57,9 @@ def latest_load(connection: Connection, config: Config) -> Load | None:
         sequence=row[2],
         rows=row[3],
         yielded_rows=row[4],
-        yielded_amount=row[5],
-        yielded_quantity=row[6],
-        window=window_from_json(row[7]),
-        seal_digest=row[8],
-        loaded_at=row[9],
+        window=window_from_json(row[5]),
+        seal_digest=row[6],
+        loaded_at=row[7],
     )
 
 

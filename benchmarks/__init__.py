@@ -1,0 +1,1 @@
+"""sales_mart beside what a user would pick instead: `python -m benchmarks` prints one table."""

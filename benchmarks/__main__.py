@@ -1,0 +1,146 @@
+"""`python -m benchmarks`: every section's table, from the same run on the same generated file.
+
+    python -m benchmarks --rows 10000000 --runs 3
+    python -m benchmarks --rows 1000000 --runs 1 --sections judging loading
+
+Needs the dependency group `bench` and the extra `local`. Nothing is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from benchmarks import files, judging, loading, roads
+from benchmarks.harness import Contestant, Measured, compete, table
+from sales_mart.local import LocalServers, local_servers
+
+SECTIONS = ("judging", "loading", "roads", "growth")
+GROWTH = (0.1, 0.3, 1.0)
+
+
+def main() -> None:
+    """Read the command line and print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=SECTIONS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="sales-mart-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL reads a file of it as a user without rights
+        bench = _Bench(folder, options.rows, options.runs)
+        print(bench.heading(), flush=True)
+        for section in SECTIONS:
+            if section in options.sections:
+                print(getattr(bench, section)(), flush=True)
+
+
+class _Bench:
+    """The sections, on files that each is made once."""
+
+    def __init__(self, folder: Path, rows: int, runs: int) -> None:
+        self._folder, self._rows, self._runs = folder, rows, runs
+        self._made: dict[float, tuple[Path, int]] = {}
+
+    def heading(self) -> str:
+        """Tell what was measured on what."""
+        packages = ("polars", "duckdb", "chdb", "dataframely", "pandera", "pydantic", "pandas")
+        versions = ", ".join(f"{name} {version(name)}" for name in packages)
+        return (
+            f"## {self._rows:,} generated rows, median of {self._runs}\n\n"
+            f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}. "
+            "Each contestant runs in a process of its own, in turns; seconds without its imports; "
+            "memory is the peak of its process tree, servers aside.\n"
+        )
+
+    def judging(self) -> str:
+        """(a)."""
+        arguments = {
+            share: {
+                "file": str(self._file(share)[0]),
+                "settings": files.settings(),
+                "folder": str(self._folder / "judged"),
+            }
+            for share in {each.share for each in judging.CONTESTANTS}
+        }
+        measured = compete(judging.CONTESTANTS, arguments, self._runs)
+        wild = self._folder / "wild.csv"
+        files.make_file(wild, self._rows)
+        as_generated = Contestant(
+            "sales_mart, file as generated",
+            "judging:ours",
+            note="also quotes, NULs, bad UTF-8, ragged rows: no other contestant reads it",
+        )
+        measured += compete([as_generated], {1: {**arguments[1], "file": str(wild)}}, self._runs)
+        wild.unlink()
+        return table("(a) Validate and tokenise", measured, measured[0], self._file(1)[1])
+
+    def loading(self) -> str:
+        """(b)."""
+        arguments: dict[float, dict[str, Any]] = {}
+        with local_servers(self._folder / "servers", bigquery=False) as servers:
+            for share in sorted({each.share for each in loading.CONTESTANTS}):
+                given = {
+                    **_server(servers),
+                    "file": str(self._file(share)[0]),
+                    "folder": str(self._folder / f"sealed-{share}"),
+                }
+                arguments[share] = given | loading.prepare(**given)
+            measured = compete(loading.CONTESTANTS, arguments, self._runs)
+        rows = measured[0].counts["rows"]
+        return table("(b) Load into PostgreSQL", measured, measured[0], rows)
+
+    def roads(self) -> str:
+        """(c)."""
+        path, rows = self._file(1)
+        with local_servers(self._folder / "servers", bigquery=False) as servers:
+            arguments = {1.0: {**_server(servers), "file": str(path)}}
+            measured = compete(roads.CONTESTANTS, arguments, self._runs)
+        return table("(c) From the file to the mart", measured, measured[1], rows)
+
+    def growth(self) -> str:
+        """(d)."""
+        measured: list[Measured] = []
+        with local_servers(self._folder / "servers", bigquery=False) as servers:
+            for share in GROWTH:
+                path, rows = self._file(share)
+                contestant = Contestant(f"{rows:,} rows", "roads:ours", note="sales_mart run")
+                arguments = {1.0: {**_server(servers), "file": str(path)}}
+                measured += compete([contestant], arguments, self._runs)
+        lines = [
+            "### (d) Growth of the whole road",
+            "",
+            "| rows | seconds | microseconds per row | peak MB |",
+            "|---:|---:|---:|---:|",
+        ]
+        for share, each in zip(GROWTH, measured, strict=True):
+            rows = self._file(share)[1]
+            micros = each.seconds / rows * 1e6
+            lines.append(
+                f"| {rows:,} | {each.seconds:.1f} | {micros:.2f} | {each.megabytes:.0f} |"
+            )
+        return "\n".join([*lines, ""])
+
+    def _file(self, share: float) -> tuple[Path, int]:
+        if share not in self._made:
+            path = self._folder / f"transactions-{share}.csv"
+            self._made[share] = path, files.make_tame_file(path, round(self._rows * share))
+        return self._made[share]
+
+
+def _server(servers: LocalServers) -> dict[str, Any]:
+    settings = files.settings() | servers.settings() | {"data_mart": {"postgres_schema": "mart"}}
+    settings["data_warehouse"] |= {"targets": ["postgres"]}
+    url = servers.postgres_url
+    assert url is not None
+    return {"url": url, "settings": settings, "psql_path": loading.find_psql()}
+
+
+if __name__ == "__main__":
+    main()

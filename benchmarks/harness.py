@@ -1,0 +1,159 @@
+"""Contestants, each in a process of its own, in turns: seconds, peak memory, and what they found."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PAGE = 4096
+SAMPLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to do a section's work.
+
+    Attributes:
+        name: What the table calls it.
+        function: `module:function` below `benchmarks`; it takes keyword arguments and gives a
+            dictionary of counts.
+        share: Share of the rows that it is given; its seconds are scaled up by it.
+        note: What it does and does not do.
+        agrees: Whether it applies the same rules, so that its counts must be ours.
+        arguments: Arguments of its own, over those of the section.
+    """
+
+    name: str
+    function: str
+    share: float = 1.0
+    note: str = ""
+    agrees: bool = True
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contestant's runs: median seconds (scaled to all rows), peak megabytes, counts."""
+
+    contestant: Contestant
+    seconds: float
+    megabytes: float
+    counts: dict[str, Any]
+
+
+def compete(
+    contestants: list[Contestant], arguments: dict[float, dict[str, Any]], runs: int
+) -> list[Measured]:
+    """Let each run in turn, `runs` rounds long; `arguments` are those for each share of the rows.
+
+    Raises:
+        AssertionError: A contestant failed, or two that apply the same rules disagree.
+    """
+    results: dict[str, list[tuple[float, float, dict[str, Any]]]] = {}
+    for turn in range(runs):
+        for each in contestants:
+            _say(f"{turn + 1}/{runs} {each.name}")
+            given = {**arguments[each.share], **each.arguments}
+            results.setdefault(each.name, []).append(run_one(each.function, given))
+    measured: list[Measured] = []
+    agreed: dict[float, dict[str, Any]] = {}
+    for each in contestants:
+        outcomes = results[each.name]
+        counts = outcomes[0][2]
+        assert all(found == counts for _, _, found in outcomes), f"{each.name} wavers: {outcomes}"
+        if each.agrees:
+            expected = agreed.setdefault(each.share, counts)
+            common = expected.keys() & counts.keys()
+            differing = {key: (expected[key], counts[key]) for key in common}
+            differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
+            assert not differing, f"{each.name} disagrees: {differing}"
+        seconds = statistics.median(seconds for seconds, _, _ in outcomes) / each.share
+        measured.append(Measured(each, seconds, max(peak for _, peak, _ in outcomes), counts))
+    return measured
+
+
+def run_one(function: str, arguments: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
+    """Run one contestant: seconds without its imports, peak megabytes of its process tree, counts.
+
+    Raises:
+        AssertionError: It failed.
+    """
+    command = [sys.executable, "-m", "benchmarks.child", function]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with _PeakMemory(process.pid) as memory:
+            # Arguments may hold a password: they go through a pipe.
+            output, _ = process.communicate(json.dumps(arguments).encode())
+        assert process.returncode == 0, f"{function} failed"
+    answer = json.loads(output.splitlines()[-1])
+    return answer["seconds"], memory.megabytes, answer["counts"]
+
+
+class _PeakMemory:
+    """Samples the resident memory of a process and all its descendants."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.megabytes = 0.0
+
+    def __enter__(self) -> _PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(SAMPLE_SECONDS):
+            pages = sum(_resident_pages(pid) for pid in _tree(self._pid))
+            self.megabytes = max(self.megabytes, pages * PAGE / 1e6)
+
+
+def _tree(root: int) -> list[int]:
+    found = [root]
+    for pid in found:
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            try:
+                found.extend(int(child) for child in path.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def _resident_pages(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0
+
+
+def table(title: str, measured: list[Measured], base: Measured, rows: int) -> str:
+    """Write a section as Markdown; ratios are to `base`."""
+    lines = [
+        f"### {title}",
+        "",
+        "| contestant | seconds | ratio | million rows/s | peak MB | what it does |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for each in measured:
+        note = each.contestant.note
+        if each.contestant.share < 1:
+            note += f"; measured on {each.contestant.share:.1%} of the rows and scaled up"
+        lines.append(
+            f"| {each.contestant.name} | {each.seconds:.2f} | {each.seconds / base.seconds:.2f} "
+            f"| {rows / each.seconds / 1e6:.2f} | {each.megabytes:.0f} | {note} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

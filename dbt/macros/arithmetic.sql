@@ -1,0 +1,64 @@
+{# Exact arithmetic, the same in both warehouses. #}
+
+{# Amounts and totals are NUMERIC(29, max_decimals): 29 digits hold the sum of 10^11 of the largest
+prices. On BigQuery the column list of the contract says so; what is computed from NUMERIC(18, …)
+is an exact NUMERIC before and after. #}
+{% macro as_amount(expression) -%}
+    {{ return(adapter.dispatch('as_amount', 'sales_mart')(expression)) }}
+{%- endmacro %}
+
+{% macro postgres__as_amount(expression) -%}
+    cast({{ expression }} as numeric(29, {{ var('max_decimals') | int }}))
+{%- endmacro %}
+
+{% macro bigquery__as_amount(expression) -%}
+    {{ return(expression) }}
+{%- endmacro %}
+
+{# A whole number; PostgreSQL adds bigints up to a numeric, BigQuery INT64 to INT64. #}
+{% macro as_count(expression) -%}
+    {{ return(adapter.dispatch('as_count', 'sales_mart')(expression)) }}
+{%- endmacro %}
+
+{% macro postgres__as_count(expression) -%}
+    cast({{ expression }} as bigint)
+{%- endmacro %}
+
+{% macro bigquery__as_count(expression) -%}
+    {{ return(expression) }}
+{%- endmacro %}
+
+{# The mean at two decimals, half away from zero, rounded only once.
+
+Both warehouses round a quotient of NUMERIC to some decimals before it could be rounded to two
+(BigQuery to 9, PostgreSQL to as few as 4 when the mean is large), and the first rounding can lift
+a mean just below half a cent onto it. 30 and 38 decimals hold the distance of any mean from half
+a cent. #}
+{% macro mean(total, count) -%}
+    {{ return(adapter.dispatch('mean', 'sales_mart')(total, count)) }}
+{%- endmacro %}
+
+{% macro postgres__mean(total, count) -%}
+    cast(round(cast({{ total }} as numeric(60, 30)) / {{ count }}, 2) as numeric(20, 2))
+{%- endmacro %}
+
+{% macro bigquery__mean(total, count) -%}
+    cast(round(cast({{ total }} as bignumeric(38, 9)) / {{ count }}, 2) as numeric(20, 2))
+{%- endmacro %}
+
+
+{# The first day of a date's month. #}
+{% macro month_start(column) -%}
+    {{ return(adapter.dispatch('month_start', 'sales_mart')(column)) }}
+{%- endmacro %}
+
+{# By way of `timestamp`: the cast to `timestamptz` that PostgreSQL would choose depends on the
+session's time zone. #}
+{% macro postgres__month_start(column) -%}
+    cast(date_trunc('month', cast({{ column }} as timestamp)) as date)
+{%- endmacro %}
+
+{# The cast says what is so anyway; the emulator has a DATETIME otherwise. #}
+{% macro bigquery__month_start(column) -%}
+    cast(date_trunc({{ column }}, month) as date)
+{%- endmacro %}

@@ -1,0 +1,18 @@
+{{
+    config(
+        partition_by={'field': 'sale_date', 'data_type': 'date', 'granularity': 'day'},
+        cluster_by=['product'],
+    )
+}}
+
+select
+    transaction_id,
+    product,
+    price,
+    quantity,
+    {{ as_amount('price * quantity') }} as amount,
+    sale_date
+from {{ ref('stg_transactions') }}
+where
+    is_in_marts
+    and {{ is_in_window('sale_date') }}

@@ -1,0 +1,186 @@
+"""The command line: every stop of the road, the whole road, and the tools around it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from sales_mart import logs
+from sales_mart.cli import local, road, stops, tools
+from sales_mart.cli.output import PipeClosed, console, print_json
+from sales_mart.errors import SalesMartError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from types import FrameType
+
+__all__ = ["app", "main"]
+
+USAGE, INTERRUPTED, TERMINATED, PIPE_CLOSED = 2, 130, 143, 141
+
+app = typer.Typer(
+    name="sales-mart",
+    help="Raw sales transactions into the same trusted sales mart in PostgreSQL and BigQuery.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+road.add_to(app)
+stops.add_to(app)
+tools.add_to(app)
+local.add_to(app)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: unwind, so that what is open is closed."""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from sales_mart import __version__
+
+        typer.echo(f"sales-mart {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and give its exit code; see `sales_mart.errors` for what the codes mean."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = _wants_json(arguments)
+    logs.configure()
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    with _sigterm_unwinds(), logs.at_stop():
+        try:
+            result = app(args=arguments, prog_name="sales-mart", standalone_mode=False)
+            code = result if isinstance(result, int) else 0
+        except BaseException as error:  # noqa: BLE001 - a panic of a native library is no Exception
+            code = _failed(error, as_json=as_json)
+        if code in (INTERRUPTED, TERMINATED):
+            word = "interrupted" if code == INTERRUPTED else "terminated"
+            _report(as_json, code, word, "Run the same command again to go on.")
+            _leave(code)
+    return code
+
+
+def _failed(error: BaseException, *, as_json: bool) -> int:
+    """Say what an exception means, and give its exit code."""
+    known: dict[type[BaseException], int] = {
+        KeyboardInterrupt: INTERRUPTED,
+        typer.Abort: INTERRUPTED,
+        _Terminated: TERMINATED,
+        PipeClosed: PIPE_CLOSED,
+    }
+    code = known.get(type(error))
+    if code is not None:
+        return code
+    if isinstance(error, SalesMartError):
+        _report(as_json, error.exit_code, error.message, error.remedy, error.details)
+        return error.exit_code
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    return _unforeseen(error, as_json=as_json)
+
+
+def _unforeseen(error: BaseException, *, as_json: bool) -> int:
+    message = getattr(error, "format_message", None)
+    if message is not None and getattr(error, "exit_code", None) == USAGE:
+        # Typer keeps its usage errors private; without a message it has shown the help already.
+        if message():
+            path = getattr(getattr(error, "ctx", None), "command_path", "sales-mart")
+            _report(as_json, USAGE, str(message()), f"See `{path} --help`.")
+        return USAGE
+    logging.getLogger("sales_mart").debug("unexpected", exc_info=error)
+    _report(
+        as_json,
+        1,
+        f"unexpected {type(error).__name__}: this is a bug",
+        "Run it again with --log-level debug, and report the places that it names.",
+    )
+    return 1
+
+
+def _report(
+    as_json: bool,
+    code: int,
+    message: str,
+    remedy: str,
+    details: dict[str, object] | None = None,
+) -> None:
+    """Say what went wrong: to a person, to a log collector, and to a program that reads JSON."""
+    if as_json:
+        error = {"exit_code": code, "message": message, "remedy": remedy, "details": details or {}}
+        try:
+            print_json({"schema_version": 1, "error": error})
+        except PipeClosed:
+            return
+    if not sys.stderr.isatty():
+        extra = {"remedy": remedy, "exit_code": code, "details": details or {}}
+        logging.getLogger("sales_mart").error(message, extra=extra)
+        return
+    from rich.text import Text
+
+    err = console(stderr=True)
+    err.print(Text.assemble(("error: ", "bold red"), message))
+    if remedy:
+        err.print(Text.assemble(("  → ", "bold green"), remedy))
+    for key, value in (details or {}).items():
+        if isinstance(value, str | int):
+            err.print(Text.assemble((f"  {key}: ", "dim"), (str(value), "dim")))
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Tell whether errors have to be JSON, even when the arguments cannot be understood."""
+    joined = {"--output=json", "-ojson"}
+    apart = {("--output", "json"), ("-o", "json")}
+    return not joined.isdisjoint(arguments) or not apart.isdisjoint(pairwise(arguments))
+
+
+@contextmanager
+def _sigterm_unwinds() -> Generator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def unwind(_signal: int, _frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, unwind)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once: threads that still talk to a server must not hold the process back."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            continue
+    os._exit(code)

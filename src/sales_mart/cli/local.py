@@ -1,0 +1,66 @@
+"""`--local`: the embedded servers behind a command, and a command that just keeps them up."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sales_mart.cli.session import Session, command
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from sales_mart.local import LocalServers
+
+__all__ = ["DataDir", "Local", "add_to", "on_local_servers", "ways_in"]
+
+PANEL = "Around the road"
+
+Local = Annotated[
+    bool, typer.Option("--local", help="Start PostgreSQL and a BigQuery server right here.")
+]
+DataDir = Annotated[
+    Path, typer.Option("--data-dir", help="What --local keeps: databases, lake and export.")
+]
+DEFAULT_DATA_DIR = Path(".sales-mart")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    command(app, "local", panel=PANEL)(_local)
+
+
+@contextmanager
+def on_local_servers(session: Session, data_dir: Path) -> Generator[LocalServers]:
+    """Start the servers and point the session's configuration at them."""
+    from sales_mart.local import local_servers
+
+    with local_servers(data_dir) as servers:
+        session.overrides = {
+            "data_lake.lake": str(data_dir.absolute() / "lake"),
+            **servers.settings(),
+        }
+        # Credentials in the environment are meant for another server, and would win.
+        kept = {name: os.environ.pop(name, None) for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
+        try:
+            yield servers
+        finally:
+            os.environ.update({name: value for name, value in kept.items() if value is not None})
+
+
+def ways_in(servers: LocalServers) -> tuple[str, str]:
+    """Tell how to connect to the servers while they run."""
+    return f"PostgreSQL: psql '{servers.postgres_url}'", f"BigQuery: {servers.bigquery_endpoint}"
+
+
+def _local(session: Session, *, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+    """Keep the local servers up, to look at the marts with psql, until Ctrl-C."""
+    with on_local_servers(session, data_dir) as servers:
+        places = {"postgres": servers.postgres_url, "bigquery": servers.bigquery_endpoint}
+        session.emit(places, *ways_in(servers), "They run until Ctrl-C.")
+        threading.Event().wait()

@@ -1,0 +1,110 @@
+"""What the commands print: data on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pydantic import BaseModel
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+__all__ = ["PipeClosed", "console", "fields_table", "print_data", "print_json", "table"]
+
+_LONGEST_LIST = 6
+
+
+class PipeClosed(BaseException):
+    """Whoever read our stdout has closed it."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Open a console that is plain when it is not a terminal, and honours `NO_COLOR`."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    # Without a terminal a line is as long as it needs to be: a log or a pipe does not wrap.
+    width = None if stream.isatty() else 200
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on stdout."""
+    _write(json.dumps(document, indent=2, default=str, ensure_ascii=False) + "\n")
+
+
+def print_data(*renderables: RenderableType) -> None:
+    """Print text and tables on stdout."""
+    out = console()
+    with out.capture() as capture:
+        for renderable in renderables:
+            if isinstance(renderable, str):
+                out.print(renderable, markup=False)
+            else:
+                out.print(renderable)
+    lines = capture.get().splitlines()
+    _write("".join(f"{line if out.is_terminal else line.rstrip()}\n" for line in lines))
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise PipeClosed from None
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
+    """Build a table; numbers stand on the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD if any(columns) else None,
+        show_header=any(columns),
+    )
+    lines = [[_text(cell) for cell in row] for row in rows]
+    for ordinal, column in enumerate(columns):
+        cells = [line[ordinal] for line in lines]
+        numeric = bool(cells) and all(_is_number(cell) for cell in cells)
+        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+    for line in lines:
+        made.add_row(*line)
+    return made
+
+
+def fields_table(title: str, record: BaseModel | Mapping[str, Any]) -> Table:
+    """Show a record as names and values."""
+    fields = dict(record)
+    fields.pop("schema_version", None)
+    return table(title, ("", ""), fields.items())
+
+
+def _text(value: object) -> str:
+    from rich.markup import escape
+
+    text = "-" if value is None or value in ({}, [], ()) else str(value)
+    if isinstance(value, bool):
+        text = "yes" if value else "no"
+    elif isinstance(value, int):
+        text = f"{value:,}"
+    elif isinstance(value, dict) and value:
+        text = ", ".join(f"{key} {_text(inner)}" for key, inner in value.items())
+    elif isinstance(value, list | tuple) and value:
+        long = len(value) > _LONGEST_LIST or not all(isinstance(item, str) for item in value)
+        text = f"{len(value):,}" if long else ", ".join(str(item) for item in value)
+    return escape(text)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(",", "").replace(".", "", 1).lstrip("-").isdigit()

@@ -1,0 +1,79 @@
+"""The closing tables of a run, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sales_mart.cli.output import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from rich.console import RenderableType
+
+    from sales_mart.status import RowSummary, RunSummary
+
+__all__ = ["tables"]
+
+_DIGEST = 12
+
+
+def tables(summary: RunSummary) -> list[RenderableType]:
+    """Lay a run out: rows, warehouses, agreement, files, seconds."""
+    title = f"Run {summary.run_id}: {summary.mode} of {summary.business_date} from {summary.source}"
+    parts: list[RenderableType] = [title]
+    if summary.rows is not None:
+        parts.append(table("Rows", ("", "rows"), _rows(summary.rows)))
+        parts += [f"warning: {warning}" for warning in summary.rows.warnings]
+    if summary.loads or summary.marts:
+        parts.append(_warehouses(summary))
+    if summary.agreement is not None:
+        same = summary.agreement
+        between = " and ".join(same.targets)
+        parts.append(
+            f"Agreement: {between} and the sealed input are the same on {same.days:,} days: "
+            f"{same.rows:,} rows, amount {same.amount:,}, quantity {same.quantity:,}."
+        )
+    if summary.files:
+        rows = [(each.name, each.rows, each.size, each.sha256[:_DIGEST]) for each in summary.files]
+        parts.append(
+            table(f"Files in {summary.destination}", ("", "rows", "bytes", "sha256"), rows)
+        )
+    if summary.seconds:
+        seconds = [(stop, f"{value:.2f}") for stop, value in summary.seconds.items()]
+        parts.append(table("Seconds", ("stop", "seconds"), seconds))
+    else:
+        parts.append(f"Stops done: {', '.join(summary.done)}")
+    return parts
+
+
+def _rows(rows: RowSummary) -> Iterator[tuple[str, int]]:
+    yield "read", rows.rows_read
+    yield "clean", rows.rows_clean
+    yield from _reasons("outside the marts", rows.rows_outside_marts, rows.outside_marts)
+    yield from _reasons("quarantined", rows.rows_quarantined, rows.reasons)
+
+
+def _reasons(what: str, count: int, reasons: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    if what == "quarantined" or count:
+        yield what, count
+    for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
+        if rows:
+            yield f"  {reason}", rows
+
+
+def _warehouses(summary: RunSummary) -> RenderableType:
+    loads = {load.target: load for load in summary.loads}
+    names: dict[str, list[object]] = {"loaded rows": [], "left to later batches": []}
+    names["sale dates rewritten"] = []
+    targets = list(loads) + [target for target in summary.marts if target not in loads]
+    for target in targets:
+        load = loads.get(target)
+        names["loaded rows"].append(load.rows if load else None)
+        names["left to later batches"].append(load.yielded_rows if load else None)
+        days = load.window_days if load else None
+        names["sale dates rewritten"].append("all" if load and days is None else days)
+    marts = {mart for rows in summary.marts.values() for mart in rows}
+    for mart in sorted(marts):
+        names[mart] = [summary.marts.get(target, {}).get(mart) for target in targets]
+    return table("Warehouses", ("", *targets), [(name, *cells) for name, cells in names.items()])

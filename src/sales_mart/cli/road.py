@@ -1,0 +1,145 @@
+"""The whole road in one process, and how a run went."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sales_mart import logs
+from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers, ways_in
+from sales_mart.cli.output import console, table
+from sales_mart.cli.report import tables
+from sales_mart.cli.session import Session, run_command
+from sales_mart.cli.stops import BusinessDate, Destination, ModeName, Shards, Source, Targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from rich.console import RenderableType
+
+    from sales_mart.config import Config
+    from sales_mart.run import StopEvent
+    from sales_mart.status import RunSummary
+
+__all__ = ["add_to"]
+
+PANEL = "The road"
+SMALL = 20
+"""Rows of a summary that are shown after a run."""
+
+_log = logging.getLogger("sales_mart.cli")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    run_command(app, "run", panel=PANEL)(_run)
+    run_command(app, "status", panel=PANEL)(_status)
+
+
+def _run(  # noqa: PLR0913 - options of a command
+    session: Session,
+    *,
+    source: Source = None,
+    business_date: BusinessDate = None,
+    mode: ModeName = None,
+    shards: Shards = 1,
+    target: Targets = None,
+    destination: Destination = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Judge the input, check the rest, change nothing.")
+    ] = False,
+    local: Local = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Walk the whole road in one process, from the source to the published marts."""
+    from sales_mart.business_date import business_date as find_date
+    from sales_mart.records import Mode
+    from sales_mart.run import run
+
+    with ExitStack() as stack:
+        if local:
+            servers = stack.enter_context(on_local_servers(session, data_dir))
+            for line in ways_in(servers):
+                _log.info("%s, while this runs", line)
+        config, origins = session.loaded
+        session.warn_of_plain_tokens(origins)
+        with _progress(session) as progress:
+            summary = run(
+                config,
+                session.lake,
+                source=source,
+                business_date=find_date(business_date, config.orchestration.timezone),
+                mode=Mode(mode) if mode else None,
+                run_id=session.run_id,
+                shards=shards,
+                targets=session.targets(target),
+                destination=destination,
+                dry_run=dry_run,
+                progress=progress,
+            )
+        text = tables(summary)
+        if dry_run:
+            text.append("Dry run: nothing was loaded, built or published.")
+        elif not session.as_json:
+            text += _small_summaries(config, summary)
+        if local and not dry_run:
+            folder = "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}"
+            text.append(
+                f"The databases, the lake and the export stay in {data_dir}. `sales-mart "
+                f"local{folder}` starts the servers again, to look at them with psql."
+            )
+        session.emit(summary, *text)
+
+
+def _status(
+    session: Session,
+    run: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="Name of the run.")] = None,
+) -> None:
+    """Show how a run went, from the records in the lake."""
+    from sales_mart.status import summarise
+
+    session.run_id = run or session.run_id
+    summary = summarise(session.run())
+    session.emit(summary, *tables(summary))
+
+
+def _small_summaries(config: Config, summary: RunSummary) -> Iterator[RenderableType]:
+    """Read the monthly summary from every warehouse, where it is short enough to be looked at."""
+    from sales_mart.summary import published_summary
+
+    for target, marts in summary.marts.items():
+        if 0 < marts.get("summary_sales", 0) <= SMALL:
+            with published_summary(config, target) as (_, rows):
+                found = list(rows)
+            yield table(f"summary_sales in {target}", found[0]._fields, found)
+
+
+@contextmanager
+def _progress(session: Session) -> Generator[Callable[[StopEvent], None] | None]:
+    """Show the stops on a terminal while they work; elsewhere the log tells of them."""
+    if session.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    if session.log_level == "info":  # the bars say the same
+        logs.configure("warning")
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as bars:
+        running = {}
+
+        def show(event: StopEvent) -> None:
+            if event.state == "begun":
+                running[event.stop] = bars.add_task(event.stop, total=1)
+            elif event.state == "ended":
+                bars.update(running[event.stop], completed=1)
+            else:
+                bars.update(running[event.stop], description=f"{event.stop} failed")
+                bars.stop_task(running[event.stop])
+
+        yield show

@@ -1,0 +1,217 @@
+"""What every command shares: its common options, configuration, lake, run, and its output."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec
+
+import typer
+
+from sales_mart import logs
+from sales_mart.cli.output import fields_table, print_data, print_json
+from sales_mart.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pydantic import BaseModel
+    from rich.console import RenderableType
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.records import Target
+
+__all__ = ["Session", "TargetName", "command", "run_command"]
+
+P = ParamSpec("P")
+
+
+class TargetName(StrEnum):
+    """The values of `sales_mart.records.Target`, which takes too long to import for `--help`."""
+
+    POSTGRES = "postgres"
+    BIGQUERY = "bigquery"
+
+
+_BASE: dict[str, tuple[Any, object]] = {
+    "config": (
+        Annotated[
+            str | None,
+            typer.Option(
+                "--config",
+                "-c",
+                metavar="FILE",
+                help="Configuration file. Default: $SALES_MART_CONFIG, else pipeline_config.yaml.",
+            ),
+        ],
+        None,
+    ),
+    "output": (
+        Annotated[
+            Literal["text", "json"],
+            typer.Option("--output", "-o", help="Text, or exactly one JSON document on stdout."),
+        ],
+        "text",
+    ),
+    "log_level": (
+        Annotated[
+            Literal["debug", "info", "warning", "error"],
+            typer.Option("--log-level", help="Least severe log line to show."),
+        ],
+        "info",
+    ),
+    "quiet": (
+        Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors in the log.")],
+        False,
+    ),
+}
+_RUN: dict[str, tuple[Any, object]] = {
+    "lake": (
+        Annotated[
+            str | None,
+            typer.Option("--lake", metavar="PLACE", help="Folder or gs:// prefix of the runs."),
+        ],
+        None,
+    ),
+    "run_id": (Annotated[str | None, typer.Option("--run-id", help="Name of the run.")], None),
+}
+
+
+@dataclass
+class Session:
+    """One command's common options, and what follows from them."""
+
+    stop: str
+    config_file: str | None
+    output: str
+    log_level: str
+    quiet: bool
+    lake_option: str | None = None
+    run_id: str | None = None
+    overrides: dict[str, object] = field(default_factory=dict[str, object])
+
+    @property
+    def as_json(self) -> bool:
+        """Whether stdout takes exactly one JSON document."""
+        return self.output == "json"
+
+    @cached_property
+    def loaded(self) -> tuple[Config, dict[str, str]]:
+        """The configuration, with the options of the command line over it, and its origins."""
+        from sales_mart.config_file import load_with_origins
+
+        lake = {} if self.lake_option is None else {"data_lake.lake": self.lake_option}
+        return load_with_origins(self.config_file, {**self.overrides, **lake})
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.loaded[0]
+
+    def warn_of_plain_tokens(self, origins: dict[str, str]) -> None:
+        """Log why identifiers need a key, where the configuration does not choose."""
+        from sales_mart.config_file import algorithm_warning
+
+        warning = algorithm_warning(origins)
+        if warning:
+            logging.getLogger("sales_mart").warning(warning)
+
+    @property
+    def lake(self) -> str:
+        """Address of the lake.
+
+        Raises:
+            ConfigurationError: Nothing names one.
+        """
+        lake = self.config.lake
+        if lake is None:
+            msg = "no lake is given, so there is no place to keep runs in"
+            raise ConfigurationError(msg, remedy="Use --lake, or set data_lake.lake.")
+        return lake
+
+    def run(self) -> RunFolder:
+        """Open the run that `--run-id` names.
+
+        Raises:
+            ConfigurationError: Nothing names a run.
+        """
+        from sales_mart.lake import RunFolder
+
+        if self.run_id is None:
+            msg = f"{self.stop} continues a run, and no run is given"
+            raise ConfigurationError(
+                msg, remedy="Use --run-id with the run_id that `sales-mart plan` printed."
+            )
+        return RunFolder(self.lake, self.run_id)
+
+    def targets(self, chosen: list[TargetName] | None) -> tuple[Target, ...]:
+        """Give the targets to work on: those chosen, else the configuration's."""
+        from sales_mart.records import Target
+
+        if not chosen:
+            return self.config.data_warehouse.targets
+        return tuple(target for target in Target if TargetName(target.value) in chosen)
+
+    def emit(self, document: BaseModel | dict[str, Any], *text: RenderableType) -> None:
+        """Print the command's result: the document, or the text made for people."""
+        if self.as_json:
+            dumped = document if isinstance(document, dict) else document.model_dump(mode="json")
+            print_json({"schema_version": 1, **dumped})
+        elif text:
+            print_data(*text)
+        else:
+            print_data(fields_table(self.stop, document))
+
+
+def command(
+    app: typer.Typer, name: str, *, panel: str | None = None
+) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
+    """Register a command with the options that all commands share."""
+    return _register(app, name, panel, _BASE)
+
+
+def run_command(
+    app: typer.Typer, name: str, *, panel: str | None = None
+) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
+    """Register a command about a run: with `--lake` and `--run-id` too."""
+    return _register(app, name, panel, {**_RUN, **_BASE})
+
+
+def _register(
+    app: typer.Typer, name: str, panel: str | None, common: dict[str, tuple[Any, object]]
+) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
+    def register(function: Callable[Concatenate[Session, P], None]) -> None:
+        def call(**options: Any) -> None:
+            shared = {key: options.pop(key) for key in common}
+            session = Session(
+                stop=name,
+                config_file=shared["config"],
+                output=shared["output"],
+                log_level=shared["log_level"],
+                quiet=shared["quiet"],
+                lake_option=shared.get("lake"),
+                run_id=shared.get("run_id"),
+            )
+            logs.configure("error" if session.quiet else session.log_level)
+            logs.begin(name, session.run_id)
+            function(session, **options)  # pyright: ignore[reportCallIssue]
+
+        # Typer reads a command's options from its signature: the command's own, then the shared.
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(
+                key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+            for key, (annotation, default) in common.items()
+        ]
+        call.__signature__ = inspect.Signature([*own, *shared])  # pyright: ignore[reportFunctionMemberAccess]
+        call.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
+        call.__doc__ = function.__doc__
+        call.__module__ = function.__module__
+        app.command(name, rich_help_panel=panel)(call)
+
+    return register

@@ -1,0 +1,175 @@
+"""The stops of the road, one command each: on Kubernetes, one pod each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from sales_mart.cli.session import Session, TargetName, run_command
+
+__all__ = ["BusinessDate", "Destination", "ModeName", "Shards", "Source", "Targets", "add_to"]
+
+PANEL = "The stops of the road"
+
+Source = Annotated[
+    list[str] | None,
+    typer.Option("--source", help="File, folder or glob, local or gs://; may be repeated."),
+]
+BusinessDate = Annotated[
+    str | None,
+    typer.Option(
+        "--business-date",
+        metavar="DATE|TIME",
+        help="YYYY-MM-DD as it stands; or the time at which a schedule fired, which means the "
+        "day before it. Default: yesterday. Both in orchestration.timezone.",
+    ),
+]
+ModeName = Annotated[
+    Literal["replace", "append"] | None,
+    typer.Option("--mode", help="Default: append for a source with {date}, else replace."),
+]
+Shards = Annotated[int, typer.Option("--shards", min=1, help="Cut the objects into so many.")]
+Targets = Annotated[
+    list[TargetName] | None,
+    typer.Option("--target", help="Warehouse; may be repeated. Default: all configured."),
+]
+
+Destination = Annotated[
+    str | None,
+    typer.Option("--destination", help="Folder or gs:// prefix. Default: <lake>/export."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    for name, function in (
+        ("plan", _plan),
+        ("validate", _validate),
+        ("seal", _seal),
+        ("load", _load),
+        ("transform", _transform),
+        ("reconcile", _reconcile),
+        ("publish", _publish),
+        ("export", _export),
+    ):
+        run_command(app, name, panel=PANEL)(function)  # pyright: ignore[reportArgumentType]
+
+
+def _plan(
+    session: Session,
+    *,
+    source: Source = None,
+    business_date: BusinessDate = None,
+    mode: ModeName = None,
+    shards: Shards = 1,
+) -> None:
+    """Find the source's objects and cut them into shards."""
+    from sales_mart.business_date import business_date as find_date
+    from sales_mart.plan import plan
+    from sales_mart.records import Mode
+
+    config, origins = session.loaded
+    session.warn_of_plain_tokens(origins)
+    session.emit(
+        plan(
+            config,
+            session.lake,
+            source=source,
+            business_date=find_date(business_date, config.orchestration.timezone),
+            mode=Mode(mode) if mode else None,
+            run_id=session.run_id,
+            shards=shards,
+        )
+    )
+
+
+def _validate(
+    session: Session,
+    *,
+    shard: Annotated[
+        int | None, typer.Option("--shard", min=0, help="Number of a shard. Default: all of them.")
+    ] = None,
+) -> None:
+    """Judge the rows, replace identifiers by tokens, quarantine what is not valid."""
+    from sales_mart.records import Plan
+    from sales_mart.validate import validate_shard
+
+    run = session.run()
+    if shard is not None:
+        session.emit(validate_shard(session.config, run, shard))
+        return
+    shards = range(len(run.read("plan", Plan).shards))
+    records = [validate_shard(session.config, run, each) for each in shards]
+    session.emit(
+        {
+            "run_id": run.run_id,
+            "shards": len(records),
+            "rows_read": sum(record.rows_read for record in records),
+            "rows_clean": sum(record.rows_clean for record in records),
+            "rows_quarantined": sum(record.rows_quarantined for record in records),
+        }
+    )
+
+
+def _seal(session: Session) -> None:
+    """Settle duplicates across shards and close the input."""
+    from sales_mart.seal import seal
+
+    session.emit(seal(session.config, session.run()))
+
+
+def _load(
+    session: Session,
+    target: Annotated[TargetName | None, typer.Argument(help="Warehouse.")] = None,
+    *,
+    target_option: Annotated[
+        TargetName | None, typer.Option("--target", help="The same as an option.")
+    ] = None,
+) -> None:
+    """Put the run's rows into the raw table of one warehouse, in one transaction."""
+    from sales_mart.errors import ConfigurationError
+
+    chosen = target or target_option
+    if chosen is None or (target and target_option and target != target_option):
+        msg = "load works on one warehouse"
+        raise ConfigurationError(
+            msg, remedy="Write `sales-mart load postgres` or `sales-mart load bigquery`."
+        )
+    if chosen is TargetName.POSTGRES:
+        from sales_mart.load.postgres import load
+    else:
+        from sales_mart.load.bigquery import load
+    session.emit(load(session.config, session.run()))
+
+
+def _transform(session: Session, *, target: Targets = None) -> None:
+    """Build and test the marts of all warehouses where no reader looks."""
+    from sales_mart.transform import transform
+
+    session.emit(transform(session.config, session.run(), session.targets(target)))
+
+
+def _reconcile(session: Session, *, target: Targets = None) -> None:
+    """Compare the warehouses with each other and with the sealed input."""
+    from sales_mart.reconcile import reconcile
+
+    session.emit(reconcile(session.config, session.run(), session.targets(target)))
+
+
+def _publish(session: Session, *, target: Targets = None) -> None:
+    """Make the tested and reconciled marts the ones that readers see."""
+    from sales_mart.publish import publish
+
+    session.emit(publish(session.config, session.run(), session.targets(target)))
+
+
+def _export(
+    session: Session,
+    *,
+    destination: Destination = None,
+) -> None:
+    """Write the published monthly summary as JSON, CSV and Parquet."""
+    from sales_mart.export import export
+
+    session.emit(export(session.config, session.run(), destination))

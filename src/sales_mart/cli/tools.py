@@ -1,0 +1,189 @@
+"""Around the road: questions to the marts, test data, the configuration, a look at the setting."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
+from sales_mart.cli.output import print_data, print_json, table
+from sales_mart.cli.session import Session, TargetName, command, run_command
+from sales_mart.cli.stops import BusinessDate
+
+__all__ = ["add_to"]
+
+PANEL = "Around the road"
+
+config_app = typer.Typer(
+    help="Show the configuration, its schema, or what the chart takes from it.",
+    no_args_is_help=True,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    command(app, "top", panel=PANEL)(_top)
+    command(app, "generate", panel=PANEL)(_generate)
+    run_command(app, "doctor", panel=PANEL)(_doctor)
+    command(app, "init", panel=PANEL)(_init)
+    app.add_typer(config_app, name="config", rich_help_panel=PANEL)
+    command(config_app, "show")(_show)
+    command(config_app, "schema")(_schema)
+    command(config_app, "values")(_values)
+
+
+def _generate(  # noqa: PLR0913 - options of a command
+    session: Session,
+    path: Annotated[Path, typer.Argument(help="CSV file; .gz or .zst in its name compress it.")],
+    *,
+    rows: Annotated[int, typer.Option("--rows", min=0, help="Rows of data.")] = 10_000,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same file.")] = 0,
+    valid_share: Annotated[
+        float, typer.Option("--valid-share", min=0, max=1, help="Exact share of valid rows.")
+    ] = 0.6,
+    start: Annotated[
+        datetime, typer.Option("--start", formats=["%Y-%m-%d"], help="First sale date.")
+    ] = datetime(2023, 10, 1),  # noqa: DTZ001 - a constant, and a calendar day
+    days: Annotated[int, typer.Option("--days", min=1, help="Sale dates from the first.")] = 92,
+    products: Annotated[int, typer.Option("--products", min=1, help="Distinct products.")] = 12,
+) -> None:
+    """Write synthetic transactions, exact in how many of them are valid."""
+    from sales_mart.generate import generate, write
+
+    config, _ = session.loaded
+    chunks = generate(
+        rows,
+        seed=seed,
+        valid_share=valid_share,
+        start=start.date(),
+        days=days,
+        products=products,
+        config=config,
+    )
+    size = write(path, chunks)
+    session.emit({"path": str(path.absolute()), "rows": rows, "bytes": size})
+
+
+def _top(  # noqa: PLR0913 - options of a command
+    session: Session,
+    *,
+    month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="Month of sale.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="So many products.")] = 5,
+    target: Annotated[
+        TargetName | None, typer.Option("--target", help="Warehouse to ask. Default: the first.")
+    ] = None,
+    local: Local = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Show the best products of a month, by amount."""
+    from sales_mart.top import top
+
+    with on_local_servers(session, data_dir) if local else nullcontext():
+        chosen = session.targets([target] if target else None)[0]
+        rows = top(session.config, month, limit, chosen)
+    session.emit(
+        {"month": month, "target": chosen.value, "products": rows},
+        table(
+            f"Best products of {month} ({chosen.value})",
+            list(rows[0]) if rows else [],
+            [list(row.values()) for row in rows],
+        ),
+    )
+
+
+def _doctor(
+    session: Session,
+    *,
+    business_date: BusinessDate = None,
+    values: Annotated[
+        Path | None, typer.Option("--values", help="Values of the chart, to compare with.")
+    ] = None,
+) -> None:
+    """Check configuration, key, warehouses, permissions, lake, source and versions."""
+    from sales_mart.doctor import examine
+
+    chart = None
+    if values is not None:
+        from sales_mart.config_yaml import read_plain
+
+        chart = read_plain(values)
+    report = examine(lambda: session.loaded, business_date, chart)
+    marks = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
+    rows = [
+        (marks[each.status], each.name, "\n→ ".join(filter(None, (each.message, each.remedy))))
+        for each in report.checks
+    ]
+    session.emit(report, table("", ("", "check", "finding"), rows))
+    raise typer.Exit(report.exit_code)
+
+
+def _init(
+    session: Session,
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("pipeline_config.yaml"),
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented configuration with the recommended settings."""
+    from sales_mart.config_report import template
+    from sales_mart.errors import ConfigurationError
+    from sales_mart.storage import open_storage
+
+    target = path.absolute()
+    try:
+        open_storage(str(target.parent)).write(target.name, template().encode(), create=not force)
+    except FileExistsError:
+        msg = f"{path} is there already"
+        raise ConfigurationError(msg, remedy="Name another file, or use --force.") from None
+    key = "openssl rand -base64 48"
+    session.emit(
+        {"path": str(target)},
+        f"Wrote {path}. Its tokens need a key: export PII_HASH_KEY=$({key}), and keep it safe.",
+    )
+
+
+def _show(session: Session) -> None:
+    """Show every key: its value (never a secret's) and where it came from."""
+    from sales_mart.config_report import effective
+
+    config, origins = session.loaded
+    session.warn_of_plain_tokens(origins)
+    rows = effective(config, origins)
+    cells = [
+        (row["key"], _plain(row["value"]), row["origin"] + _without_effect(row["effect"]))
+        for row in rows
+    ]
+    session.emit(
+        {"digest": config.digest, "keys": rows}, table("", ("key", "value", "origin"), cells)
+    )
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _without_effect(effect: str) -> str:
+    return {"none": " (no effect)", "chart": " (chart only)"}.get(effect, "")
+
+
+def _schema(session: Session) -> None:  # noqa: ARG001 - every command takes a session
+    """Print the JSON Schema of the configuration."""
+    from sales_mart.config import Config
+
+    print_json(Config.model_json_schema())
+
+
+def _values(session: Session) -> None:
+    """Print what the Helm chart's values take from the configuration."""
+    import yaml
+
+    from sales_mart.config_report import chart_values
+
+    values = chart_values(session.config)
+    if session.as_json:
+        print_json(values)
+    else:
+        print_data(yaml.safe_dump(values, sort_keys=False).rstrip())

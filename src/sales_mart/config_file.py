@@ -1,0 +1,305 @@
+"""Load the configuration: command line over environment over file over default, with origins."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from pydantic import ValidationError, create_model
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
+
+from sales_mart.config import Config
+from sales_mart.config_keys import Key, fields_of, keys, nearest, nearest_key, section_of
+from sales_mart.config_yaml import Given, read_yaml
+from sales_mart.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sales_mart.config_keys import Section
+    from sales_mart.config_yaml import Tree
+
+__all__ = [
+    "DEFAULT_FILE",
+    "PREFIX",
+    "algorithm_warning",
+    "find_file",
+    "load_config",
+    "load_with_origins",
+]
+
+DEFAULT_FILE = "pipeline_config.yaml"
+PREFIX = "SALES_MART_"
+
+_logger = logging.getLogger(__name__)
+_MOST_PROBLEMS = 10
+_REMEDY = "Put it right there; `sales-mart config schema` lists every key and its values."
+
+
+def load_config(
+    path: Path | str | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Load the configuration, and log a warning where it is weaker than it should be.
+
+    Args:
+        path: The YAML file. None takes the one that `SALES_MART_CONFIG` names, else
+            `pipeline_config.yaml` in the present folder if it is there, else only defaults.
+        overrides: Keys (dotted, or nested as in the file) and their values, which win over
+            everything else.
+        environ: Environment variables; None takes those of the process.
+
+    Returns:
+        The validated configuration.
+
+    Raises:
+        ConfigurationError: A file, key or value is wrong; the message names it and its place.
+    """
+    config, origins = load_with_origins(path, overrides, environ)
+    warning = algorithm_warning(origins)
+    if warning:
+        _logger.warning(warning)
+    return config
+
+
+def load_with_origins(
+    path: Path | str | None = None,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> tuple[Config, dict[str, str]]:
+    """Load the configuration and tell where each value came from.
+
+    Returns:
+        The configuration, and for each dotted key its origin: `default`, `<file>:<line>`, the
+        name of an environment variable, or `command line`.
+
+    Raises:
+        ConfigurationError: A file, key or value is wrong; the message names it and its place.
+    """
+    environ = os.environ if environ is None else environ
+    file = find_file(path, environ)
+    values: dict[tuple[str, ...], Given] = {}
+    problems: list[str] = []
+    trees = [read_yaml(file)] if file else []
+    trees += _read_environment(environ)
+    trees += [_override(key, value) for key, value in (overrides or {}).items()]
+    for tree in trees:
+        values.update(_flatten(tree, Config, (), problems))
+    try:
+        config = Config.model_validate(_nested(values))
+    except ValidationError as error:
+        problems += _explain(error, values)
+    else:
+        if not problems:
+            origins = {
+                key.dotted: values[path].origin if path in values else "default"
+                for path, key in keys().items()
+            }
+            return config, origins
+    more = len(problems) - _MOST_PROBLEMS
+    shown = problems[:_MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
+    raise ConfigurationError("\n".join(shown), remedy=_REMEDY, details={"problems": problems})
+
+
+def find_file(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
+    """Find the configuration file; None when only defaults and the environment count.
+
+    Raises:
+        ConfigurationError: The file that was named does not exist.
+    """
+    named = path or environ.get("SALES_MART_CONFIG")
+    if named is None or str(named) == "":
+        default = Path(DEFAULT_FILE)
+        return default if default.is_file() else None
+    if not Path(named).is_file():
+        source = "--config" if path else "SALES_MART_CONFIG"
+        msg = f"configuration file {str(named)!r} does not exist (from {source})"
+        raise ConfigurationError(
+            msg, remedy="Name an existing file, or write one with `sales-mart init`."
+        )
+    return Path(named)
+
+
+def algorithm_warning(origins: Mapping[str, str]) -> str | None:
+    """Tell why a configuration that names no algorithm should; None when it names one."""
+    if origins["security.algorithm"] != "default":
+        return None
+    return (
+        "security.algorithm is not set, so identifiers are hashed with plain sha256: whoever can "
+        "enumerate them (every nine-digit number takes minutes) can undo it. Set it to "
+        "hmac-sha256, with a key in PII_HASH_KEY; or to sha256, to keep the present tokens."
+    )
+
+
+@cache
+def _settings() -> type[BaseSettings]:
+    """Make a settings class with the sections of `Config`, for pydantic-settings to read."""
+    sections: dict[str, Any] = {
+        name: (field.annotation, field) for name, field in Config.model_fields.items()
+    }
+    return create_model("Environment", __base__=BaseSettings, **sections)
+
+
+def _read_environment(environ: Mapping[str, str]) -> list[Tree]:
+    names = sorted(name for name in environ if name.upper().startswith(PREFIX))
+    # A whole section as JSON comes first, so that one key of it can be set beside it.
+    names.sort(key=lambda name: name.count("__"))
+    return [tree for name in names if (tree := _read_variable(name, environ[name]))]
+
+
+def _read_variable(name: str, text: str) -> Tree:
+    source = EnvSettingsSource(_settings(), env_prefix=PREFIX, env_nested_delimiter="__")
+    source.env_vars = {name.lower(): text}
+    try:
+        found = source()
+    except (SettingsError, ValueError):
+        msg = f"{name}: a list or a section is written as JSON in the environment"
+        raise ConfigurationError(msg, remedy=f"""For example {name}='["a", "b"]'.""") from None
+    if found:
+        return cast("Tree", _place_all(found, Config, name))
+    parts = name[len(PREFIX) :].lower().split("__")
+    # Kubernetes sets SALES_MART_PORT and its like for a Service of that name: not ours to refuse.
+    return _dotted(".".join(parts), Given(text, name)) if len(parts) > 1 else {}
+
+
+def _place_all(value: object, section: Section | None, origin: str) -> Given | Tree:
+    """Give every value its origin, and every key the spelling that the file has."""
+    if not isinstance(value, dict):
+        return Given(value, origin)
+    fields = fields_of(section) if section else {}
+    spelled = {_plain(name): name for name in fields}
+    tree: Tree = {}
+    for key, inner in cast("dict[str, object]", value).items():
+        name = spelled.get(_plain(key), key)
+        tree[name] = _place_all(inner, section_of(fields[name]) if name in fields else None, origin)
+    return tree
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
+
+
+def _override(key: str, value: object) -> Tree:
+    origin = "command line"
+    if isinstance(value, dict):
+        return cast("Tree", _place_all({key: value}, Config, origin))
+    return _dotted(key, Given(value, origin))
+
+
+def _dotted(key: str, given: Given) -> Tree:
+    first, _, rest = key.partition(".")
+    return {first: _dotted(rest, given) if rest else given}
+
+
+def _flatten(
+    tree: Tree, section: Section, path: tuple[str, ...], problems: list[str]
+) -> Iterator[tuple[tuple[str, ...], Given]]:
+    fields = fields_of(section)
+    for name, given in tree.items():
+        here = (*path, name)
+        dotted = ".".join(here)
+        field = fields.get(name)
+        inner = section_of(field) if field else None
+        if field is None:
+            problems.append(_unknown(here, section, _origin(given)))
+        elif isinstance(given, Given):
+            if inner is None:
+                value = _readable(keys()[here], given, problems)
+                if value is not None:
+                    yield here, value
+            elif given.value is not None:  # `section:` with nothing below it leaves the defaults
+                allowed = ", ".join(fields_of(inner))
+                problems.append(f"{given.origin}: {dotted} must be a section with keys: {allowed}")
+        elif inner is not None:
+            yield from _flatten(given, inner, here, problems)
+        else:
+            problems.append(f"{_origin(given)}: {dotted} must be a single value, not a section")
+
+
+def _readable(key: Key, given: Given, problems: list[str]) -> Given | None:
+    """Undo what YAML guessed about a scalar: text may look like a number, and `yes` like 1."""
+    value = given.value
+    if isinstance(value, bool) and not key.takes(bool):
+        written = "" if key.secret else f" {given.text or value!s}"
+        problems.append(
+            f"{given.origin}: {key.dotted}: found{written}, which YAML reads as true or false; "
+            "put it in quotes if it is meant as text"
+        )
+        return None
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if numeric and given.text is not None and (key.takes(str) or key.secret):
+        return given._replace(value=given.text)
+    return given
+
+
+def _origin(given: Given | Tree) -> str:
+    while isinstance(given, dict):
+        if not given:
+            return "configuration"
+        given = next(iter(given.values()))
+    return given.origin
+
+
+def _unknown(path: tuple[str, ...], section: Section, origin: str) -> str:
+    meant = nearest_key(path, section)
+    hint = f"did you mean {meant}?" if meant else "there is none like it."
+    place = ".".join(path[:-1]) or "the file"
+    return (
+        f"{origin}: {'.'.join(path)} is not a key; {hint} "
+        f"The keys of {place} are: {', '.join(fields_of(section))}"
+    )
+
+
+def _nested(values: Mapping[tuple[str, ...], Given]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for path, given in values.items():
+        place = nested
+        for name in path[:-1]:
+            place = place.setdefault(name, {})
+        place[path[-1]] = given.value
+    return nested
+
+
+def _explain(error: ValidationError, values: Mapping[tuple[str, ...], Given]) -> Iterator[str]:
+    for problem in error.errors(include_url=False):
+        location = problem["loc"]
+        path = tuple(str(part) for part in location)
+        while path and path not in keys():
+            path = path[:-1]
+        context = problem.get("ctx", {})
+        allowed = str(context["error"]) if "error" in context else _allowed(problem["type"])
+        allowed = allowed or problem["msg"].replace("Input should be", "must be")
+        if not path:
+            yield allowed
+            continue
+        key = keys()[path]
+        given = values.get(path)
+        origin = given.origin if given else "default"
+        found = "" if key.secret or "error" in context else _found(problem["input"])
+        expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
+        meant = nearest(str(problem["input"]), expected.split(", ")) if expected else None
+        hint = f"; did you mean {meant}?" if meant else ""
+        yield f"{origin}: {key.dotted}: {found}{allowed}{hint}"
+
+
+def _allowed(kind: str) -> str:
+    """Say in plain words what Pydantic's kind of problem asks for; empty to use its own words."""
+    if kind == "string_pattern_mismatch":
+        return "must be a name of up to 57 letters, digits and underscores, no digit first"
+    first = kind.partition("_")[0]
+    words = {"int": "a whole number", "decimal": "a number", "float": "a number"}
+    words |= {"bool": "true or false", "string": "text", "tuple": "a list"}
+    return f"must be {words[first]}" if first in words else ""
+
+
+def _found(value: object) -> str:
+    if value is None:
+        return "found nothing; "
+    if isinstance(value, list | dict | tuple):
+        return "" if isinstance(value, list) else "found a section; "
+    text = repr(value) if isinstance(value, str) else str(value)
+    return f"found {text if len(text) <= 60 else text[:57] + '...'}; "  # noqa: PLR2004 - a line

@@ -1,0 +1,125 @@
+"""The keys of the configuration, one by one: what the loader, `init` and the reference read."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, SecretStr
+
+from sales_mart.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic.fields import FieldInfo
+
+__all__ = ["Key", "Section", "fields_of", "keys", "nearest", "nearest_key", "section_of"]
+
+Section = type[BaseModel]
+
+
+class Key(NamedTuple):
+    """One key of the configuration.
+
+    Attributes:
+        path: Names from the top of the file down, as they are written in it.
+        field: Pydantic's description of it.
+    """
+
+    path: tuple[str, ...]
+    field: FieldInfo
+
+    @property
+    def dotted(self) -> str:
+        """The key as it is written in messages: `data_warehouse.postgres.host`."""
+        return ".".join(self.path)
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "SALES_MART_" + "__".join(self.path).upper()
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value is never shown."""
+        return SecretStr in _types(self.field.annotation)
+
+    @property
+    def effect(self) -> str:
+        """`run` when runs read it, `chart` when only `config values` does, `none` otherwise."""
+        extra = self.field.json_schema_extra
+        effect = extra.get("effect", "run") if isinstance(extra, dict) else "run"
+        return "none" if effect is False else str(effect)
+
+    @property
+    def description(self) -> str:
+        """What it means, on one line."""
+        return " ".join((self.field.description or "").split())
+
+    def takes(self, kind: type) -> bool:
+        """Tell whether a value of this built-in type is one of the types that the key may have."""
+        return kind in _types(self.field.annotation)
+
+    def value(self, config: Config) -> Any:
+        """Read the key's value from a configuration."""
+        value: Any = config
+        for name in self.path:
+            value = getattr(value, _attribute(type(value), name))
+        return value
+
+
+def fields_of(section: Section) -> dict[str, FieldInfo]:
+    """List the fields of a section under the names that a file uses."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def section_of(field: FieldInfo) -> Section | None:
+    """Give the section that a field holds; None for a field with a value."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+@cache
+def keys() -> dict[tuple[str, ...], Key]:
+    """List all keys that hold a value, in the order of the model."""
+    return {key.path: key for key in _walk(Config, ())}
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str | None:
+    """Find the candidate that `word` probably means."""
+    known = {candidate.lower(): candidate for candidate in candidates}
+    found = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
+    return known[found[0]] if found else None
+
+
+def nearest_key(path: tuple[str, ...], section: Section) -> str | None:
+    """Find the key that an unknown one probably means: here first, then anywhere by its name."""
+    here = nearest(path[-1], fields_of(section))
+    if here is not None:
+        return ".".join((*path[:-1], here))
+    named = {known[-1]: key.dotted for known, key in keys().items()}
+    anywhere = nearest(path[-1], named)
+    return named[anywhere] if anywhere else None
+
+
+def _walk(section: Section, path: tuple[str, ...]) -> Iterator[Key]:
+    for name, field in fields_of(section).items():
+        inner = section_of(field)
+        if inner is None:
+            yield Key((*path, name), field)
+        else:
+            yield from _walk(inner, (*path, name))
+
+
+def _attribute(section: Section, name: str) -> str:
+    for attribute, field in section.model_fields.items():
+        if name in (attribute, field.alias):
+            return attribute
+    raise KeyError(name)
+
+
+def _types(annotation: Any) -> set[Any]:
+    arguments = getattr(annotation, "__args__", ())
+    return {annotation}.union(*(_types(argument) for argument in arguments))

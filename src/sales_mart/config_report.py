@@ -1,0 +1,127 @@
+"""Show the configuration: values with origins, values for the chart, and a file to begin with."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from sales_mart.config import Config, Security
+from sales_mart.config_keys import fields_of, keys, section_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sales_mart.config_keys import Section
+
+__all__ = ["chart_values", "effective", "recommended", "template"]
+
+REDACTED = "**********"
+
+
+def recommended() -> Config:
+    """Give the settings that `init` writes: the defaults, with keyed tokens."""
+    return Config(security=Security(algorithm="hmac-sha256"))
+
+
+def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]]:
+    """List every key with its value (a secret's never), its origin and whether it has effect.
+
+    Returns:
+        Mappings with `key`, `value` (as JSON has it), `origin`, `variable` and `effect`.
+    """
+    return [
+        {
+            "key": key.dotted,
+            "value": _shown(key.value(config), secret=key.secret),
+            "origin": origins[key.dotted],
+            "variable": key.variable,
+            "effect": key.effect,
+        }
+        for key in keys().values()
+    ]
+
+
+def chart_values(config: Config) -> dict[str, Any]:
+    """Give what the Helm chart's values take from the file.
+
+    Values own schedule, time zone, namespace and resources; the rest of the file, without its
+    credentials, becomes the configuration that the pods read.
+    """
+    name = config.orchestration.airflow_dag or "sales-mart"
+    limits = config.kubernetes.resources
+    dumped = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    for section in ("kubernetes", "orchestration", "pipeline"):
+        dumped.pop(section, None)
+    # The time zone decides the business date too, in the pods.
+    dumped["orchestration"] = {"timezone": config.orchestration.timezone}
+    dumped.setdefault("security", {})["algorithm"] = config.security.algorithm
+    postgres = dumped.get("data_warehouse", {}).get("postgres", {})
+    for secret in ("user", "password", "secretName"):
+        postgres.pop(secret, None)
+    return {
+        "namespace": config.kubernetes.namespace,
+        "workflow": {
+            "name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"),
+            "schedule": config.orchestration.schedule,
+            "timezone": config.orchestration.timezone,
+        },
+        "resources": {"limits": {"cpu": limits.cpu, "memory": limits.memory}},
+        "postgres": {"secretName": config.data_warehouse.postgres.secret_name},
+        "config": dumped,
+    }
+
+
+def template() -> str:
+    """Write a configuration with the recommended settings and a comment above every key."""
+    head = (
+        "# Configuration of sales_mart. What is commented out has the default that it shows, or "
+        "none.\n# Every key can be set from the environment too: "
+        "SALES_MART_DATA_WAREHOUSE__POSTGRES__HOST.\n"
+    )
+    return head + "".join(f"{line}\n" for line in _lines(Config, recommended(), 0, ()))
+
+
+def _lines(section: Section, values: Any, depth: int, path: tuple[str, ...]) -> Iterator[str]:
+    indent = "  " * depth
+    attributes = {field.alias or name: name for name, field in section.model_fields.items()}
+    for name, field in fields_of(section).items():
+        value = getattr(values, attributes[name])
+        inner = section_of(field)
+        if inner is not None:
+            lines = list(_lines(inner, value, depth + 1, (*path, name)))
+            if lines:
+                yield from ([""] if depth == 0 else [])
+                yield from _comment(field.description or "", indent)
+                # A section in which everything is commented out would be a key without a value.
+                active = any(not line.lstrip().startswith("#") for line in lines if line)
+                yield f"{indent}{name}:" if active else f"{indent}# {name}:"
+                yield from lines
+            continue
+        key = keys()[*path, name]
+        if key.effect == "none":
+            continue
+        yield from _comment(key.description, indent)
+        comment = "# " if value is None else ""
+        yield f"{indent}{comment}{name}:{'' if value is None else ' ' + _yaml(value)}"
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def _yaml(value: object) -> str:
+    plain = _shown(value, secret=False)
+    if isinstance(plain, str):
+        return "'" + plain.replace("'", "''") + "'"
+    return yaml.safe_dump(plain, default_flow_style=True).removesuffix("...\n").strip()
+
+
+def _shown(value: Any, *, secret: bool) -> Any:
+    if secret:
+        return None if value is None else REDACTED
+    if isinstance(value, tuple):
+        return [str(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

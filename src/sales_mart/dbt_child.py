@@ -1,0 +1,165 @@
+"""The process that dbt runs in: `python -m sales_mart.dbt_child`, one per target.
+
+dbt takes seconds to import and to read its project, and is not safe twice in one process. So each
+target has a process that does both while earlier stops still work, then waits for one command on
+standard input. When that closes, the parent is gone, and so is this process.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["bigquery_message", "postgres_message"]
+
+_GRACE_SECONDS = 10.0
+# BigQuery quotes row values behind a colon, as in `Bad int64 value: …`; behind these it quotes
+# names and words of our own SQL.
+_SAFE_MESSAGES = (
+    "Syntax error",
+    "Unrecognized name",
+    "Not found",
+    "Already Exists",
+    "Access Denied",
+    "No matching signature",
+    "Quota exceeded",
+    "Exceeded",
+    "Query exceeded limit",
+)
+
+
+def main() -> int:
+    """Get ready as the first argument says, then run the one command that standard input gives."""
+    order: dict[str, Any] = json.loads(sys.argv[1])
+    runner = _ready(order["target"], order["parse"])
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    command: dict[str, Any] = json.loads(line)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    done = runner.invoke(command["arguments"])
+    outcome = {"success": bool(done.success), "kind": None, "message": ""}
+    if done.exception is not None:
+        outcome |= {"kind": _kind(done.exception), "message": str(done.exception)}
+    Path(command["outcome"]).write_text(json.dumps(outcome), encoding="utf-8")
+    return 0
+
+
+def _ready(target: str, parse: list[str]) -> Any:
+    from dbt.cli.main import dbtRunner
+
+    adapter: Any = importlib.import_module(f"dbt.adapters.{target}")
+    if target == "postgres":
+        adapter.PostgresAdapter.ConnectionManager = _postgres_connections()
+    else:
+        adapter.BigQueryAdapter.ConnectionManager = _bigquery_connections()
+    parsed = dbtRunner().invoke(parse)
+    # A project that does not parse says so again, to whom it concerns, when the command runs.
+    return dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # pyright: ignore[reportArgumentType]
+
+
+def _kind(error: BaseException) -> str:
+    from dbt_common.exceptions import DbtBaseException, DbtDatabaseError
+
+    if isinstance(error, DbtDatabaseError):
+        return "database"
+    return "configuration" if isinstance(error, DbtBaseException) else "unexpected"
+
+
+def _end_with_parent() -> None:
+    """Cancel what runs when the parent is gone, as Ctrl-C would, and end in any case."""
+    while sys.stdin.read(1):
+        pass
+    threading.Timer(_GRACE_SECONDS, os._exit, (143,)).start()
+    import _thread
+
+    _thread.interrupt_main()
+
+
+def postgres_message(state: str | None, message: str | None) -> str:
+    """Say what a server said, without the lines and the kinds of messages that quote rows."""
+    # Without a state the connection broke.
+    state = state or "08006"
+    quotes_values = state.startswith(("22", "P0"))
+    said = "" if quotes_values else (message or "").strip().splitlines()[:1]
+    return f"SQLSTATE {state}: {said[0] if said else 'the server refused a value'}"
+
+
+def bigquery_message(status: int, reason: str, message: str) -> str:
+    """Say what the API said, without the part of a message that may quote rows."""
+    line = (message.strip().splitlines() or [""])[0]
+    if not line.startswith(_SAFE_MESSAGES):
+        line = line.partition(":")[0]
+    return f"HTTP {status} {reason}: {line}"
+
+
+def _postgres_connections() -> Any:
+    import psycopg2
+    from dbt.adapters.postgres.connections import PostgresConnectionManager
+    from dbt_common.exceptions import DbtDatabaseError, DbtRuntimeError
+
+    class Connections(PostgresConnectionManager):
+        """Tells the SQLSTATE, which dbt drops, and keeps row values out of logs and results."""
+
+        @contextmanager
+        def exception_handler(self, sql: str) -> Generator[None]:  # noqa: ARG002 - dbt's signature
+            try:
+                yield
+            except psycopg2.DatabaseError as error:
+                with suppress(psycopg2.Error):
+                    self.rollback_if_open()
+                text = postgres_message(error.pgcode, error.diag.message_primary or str(error))
+                raise DbtDatabaseError(text) from None
+            except Exception as error:
+                self.rollback_if_open()
+                if isinstance(error, DbtRuntimeError):
+                    raise
+                raise DbtRuntimeError(type(error).__name__) from error
+
+    return Connections
+
+
+def _bigquery_connections() -> Any:
+    from dbt.adapters.bigquery.connections import BigQueryConnectionManager
+    from dbt_common.exceptions import DbtDatabaseError, DbtRuntimeError
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.auth.exceptions import GoogleAuthError
+
+    class Connections(BigQueryConnectionManager):
+        """Tells the HTTP status, which dbt drops, and keeps row values out of logs and results."""
+
+        @contextmanager
+        def exception_handler(self, sql: str) -> Generator[None]:  # noqa: ARG002 - dbt's signature
+            try:
+                yield
+            except GoogleAPICallError as error:
+                first: dict[str, str] = (error.errors or [{}])[0]
+                text = bigquery_message(
+                    int(error.code or 500),
+                    first.get("reason", ""),
+                    first.get("message") or error.message or "",
+                )
+                raise DbtDatabaseError(text) from None
+            except GoogleAuthError as error:
+                text = bigquery_message(401, type(error).__name__, "no valid credentials")
+                raise DbtDatabaseError(text) from None
+            except DbtRuntimeError:
+                raise
+            except Exception as error:  # noqa: BLE001 - of the transport, which has many
+                text = bigquery_message(503, type(error).__name__, "no answer")
+                raise DbtDatabaseError(text) from None
+
+    return Connections
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""Running dbt: one warm process per target, its surroundings, and what it left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
+from sales_mart.names import next_schema, raw_schema
+from sales_mart.records import NodeResult, Target
+from sales_mart.warehouse.bigquery import is_emulator
+from sales_mart.warehouse.postgres import credentials, sslmode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from sales_mart.config import Config
+    from sales_mart.warehouse.windows import Window
+
+__all__ = ["DbtProcess", "Outcome", "environment", "project_folder", "variables"]
+
+_log = logging.getLogger(__name__)
+
+_END_SECONDS = 15.0
+_SCRATCH = "SALES_MART_SCRATCH"
+# What no dbt process needs to know.
+_SECRETS = ("PII_HASH_KEY", "POSTGRES_USER", "POSTGRES_PASSWORD", "PGPASSWORD")
+
+
+class Outcome(NamedTuple):
+    """How a dbt command ended.
+
+    Attributes:
+        nodes: Every model and test of the command.
+        tested: The model that a test is about, by the test's id.
+        kind: None, or what kind of error kept the command from running to its end:
+            `database`, `configuration` or `unexpected`.
+        message: The error's text.
+    """
+
+    nodes: tuple[NodeResult, ...]
+    tested: Mapping[str, str]
+    kind: str | None
+    message: str
+
+
+def project_folder() -> Path:
+    """Find the dbt project: inside of an installed package, at the root of a checkout.
+
+    Raises:
+        UnexpectedError: The installation is not whole.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "dbt", package.parent.parent / "dbt"):
+        if (folder / "dbt_project.yml").is_file():
+            return folder
+    msg = f"the dbt project is missing beside {package}"
+    raise UnexpectedError(msg, remedy="Install the package again.")
+
+
+def variables(config: Config, target: Target, window: Window = None) -> dict[str, Any]:
+    """Give the vars of the dbt project.
+
+    `min_price` is rounded up to the scale of prices, which decides every price the same way and
+    fits the type of either warehouse.
+    """
+    rules = config.rules
+    scale = Decimal(1).scaleb(-rules.max_decimals)
+    return {
+        # In a list, since dbt takes a text for a template and runs what stands in `{{ }}`.
+        "product_prefix": [rules.product_prefix],
+        "min_price": f"{rules.min_price.quantize(scale, ROUND_CEILING):f}",
+        "max_quantity": rules.max_quantity,
+        "max_decimals": rules.max_decimals,
+        "window": None if window is None else [day.isoformat() for day in window],
+        "raw_schema": raw_schema(config),
+        "raw_table": config.data_warehouse.table,
+        "next_schema": next_schema(config, target),
+        "emulator": target is Target.BIGQUERY and is_emulator(config),
+    }
+
+
+class DbtProcess:
+    """A dbt process of one target; it gets ready at once and runs one command.
+
+    Use it as a context manager: the process ends with the context, and its folder goes with it
+    unless something failed.
+    """
+
+    def __init__(self, config: Config, target: Target, *, offline: bool = False) -> None:
+        """Start the process, which imports dbt and reads the project in the background.
+
+        Args:
+            config: The configuration.
+            target: The warehouse.
+            offline: The command needs no connection, so no credentials are looked for.
+
+        Raises:
+            ConfigurationError: There are no credentials, or the scratch folder is not writable.
+        """
+        self.target = target
+        self._config = config
+        self._keep = False
+        root = os.environ.get(_SCRATCH)
+        try:
+            if root:
+                Path(root).mkdir(parents=True, exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix=f"sales-mart-dbt-{target}-", dir=root))
+        except OSError as error:
+            msg = f"no folder for dbt's files: {error.strerror}"
+            raise ConfigurationError(
+                msg, remedy=f"Name a folder that this user may write to in {_SCRATCH}."
+            ) from error
+        parse = self._arguments("parse", None)
+        with (self.folder / "output.log").open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [
+                    *(sys.executable, "-P", "-m", "sales_mart.dbt_child"),
+                    json.dumps({"target": target, "parse": parse}),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                env=environment(config, target, offline=offline),
+                text=True,
+                # Ctrl-C reaches the parent, which then ends the process in good order.
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, whatever it does, and remove its folder."""
+        if self._process.stdin is not None:
+            with suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if not self._keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def keep_folder(self) -> None:
+        """Leave the folder, with logs and compiled SQL, for a person to look at."""
+        self._keep = True
+
+    def start(self, command: str, window: Window, options: Sequence[str] = ()) -> None:
+        """Send the command; `wait` gives what came of it."""
+        arguments = [*self._arguments(command, window), *options]
+        order = {"arguments": arguments, "outcome": str(self._outcome)}
+        _log.debug("%s: dbt %s", self.target, command)
+        try:
+            if self._process.stdin is None:
+                raise BrokenPipeError
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return  # `wait` tells how the process ended
+
+    def wait(self) -> Outcome:
+        """Wait until the command has run and read its results.
+
+        Raises:
+            TemporaryError: The process was killed.
+            UnexpectedError: The process ended without a result.
+        """
+        status = self._process.wait()
+        if not self._outcome.exists():
+            self.keep_folder()
+            msg = f"dbt for {self.target} ended with status {status} and without a result"
+            if status < 0:
+                raise TemporaryError(
+                    msg, remedy="It was killed: give the process more memory, then run it again."
+                )
+            raise UnexpectedError(msg, remedy=f"What it wrote stands in {self.folder}.")
+        outcome: dict[str, Any] = json.loads(self._outcome.read_text(encoding="utf-8"))
+        nodes, tested = _results(self.folder)
+        return Outcome(nodes, tested, outcome["kind"], outcome["message"])
+
+    def compiled(self) -> dict[str, str]:
+        """Give the compiled SQL of every model, by name."""
+        manifest = _json(self.folder / "target" / "manifest.json")
+        return {
+            node["name"]: (self.folder / node["compiled_path"]).read_text(encoding="utf-8")
+            for node in manifest["nodes"].values()
+            if node["resource_type"] == "model" and node.get("compiled_path")
+        }
+
+    @property
+    def _outcome(self) -> Path:
+        return self.folder / "outcome.json"
+
+    def _arguments(self, command: str, window: Window) -> list[str]:
+        project = str(project_folder())
+        return [
+            command,
+            *("--project-dir", project, "--profiles-dir", project, "--target", self.target),
+            *("--target-path", str(self.folder / "target"), "--log-path", str(self.folder)),
+            *("--vars", _yaml(variables(self._config, self.target, window))),
+            *("--no-partial-parse", "--no-version-check", "--no-use-colors", "--quiet"),
+        ]
+
+
+def _yaml(values: dict[str, Any]) -> str:
+    """Write values as the JSON that is YAML too.
+
+    YAML knows no pairs of surrogates, and takes some characters outside of ASCII for line breaks.
+    """
+    text = json.dumps(values, ensure_ascii=False)
+    return re.sub(r"[^\x20-\x7e]", lambda found: f"\\U{ord(found[0]):08x}", text)
+
+
+def environment(config: Config, target: Target, *, offline: bool = False) -> dict[str, str]:
+    """Give the environment of a process: settings and secrets of its own target, no others.
+
+    Variables of dbt itself are left out: they would turn its options.
+    """
+    known = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _SECRETS and not name.startswith("DBT_")
+    }
+    warehouse = config.data_warehouse
+    if target is Target.POSTGRES:
+        if not offline:
+            user, password = credentials(config)
+            known |= {"POSTGRES_USER": user, "POSTGRES_PASSWORD": password.get_secret_value()}
+        settings: Mapping[str, object] = {
+            "POSTGRES__HOST": warehouse.postgres.host,
+            "POSTGRES__PORT": warehouse.postgres.port,
+            "POSTGRES__DBNAME": warehouse.postgres.dbname,
+            "POSTGRES__SSLMODE": sslmode(warehouse.postgres),
+            "POSTGRES__CONNECT_TIMEOUT": warehouse.postgres.connect_timeout,
+            "POSTGRES__STATEMENT_TIMEOUT": warehouse.postgres.statement_timeout,
+            "POSTGRES__LOCK_TIMEOUT": warehouse.postgres.lock_timeout,
+            "POSTGRES__APPLICATION_NAME": warehouse.postgres.application_name,
+        }
+    else:
+        bigquery = warehouse.bigquery
+        method = "service-account" if bigquery.credentials_file else "oauth"
+        anonymous = offline or is_emulator(config)
+        known["SALES_MART_BIGQUERY_METHOD"] = "oauth-secrets" if anonymous else method
+        if is_emulator(config):
+            # A proxy of the environment is no way to this computer.
+            known |= {"NO_PROXY": "*", "no_proxy": "*"}
+        settings = {
+            "PROJECT_ID": warehouse.project_id,
+            "BIGQUERY__LOCATION": bigquery.location,
+            "BIGQUERY__API_ENDPOINT": bigquery.api_endpoint or "",
+            "BIGQUERY__CREDENTIALS_FILE": bigquery.credentials_file or "",
+            "BIGQUERY__MAXIMUM_BYTES_BILLED": bigquery.maximum_bytes_billed or 0,
+        }
+    return known | {
+        f"SALES_MART_DATA_WAREHOUSE__{key}": str(value) for key, value in settings.items()
+    }
+
+
+def _results(folder: Path) -> tuple[tuple[NodeResult, ...], dict[str, str]]:
+    """Read what dbt wrote: the result of every node, and which model a test is about."""
+    if not (folder / "target" / "run_results.json").exists():
+        return (), {}
+    nodes: dict[str, dict[str, Any]] = _json(folder / "target" / "manifest.json")["nodes"]
+    results: list[dict[str, Any]] = _json(folder / "target" / "run_results.json")["results"]
+    tested = {
+        key: str(node.get("attached_node") or "").rpartition(".")[2] for key, node in nodes.items()
+    }
+    return tuple(_node(folder, result, nodes) for result in results), tested
+
+
+def _node(folder: Path, result: dict[str, Any], nodes: dict[str, dict[str, Any]]) -> NodeResult:
+    compiled = nodes.get(result["unique_id"], {}).get("compiled_path")
+    return NodeResult(
+        unique_id=result["unique_id"],
+        status=result["status"],
+        seconds=round(result["execution_time"], 3),
+        failures=result["failures"],
+        message=result["message"],
+        compiled_path=None if compiled is None else str(folder / compiled),
+        bytes_billed=(result["adapter_response"] or {}).get("bytes_billed"),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,327 @@
+"""A look at the setting before a run: configuration, key, warehouses, lake, source, versions."""
+
+from __future__ import annotations
+
+import platform
+import secrets
+from contextlib import contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sales_mart.business_date import business_date as find_date
+from sales_mart.config_file import algorithm_warning
+from sales_mart.config_report import chart_values
+from sales_mart.errors import SalesMartError
+from sales_mart.records import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from datetime import date
+
+    from sales_mart.config import Config
+
+__all__ = ["Check", "Report", "examine", "examine_warehouses"]
+
+Status = Literal["ok", "warn", "fail"]
+
+_DISTRIBUTIONS = (
+    "sales-mart",
+    "polars",
+    "polars-hash",
+    "pyarrow",
+    "pgpq",
+    "psycopg",
+    "google-cloud-bigquery",
+    "google-cloud-storage",
+    "dbt-core",
+    "dbt-postgres",
+    "dbt-bigquery",
+)
+_BY_GRAVITY = (1, 2, 65, 75)
+_OLDEST_POSTGRES = 140000
+
+
+class Check(BaseModel):
+    """One finding: what was looked at, how it is, and what to do about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    message: str
+    remedy: str = ""
+    exit_code: int = 0
+
+
+class Report(BaseModel):
+    """All findings; `exit_code` is that of the gravest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    checks: tuple[Check, ...]
+    exit_code: int
+
+
+def examine(
+    load: Callable[[], tuple[Config, dict[str, str]]],
+    business_date: str | None = None,
+    chart: Mapping[str, Any] | None = None,
+) -> Report:
+    """Check everything that a run needs, and change nothing.
+
+    Args:
+        load: Loads the configuration and the origins of its values.
+        business_date: The day whose source objects are looked for, as a date or a time; None
+            means yesterday.
+        chart: Values of a Helm release, to compare with the configuration.
+
+    Returns:
+        The findings. A failed check does not keep the others from being made.
+    """
+    found = _Findings()
+    found.add("versions", "ok", _versions())
+    loaded: list[tuple[Config, dict[str, str]]] = []
+    with found.about("configuration"):
+        loaded.append(load())
+        found.add("configuration", "ok", "every key and value is known")
+    for config, origins in loaded:
+        _check_credentials(found, config, origins)
+        with found.about("key"):
+            _check_key(found, config, origins)
+        with found.about("lake"):
+            _check_lake(found, config)
+        with found.about("source"):
+            day = find_date(business_date, config.orchestration.timezone)
+            _check_source(found, config, day)
+        _check_warehouses(found, config, config.data_warehouse.targets)
+        if chart is not None:
+            _check_chart(found, config, chart)
+    return found.report()
+
+
+def examine_warehouses(config: Config, targets: Sequence[Target]) -> Report:
+    """Check that the warehouses can be reached and that the rights suffice; change nothing."""
+    found = _Findings()
+    _check_warehouses(found, config, targets)
+    return found.report()
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+
+    def add(self, name: str, status: Status, message: str, remedy: str = "") -> None:
+        self.checks.append(Check(name=name, status=status, message=message, remedy=remedy))
+
+    def report(self) -> Report:
+        codes = {check.exit_code for check in self.checks}
+        gravest = next((code for code in _BY_GRAVITY if code in codes), 0)
+        return Report(checks=tuple(self.checks), exit_code=gravest)
+
+    @contextmanager
+    def about(self, name: str) -> Generator[None]:
+        """Turn an error of ours into a failed check."""
+        try:
+            yield
+        except SalesMartError as error:
+            self.checks.append(
+                Check(
+                    name=name,
+                    status="fail",
+                    message=error.message,
+                    remedy=error.remedy,
+                    exit_code=error.exit_code,
+                )
+            )
+
+
+def _versions() -> str:
+    known = [f"python {platform.python_version()}"]
+    for name in _DISTRIBUTIONS:
+        try:
+            known.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            known.append(f"{name} (not installed)")
+    return ", ".join(known)
+
+
+def _check_credentials(found: _Findings, config: Config, origins: Mapping[str, str]) -> None:
+    postgres = config.data_warehouse.postgres
+    for key, value in (("user", postgres.user), ("password", postgres.password)):
+        origin = origins[f"data_warehouse.postgres.{key}"]
+        if value is not None and ":" in origin:
+            found.add(
+                "credentials",
+                "warn",
+                f"data_warehouse.postgres.{key} stands in the file ({origin})",
+                f"Use POSTGRES_{key.upper()}, or the secret {postgres.secret_name!r}.",
+            )
+
+
+def _check_key(found: _Findings, config: Config, origins: Mapping[str, str]) -> None:
+    from sales_mart.pseudonymise import tokeniser
+
+    made = tokeniser(config)
+    if made.key is not None:
+        length = len(made.key.get_secret_value().encode())
+        found.add("key", "ok", f"a key of {length} bytes, with the key_id {made.key_id}")
+        return
+    warning = algorithm_warning(origins) or (
+        "identifiers are hashed with plain sha256, as configured: whoever can enumerate them can "
+        "undo it"
+    )
+    found.add("key", "warn", warning, "Prefer hmac-sha256 where no old tokens have to match.")
+
+
+def _check_lake(found: _Findings, config: Config) -> None:
+    from sales_mart.storage import open_storage
+
+    if config.lake is None:
+        found.add("lake", "warn", "no lake is configured", "Use --lake, or set data_lake.lake.")
+        return
+    lake = open_storage(config.lake)
+    name = f"doctor-{secrets.token_hex(8)}"
+    try:
+        lake.write(name, b"doctor\n", create=True)
+        same = lake.read(name) == b"doctor\n"
+        lake.delete(name)
+    except FileNotFoundError:
+        same = False
+    if same:
+        found.add("lake", "ok", f"{lake.uri} can be written and read")
+    else:
+        found.checks.append(
+            Check(
+                name="lake",
+                status="fail",
+                message=f"{lake.uri} does not give back what is written to it",
+                remedy="See that the bucket exists, and that the account may use it.",
+                exit_code=2,
+            )
+        )
+
+
+def _check_source(found: _Findings, config: Config, business_date: date) -> None:
+    from sales_mart.plan import sources
+    from sales_mart.source import DATE_MARK, find_objects
+
+    if config.source is None:
+        found.add("source", "warn", "no source is configured", "Use --source, or data_lake.source.")
+        return
+    patterns = [each.replace(DATE_MARK, str(business_date)) for each in sources(config)]
+    objects = find_objects(patterns)
+    size = sum(each.size for each in objects)
+    found.add("source", "ok", f"{', '.join(patterns)}: {len(objects)} objects, {size:,} bytes")
+
+
+def _check_warehouses(found: _Findings, config: Config, targets: Sequence[Target]) -> None:
+    if Target.POSTGRES in targets:
+        with found.about("postgres"):
+            _check_postgres(found, config)
+    if Target.BIGQUERY in targets:
+        with found.about("bigquery"):
+            _check_bigquery(found, config)
+
+
+def _check_postgres(found: _Findings, config: Config) -> None:
+    from sales_mart.names import mart_schema, next_schema, raw_schema
+    from sales_mart.warehouse.postgres import connect, ensure_schema, postgres_errors
+
+    postgres = config.data_warehouse.postgres
+    place = f"{postgres.host}:{postgres.port}/{postgres.dbname}"
+    with postgres_errors(config), connect(config) as connection:
+        version = connection.info.server_version
+        name = f"PostgreSQL {version // 10_000}.{version % 10_000} at {place}"
+        if version < _OLDEST_POSTGRES:
+            found.add("postgres", "warn", f"{name} is older than 14", "Upgrade the server.")
+        else:
+            secure = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
+            found.add("postgres", "ok", f"{name}, as {connection.info.user}, {secure}")
+        # All of it is rolled back: the proof that the rights suffice leaves nothing behind.
+        try:
+            for schema in (
+                raw_schema(config),
+                mart_schema(config, Target.POSTGRES),
+                next_schema(config, Target.POSTGRES),
+            ):
+                ensure_schema(connection, schema)
+                _try_table(connection, schema)
+        finally:
+            connection.rollback()
+    found.add("postgres rights", "ok", "schemas and tables can be created where they are needed")
+
+
+def _try_table(connection: Any, schema: str) -> None:
+    from psycopg import sql
+
+    table = sql.Identifier(schema, f"sales_mart_doctor_{secrets.token_hex(4)}")
+    connection.execute(sql.SQL("create table {} (number integer)").format(table))
+
+
+def _check_bigquery(found: _Findings, config: Config) -> None:
+    from google.api_core.exceptions import NotFound
+    from google.cloud.bigquery import QueryJobConfig
+
+    from sales_mart.names import mart_schema, next_schema, raw_schema
+    from sales_mart.warehouse.bigquery import bigquery_errors, client, is_emulator
+
+    warehouse = config.data_warehouse
+    with bigquery_errors(config), client(config) as api:
+        job = api.query("select 1", QueryJobConfig(dry_run=True))
+        where = warehouse.bigquery.api_endpoint if is_emulator(config) else "BigQuery"
+        found.add(
+            "bigquery", "ok", f"{where}: queries run in {warehouse.project_id} ({job.location})"
+        )
+        for dataset in (
+            raw_schema(config),
+            mart_schema(config, Target.BIGQUERY),
+            next_schema(config, Target.BIGQUERY),
+        ):
+            try:
+                there = api.get_dataset(f"{warehouse.project_id}.{dataset}")
+            except NotFound:
+                found.add(
+                    "bigquery rights",
+                    "ok" if is_emulator(config) else "warn",
+                    f"dataset {dataset} does not exist yet; the first run makes it",
+                    "The account needs bigquery.datasets.create for that.",
+                )
+                continue
+            wanted = warehouse.bigquery.location
+            same = str(there.location or wanted).upper() == wanted.upper()
+            found.add(
+                "bigquery rights",
+                "ok" if same else "warn",
+                f"dataset {dataset} is in {there.location}",
+                "" if same else f"Set data_warehouse.bigquery.location, now {wanted}, to that.",
+            )
+
+
+def _check_chart(found: _Findings, config: Config, chart: Mapping[str, Any]) -> None:
+    expected = chart_values(config)
+    expected.pop("config")
+    differing = list(_differences(expected, chart, ""))
+    for key, ours, theirs in differing:
+        found.add(
+            "chart",
+            "warn",
+            f"{key} is {ours!r} by the configuration and {theirs!r} in the chart's values",
+            "The chart's values win; bring the two together with `sales-mart config values`.",
+        )
+    if not differing:
+        found.add("chart", "ok", "the chart's values and the configuration agree")
+
+
+def _differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], path: str
+) -> Generator[tuple[str, Any, Any]]:
+    for key, value in ours.items():
+        other = theirs.get(key)
+        if isinstance(value, dict):
+            inner: Mapping[str, Any] = other if isinstance(other, dict) else {}
+            yield from _differences(value, inner, f"{path}{key}.")
+        elif other is not None and other != value:
+            yield f"{path}{key}", value, other

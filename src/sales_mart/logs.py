@@ -1,0 +1,122 @@
+"""Logs: JSON lines with `run_id` and `stop` for machines, short lines for a person at a terminal.
+
+The library only speaks through `logging.getLogger("sales_mart")`; the command line calls
+`configure`. An exception is logged by its type and its place in the code, never by its text, which
+may quote a row.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["LEVELS", "at_stop", "begin", "configure"]
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
+_stop: ContextVar[str | None] = ContextVar("stop", default=None)
+
+_OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@contextmanager
+def at_stop(stop: str | None = None, run_id: str | None = None) -> Generator[None]:
+    """Name the stop and the run in every log line of the context (and of this thread only)."""
+    tokens = (
+        _stop.set(stop if stop is not None else _stop.get()),
+        _run_id.set(run_id if run_id is not None else _run_id.get()),
+    )
+    try:
+        yield
+    finally:
+        _stop.reset(tokens[0])
+        _run_id.reset(tokens[1])
+
+
+def begin(stop: str, run_id: str | None = None) -> None:
+    """Name the stop and the run in every log line from here on (of this thread only)."""
+    _stop.set(stop)
+    _run_id.set(run_id)
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, object] = {
+            "time": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "run_id": _run_id.get(),
+            "stop": _stop.get(),
+            "message": record.getMessage(),
+        }
+        line.update(_extra(record))
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = type(record.exc_info[1]).__name__
+            line["traceback"] = _places(record.exc_info[1])
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class _Human(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        parts = [f"{record.levelname.lower()}:" if record.levelno >= logging.WARNING else ""]
+        parts.append(f"{stop}:" if (stop := _stop.get()) else "")
+        parts.append(record.getMessage())
+        lines = [" ".join(part for part in parts if part)]
+        if record.exc_info and record.exc_info[1] is not None:
+            lines.append(f"  {type(record.exc_info[1]).__name__}")
+            lines += [f"    {place}" for place in _places(record.exc_info[1])]
+        return "\n".join(lines)
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in vars(record).items() if key not in _OWN_FIELDS}
+
+
+def _places(error: BaseException) -> list[str]:
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what `sys.stderr` is at the moment: a progress display takes its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+            sys.stderr.flush()
+        except Exception:  # noqa: BLE001 - logging never ends the program
+            self.handleError(record)
+
+
+def configure(
+    level: str = "info", *, as_json: bool | None = None, stream: TextIO | None = None
+) -> None:
+    """Send the logs of sales_mart to `stream`, and those of other libraries nowhere.
+
+    Args:
+        level: One of `LEVELS`.
+        as_json: JSON lines, or lines for a person; None decides by whether `stream` is a terminal.
+        stream: Where to write; None is standard error.
+    """
+    out = stream or sys.stderr
+    handler = _ToStderr() if stream is None else logging.StreamHandler(stream)
+    handler.setFormatter(_Json() if as_json or (as_json is None and not out.isatty()) else _Human())
+    logger = logging.getLogger("sales_mart")
+    logger.handlers = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    # Without a handler, warnings of other libraries would reach standard error, values and all.
+    root = logging.getLogger()
+    if not root.handlers:
+        root.addHandler(logging.NullHandler())

@@ -1,0 +1,272 @@
+"""Stop `reconcile`: the next marts agree with the sealed input and between the warehouses."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from sales_mart.errors import ConfigurationError, ReconciliationError
+from sales_mart.reconcile_sql import Questions, Totals
+from sales_mart.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.warehouse.windows import Window
+
+__all__ = ["reconcile"]
+
+_log = logging.getLogger(__name__)
+
+_DAYS_DRILLED = 3
+_DAYS_LISTED = 50
+_ROWS_FETCHED = 100_000
+_SHOWN = 3
+_NOTHING = Totals(0, Decimal(0), 0)
+_HEX = re.compile("[0-9a-f]{3}")
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One warehouse: its questions, and what `load` and `transform` left for this run."""
+
+    target: Target
+    questions: Questions
+    load: Load
+    window: Window
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one warehouse answered."""
+
+    days: dict[date, DayTotals]
+    raw: dict[tuple[bool, bool], Totals]
+
+
+def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reconcile:
+    """Compare the next marts with the seal and with each other; write the record `reconcile`.
+
+    In each warehouse: the run's raw rows are the sealed ones, and the fact table holds exactly
+    those raw rows of the window that pass the marts' rules. Between two warehouses: rows, sums
+    and an order-free checksum of every sale date are the same. Only totals per day travel.
+
+    Raises:
+        ConfigurationError: The marts were not built from the latest load.
+        ReconciliationError: Something differs; `details` lists what, day by day.
+        SupersededError: A newer run was loaded.
+        TemporaryError: A warehouse does not answer.
+    """
+    seal = run.read("seal", Seal)
+    with ExitStack() as stack:
+        sides = [stack.enter_context(_side(config, run, target)) for target in targets]
+        with ThreadPoolExecutor(len(sides)) as pool:
+            asked = [pool.submit(_ask, side, run.run_id, len(sides)) for side in sides]
+            found = [answer.result() for answer in asked]
+        findings = [
+            finding
+            for side, answer in zip(sides, found, strict=True)
+            for finding in _against_seal(side, answer, seal)
+        ]
+        differing = _differing_days(sides, found)
+        if findings or differing:
+            raise _disagreement(sides, found, findings, differing)
+    facts = _facts(found[0].days)
+    record = Reconcile(
+        run_id=run.run_id,
+        targets=tuple(targets),
+        days=len(found[0].days),
+        rows=facts.rows,
+        amount=facts.amount,
+        quantity=facts.quantity,
+        sequences={side.target: side.load.sequence for side in sides},
+    )
+    run.write("reconcile", record)
+    _log.info("%d rows of %d days agree in %s", facts.rows, record.days, ", ".join(targets))
+    return record
+
+
+@contextmanager
+def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
+    """Open a warehouse in which this run is the latest load, and the marts were built from it."""
+    if target is Target.POSTGRES:
+        from sales_mart.warehouse import postgres, postgres_loads
+
+        with postgres.connect(config) as connection:
+            connection.execute("set transaction isolation level repeatable read, read only")
+            # The checksum reads dates as ISO text.
+            connection.execute("set local datestyle = 'ISO'")
+            latest = postgres_loads.check_latest(connection, config, run.run_id)
+            questions = Questions(config, target, lambda sql: connection.execute(sql.encode()))
+            yield _Side(target, questions, latest, _built_window(run, latest))
+        return
+    from sales_mart.warehouse import bigquery
+
+    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
+        latest = bigquery.check_latest(client, config, run.run_id)
+        questions = Questions(config, target, lambda sql: _bigquery_rows(bigquery, client, sql))
+        yield _Side(target, questions, latest, _built_window(run, latest))
+
+
+def _bigquery_rows(bigquery: Any, client: Any, sql: str) -> Generator[Sequence[Any]]:
+    for row in bigquery.query(client, sql):
+        yield row.values()
+
+
+def _built_window(run: RunFolder, latest: Load) -> Window:
+    transform = run.read("transform", Transform)
+    for built in transform.targets:
+        if (built.target, built.sequence) == (latest.target, latest.sequence):
+            return built.window
+    msg = f"the last load of run {run.run_id} into {latest.target} has not passed transform"
+    raise ConfigurationError(msg, remedy="Run `sales-mart transform` for it first.")
+
+
+def _ask(side: _Side, run_id: str, sides: int) -> _Found:
+    return _Found(
+        days=side.questions.days(checksum=sides > 1),
+        raw=side.questions.raw(run_id, side.window),
+    )
+
+
+def _facts(days: Mapping[date, DayTotals]) -> Totals:
+    total = _NOTHING
+    for day in days.values():
+        total = total.plus(Totals(day.rows, day.amount, day.quantity))
+    return total
+
+
+def _raw(found: _Found, *, of_run: tuple[bool, ...], in_marts: tuple[bool, ...]) -> Totals:
+    total = _NOTHING
+    for (is_of_run, is_in_marts), totals in found.raw.items():
+        if is_of_run in of_run and is_in_marts in in_marts:
+            total = total.plus(totals)
+    return total
+
+
+def _against_seal(side: _Side, found: _Found, seal: Seal) -> list[str]:
+    """Say what one warehouse has other than the sealed input."""
+    either, load = (True, False), side.load
+    loaded = _raw(found, of_run=(True,), in_marts=either).rows
+    sealed = seal.rows_clean - load.yielded_rows
+    facts = _facts(found.days)
+    shown = _raw(found, of_run=either, in_marts=(True,))
+    findings: list[str] = []
+    if loaded != sealed:
+        findings.append(
+            f"{side.target}: the raw table has {loaded} rows of the run, sealed: {sealed}"
+        )
+    if seal.mode is Mode.REPLACE and (other := _raw(found, of_run=(False,), in_marts=either)).rows:
+        findings.append(f"{side.target}: the raw table has {other.rows} rows of other runs")
+    if facts != shown:
+        findings.append(
+            f"{side.target}: the fact table has {facts}, the raw table has {shown} that pass "
+            f"the rules (left out: {_reasons(side)})"
+        )
+    if load.yielded_rows == 0:
+        counted = Totals(seal.rows_clean - seal.rows_outside_marts, seal.amount, seal.quantity)
+        passed = _raw(found, of_run=(True,), in_marts=(True,))
+        if passed != counted:
+            findings.append(
+                f"{side.target}: of the run, {passed} pass the marts' rules, sealed: {counted} "
+                f"(left out: {_reasons(side)})"
+            )
+    return findings
+
+
+def _reasons(side: _Side) -> str:
+    counts = side.questions.reasons(side.window)
+    return ", ".join(f"{reason} {rows}" for reason, rows in counts.items() if rows) or "none"
+
+
+def _differing_days(sides: Sequence[_Side], found: Sequence[_Found]) -> list[date]:
+    """Give the days that differ between the first warehouse and any other, ascending.
+
+    A warehouse may have more to catch up than another, so only days that both built count.
+    """
+    differing: set[date] = set()
+    for side, answer in zip(sides[1:], found[1:], strict=True):
+        here, there = found[0].days, answer.days
+        differing |= {
+            day
+            for day in here.keys() | there.keys()
+            if all(w is None or day in w for w in (sides[0].window, side.window))
+            and here.get(day) != there.get(day)
+        }
+    return sorted(differing)
+
+
+def _disagreement(
+    sides: Sequence[_Side],
+    found: Sequence[_Found],
+    findings: Sequence[str],
+    differing: Sequence[date],
+) -> ReconciliationError:
+    days = [_day_report(sides, found, day, number) for number, day in enumerate(differing)]
+    said = [*findings, *(report["message"] for report in days)]
+    more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
+    return ReconciliationError(
+        f"the marts do not reconcile: {'; '.join(said[:_SHOWN])}{more}",
+        remedy="Nothing was published. Load the run again with `sales-mart load`, then "
+        "`transform` and `reconcile`; if it differs again, report it with these details.",
+        details={"findings": list(findings), "days": days[:_DAYS_LISTED], "differing": len(days)},
+    )
+
+
+def _day_report(
+    sides: Sequence[_Side], found: Sequence[_Found], day: date, number: int
+) -> dict[str, Any]:
+    """Tell how a day differs; the first few days down to their rows."""
+    totals = {side.target: answer.days.get(day) for side, answer in zip(sides, found, strict=True)}
+    text = ", ".join(
+        f"{target} has {Totals(t.rows, t.amount, t.quantity) if t else 'no rows'}"
+        for target, t in totals.items()
+    )
+    report: dict[str, Any] = {
+        "day": day.isoformat(),
+        **{target: t.model_dump(mode="json") if t else None for target, t in totals.items()},
+    }
+    if number < _DAYS_DRILLED:
+        rows = _drill(sides[0], sides[1], day)
+        report["differing_rows"] = rows
+        listed = ", ".join(f"{count} {where}" for where, count in rows.items())
+        text = f"{text} ({listed})"
+    return report | {"message": f"{day.isoformat()}: {text}"}
+
+
+def _drill(here: _Side, there: _Side, day: date) -> dict[str, int]:
+    """Count the rows of a day that stand on one side only, or differ between the sides.
+
+    Only the rows of token ranges that differ are fetched, and no more than memory takes; the rest
+    is counted as such.
+    """
+    ours, theirs = here.questions.buckets(day), there.questions.buckets(day)
+    fetched: list[str] = []
+    rows = left = 0
+    for bucket in sorted(ours.keys() | theirs.keys()):
+        if ours.get(bucket) == theirs.get(bucket):
+            continue
+        most = max(side[bucket][0] for side in (ours, theirs) if bucket in side)
+        if _HEX.fullmatch(bucket) and rows + most <= _ROWS_FETCHED:
+            rows += most
+            fetched.append(bucket)
+        else:
+            left += most
+    rows_here, rows_there = (side.questions.rows(day, fetched) for side in (here, there))
+    only_here, only_there = rows_here - rows_there, rows_there - rows_here
+    tokens_here, tokens_there = ({token for token, _ in side} for side in (only_here, only_there))
+    changed = len(tokens_here & tokens_there)
+    counts = {
+        f"only in {here.target}": only_here.total() - changed,
+        f"only in {there.target}": only_there.total() - changed,
+        "with other values": changed,
+    }
+    return counts | ({"not looked into": left} if left else {})

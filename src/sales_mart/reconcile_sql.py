@@ -1,0 +1,222 @@
+"""What `reconcile` asks a warehouse: the same questions, in either dialect of SQL."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sales_mart.names import STAGING, fact_table, next_schema, raw_schema
+from sales_mart.records import DayTotals, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sales_mart.config import Config
+    from sales_mart.warehouse.windows import Window
+
+__all__ = ["REASONS", "Questions", "Totals", "row_checksum", "table"]
+
+REASONS = {
+    "missing_product": "is_missing_product",
+    "missing_price": "is_missing_price",
+    "missing_quantity": "is_missing_quantity",
+    "product_prefix": "is_wrong_prefix",
+    "price_too_low": "is_price_too_low",
+    "quantity_range": "is_quantity_out_of_range",
+}
+"""Reasons that keep a clean row out of the marts: code -> column of the staging view."""
+
+
+class Totals(NamedTuple):
+    """Rows, and the sums of price x quantity and of quantity of those that the marts show."""
+
+    rows: int
+    amount: Decimal
+    quantity: int
+
+    def plus(self, other: Totals) -> Totals:
+        """Add up."""
+        return Totals(
+            self.rows + other.rows, self.amount + other.amount, self.quantity + other.quantity
+        )
+
+    def __str__(self) -> str:
+        """Show the three numbers."""
+        return f"{self.rows} rows, amount {self.amount:f}, quantity {self.quantity}"
+
+
+def table(config: Config, target: Target, schema: str, name: str) -> str:
+    """Give the quoted name of a table."""
+    if target is Target.POSTGRES:
+        return f'"{schema}"."{name}"'
+    return f"`{config.data_warehouse.project_id}.{schema}.{name}`"
+
+
+def row_checksum(target: Target, decimals: int) -> str:
+    """Give the expression of a fact row's checksum, a number of 60 bits.
+
+    It is the first 15 hex digits of the MD5 of the row's canonical text: transaction_id, product,
+    price, quantity, amount and sale_date with `|` between them, money with all its decimals. MD5
+    guards against mistakes here, not against people, and both warehouses have it.
+    """
+    if target is Target.POSTGRES:
+        # The text of a numeric(…, n) has n decimals; that of a date is ISO in our session.
+        fields = ["transaction_id", "product"]
+        fields += [f"cast({name} as text)" for name in ("price", "quantity", "amount", "sale_date")]
+        text = " || '|' || ".join(fields)
+        return f"cast(cast('x' || left(md5({text}), 15) as bit(60)) as bigint)"
+    fields = [
+        "transaction_id",
+        "product",
+        _bigquery_money("price", decimals),
+        "cast(quantity as string)",
+        _bigquery_money("amount", decimals),
+        "cast(sale_date as string)",
+    ]
+    text = ", '|', ".join(fields)
+    digits = f"left(to_hex(md5(concat({text}))), 15)"
+    # As a numeric, since the sum of a day outgrows 64 bits.
+    return f"cast(cast(concat('0x', {digits}) as int64) as numeric(29, 0))"
+
+
+def _bigquery_money(column: str, decimals: int) -> str:
+    """Give the text of a NUMERIC with all its decimals; BigQuery's own drops zeros at the end."""
+    text = f"cast({column} as string)"
+    whole = f"regexp_extract({text}, r'^[0-9]+')"
+    if decimals == 0:
+        return whole
+    part = f"coalesce(regexp_extract({text}, r'[.]([0-9]+)$'), '0')"
+    return f"concat({whole}, '.', rpad({part}, {decimals}, '0'))"
+
+
+class Questions:
+    """The questions to one warehouse."""
+
+    def __init__(
+        self, config: Config, target: Target, ask: Callable[[str], Iterable[Sequence[Any]]]
+    ) -> None:
+        """Take what runs one statement and gives its rows."""
+        self._ask = ask
+        self._staging = table(config, target, raw_schema(config), STAGING)
+        self._fact = table(config, target, next_schema(config, target), fact_table(target))
+        self._checksum = row_checksum(target, config.rules.max_decimals)
+
+    def days(self, *, checksum: bool) -> dict[date, DayTotals]:
+        """Add up the next fact table by sale date, in one scan."""
+        rows = self._ask(self.days_sql(checksum=checksum))
+        return {
+            row[0]: DayTotals(
+                sale_date=row[0],
+                rows=row[1],
+                amount=Decimal(row[2]),
+                quantity=int(row[3]),
+                checksum=Decimal(row[4]) if checksum else None,
+            )
+            for row in rows
+        }
+
+    def raw(self, run_id: str, window: Window) -> dict[tuple[bool, bool], Totals]:
+        """Add up the raw rows of the window by (of this run, shown by the marts)."""
+        rows = self._ask(self.raw_sql(run_id, window))
+        return {
+            (row[0], row[1]): Totals(row[2], Decimal(row[3] or 0), int(row[4] or 0)) for row in rows
+        }
+
+    def reasons(self, window: Window) -> dict[str, int]:
+        """Count the raw rows of the window that the marts leave out, by reason."""
+        (row,) = self._ask(self.reasons_sql(window))
+        return dict(zip(REASONS, row, strict=True))
+
+    def buckets(self, day: date) -> dict[str, tuple[int, Decimal]]:
+        """Count and add up the checksums of a day by the first three digits of the token."""
+        return {row[0]: (row[1], Decimal(row[2])) for row in self._ask(self.buckets_sql(day))}
+
+    def rows(self, day: date, buckets: Sequence[str]) -> Counter[tuple[str, Decimal]]:
+        """Give token and checksum of a day's rows in some buckets, which are hex digits."""
+        if not buckets:
+            return Counter()
+        rows = self._ask(self.rows_sql(day, buckets))
+        return Counter((row[0], Decimal(row[1])) for row in rows)
+
+    def days_sql(self, *, checksum: bool) -> str:
+        """SQL of `days`."""
+        checked = f",\n    sum({self._checksum}) as checksum" if checksum else ""
+        return f"""
+select
+    sale_date,
+    count(*) as row_count,
+    sum(amount) as amount,
+    sum(quantity) as quantity{checked}
+from {self._fact}
+group by sale_date
+order by sale_date
+"""
+
+    def raw_sql(self, run_id: str, window: Window) -> str:
+        """SQL of `raw`; a run id holds letters, digits, points, underscores and hyphens only.
+
+        What the marts leave out may be too large for any sum, so only its rows are counted.
+        """
+        return f"""
+select
+    run_id = '{run_id}' as is_of_run,
+    is_in_marts,
+    count(*) as row_count,
+    sum(case when is_in_marts then price * quantity end) as amount,
+    sum(case when is_in_marts then quantity end) as quantity
+from {self._staging}
+where {_within(window)}
+group by 1, 2
+"""
+
+    def reasons_sql(self, window: Window) -> str:
+        """SQL of `reasons`."""
+        counts = ",\n    ".join(
+            f"count(case when {column} then 1 end) as {reason}"
+            for reason, column in REASONS.items()
+        )
+        return f"""
+select
+    {counts}
+from {self._staging}
+where
+    not is_in_marts
+    and {_within(window)}
+"""
+
+    def buckets_sql(self, day: date) -> str:
+        """SQL of `buckets`."""
+        return f"""
+select
+    substr(transaction_id, 1, 3) as bucket,
+    count(*) as row_count,
+    sum({self._checksum}) as checksum
+from {self._fact}
+where sale_date = date '{day.isoformat()}'
+group by 1
+"""
+
+    def rows_sql(self, day: date, buckets: Sequence[str]) -> str:
+        """SQL of `rows`."""
+        listed = ", ".join(f"'{bucket}'" for bucket in buckets)
+        return f"""
+select
+    transaction_id,
+    {self._checksum} as checksum
+from {self._fact}
+where
+    sale_date = date '{day.isoformat()}'
+    and substr(transaction_id, 1, 3) in ({listed})
+"""
+
+
+def _within(window: Window) -> str:
+    """Give the condition on sale_date, with literals, so that BigQuery prunes partitions."""
+    if window is None:
+        return "true"
+    if not window:
+        return "false"
+    dates = ", ".join(f"date '{day.isoformat()}'" for day in window)
+    return f"sale_date in ({dates})"

@@ -1,0 +1,241 @@
+"""The whole road in one process: plan, validate, seal, load, transform, reconcile, publish, export.
+
+Every stop is the same function that a pod calls, and finds its own work done when it is; so a run
+that was ended at any instant goes on when it is started again.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+
+from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
+from sales_mart.lake import RunFolder
+from sales_mart.logs import at_stop
+from sales_mart.plan import plan as make_plan
+from sales_mart.records import Run, Target
+from sales_mart.seal import seal as close_input
+from sales_mart.status import RunSummary, summarise
+from sales_mart.storage import open_storage
+from sales_mart.validate import validate_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from datetime import date
+
+    from sales_mart.config import Config
+    from sales_mart.records import Mode, Plan
+    from sales_mart.storage import Storage
+
+__all__ = ["StopEvent", "run", "together"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class StopEvent(NamedTuple):
+    """A stop has begun or has ended.
+
+    Attributes:
+        stop: Name of the stop, `load-postgres` for instance.
+        state: `begun`, `ended` or `failed`.
+        seconds: How long it took; 0 when it has only begun.
+    """
+
+    stop: str
+    state: Literal["begun", "ended", "failed"]
+    seconds: float = 0.0
+
+
+def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
+    config: Config,
+    lake: Storage | str,
+    *,
+    business_date: date,
+    source: str | Sequence[str] | None = None,
+    mode: Mode | None = None,
+    run_id: str | None = None,
+    shards: int = 1,
+    targets: Sequence[Target] | None = None,
+    destination: str | None = None,
+    progress: Callable[[StopEvent], None] | None = None,
+    dry_run: bool = False,
+) -> RunSummary:
+    """Walk the whole road.
+
+    Args:
+        config: The configuration.
+        lake: Where runs are kept: a folder or a gs:// prefix.
+        business_date: Day that the input belongs to; it replaces `{date}` in the source.
+        source: Files, folders or globs. Default: the configuration's source.
+        mode: Default: `append` for a daily source, `replace` for a snapshot.
+        run_id: Default: derived from the inputs, the business date and the configuration.
+        shards: At most this many groups of objects.
+        targets: Warehouses. Default: the configuration's.
+        destination: Folder or gs:// prefix of the export. Default: `<lake>/export`.
+        progress: Is told of every stop that begins or ends; from several threads.
+        dry_run: Judge the input in a temporary lake, check that the warehouses can be reached and
+            that the marts compile, and change nothing.
+
+    Returns:
+        How it went.
+
+    Raises:
+        SalesMartError: A stop failed; `details["stop"]` names it.
+    """
+    walk = _Walk(progress or _ignore)
+    chosen = tuple(config.data_warehouse.targets if targets is None else targets)
+    with tempfile.TemporaryDirectory(prefix="sales-mart-dry-run-") as folder:
+        storage = open_storage(folder if dry_run else lake) if isinstance(lake, str) else lake
+        with walk.stop("plan"):
+            made = make_plan(
+                config,
+                storage,
+                source=source,
+                business_date=business_date,
+                mode=mode,
+                run_id=run_id,
+                shards=shards,
+            )
+        place = RunFolder(storage, made.run_id)
+        with at_stop(run_id=made.run_id):
+            if dry_run:
+                _rehearse(walk, config, place, made, chosen)
+            else:
+                _walk(walk, config, place, made, chosen, destination)
+        place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
+        return summarise(place).model_copy(update={"dry_run": dry_run})
+
+
+def _ignore(_: StopEvent) -> None:
+    """Take no notice."""
+
+
+class _Walk:
+    """Measures the stops, names them in logs and errors, and tells of them."""
+
+    def __init__(self, progress: Callable[[StopEvent], None]) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stop(self, name: str) -> Generator[None]:
+        begun = time.monotonic()
+        state: Literal["ended", "failed"] = "failed"
+        self._progress(StopEvent(name, "begun"))
+        try:
+            with at_stop(name):
+                yield
+                state = "ended"
+                seconds = time.monotonic() - begun
+                _log.info("done in %.1f s", seconds, extra={"seconds": round(seconds, 3)})
+        except SalesMartError as error:
+            error.details.setdefault("stop", name)
+            raise
+        finally:
+            self.seconds[name] = round(time.monotonic() - begun, 3)
+            self._progress(StopEvent(name, state, self.seconds[name]))
+
+
+def _walk(  # noqa: PLR0913 - what the road needs
+    walk: _Walk,
+    config: Config,
+    place: RunFolder,
+    made: Plan,
+    targets: Sequence[Target],
+    destination: str | None,
+) -> None:
+    from sales_mart.export import export
+    from sales_mart.publish import publish
+    from sales_mart.reconcile import reconcile
+    from sales_mart.transform import transform, warm
+
+    # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
+    with warm(config, targets) as ready:
+        _close_input(walk, config, place, made)
+        together({f"load-{target}": _loader(walk, config, place, target) for target in targets})
+        with walk.stop("transform"):
+            transform(config, place, targets, warm=ready)
+    with walk.stop("reconcile"):
+        reconcile(config, place, targets)
+    with walk.stop("publish"):
+        publish(config, place, targets)
+    with walk.stop("export"):
+        export(config, place, destination)
+
+
+def _close_input(walk: _Walk, config: Config, place: RunFolder, made: Plan) -> None:
+    with walk.stop("validate"):
+        for shard in range(len(made.shards)):
+            validate_shard(config, place, shard)
+    with walk.stop("seal"):
+        close_input(config, place)
+
+
+def _loader(walk: _Walk, config: Config, place: RunFolder, target: Target) -> Callable[[], object]:
+    def load() -> object:
+        with walk.stop(f"load-{target}"):
+            if target is Target.POSTGRES:
+                from sales_mart.load.postgres import load as load_target
+            else:
+                from sales_mart.load.bigquery import load as load_target
+            return load_target(config, place)
+
+    return load
+
+
+def _rehearse(
+    walk: _Walk, config: Config, place: RunFolder, made: Plan, targets: Sequence[Target]
+) -> None:
+    from sales_mart.doctor import examine_warehouses
+    from sales_mart.transform import transform_sql
+
+    _close_input(walk, config, place, made)
+    with walk.stop("warehouses"):
+        report = examine_warehouses(config, targets)
+        failed = [check for check in report.checks if check.status == "fail"]
+        if failed:
+            kind = TemporaryError if report.exit_code == TemporaryError.exit_code else None
+            message = "\n".join(check.message for check in failed)
+            raise (kind or ConfigurationError)(message, remedy=failed[0].remedy)
+    with walk.stop("compile"):
+        together({target: partial(transform_sql, config, target) for target in targets})
+
+
+def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """Run the tasks at the same time, each in a thread, and give their results.
+
+    The threads are daemons: a process that is told to end does not wait for a server's answer.
+
+    Raises:
+        SalesMartError: A task failed. One that a retry cannot cure comes first.
+    """
+    results: dict[str, T] = {}
+    errors: list[BaseException] = []
+
+    def work(name: str, task: Callable[[], T]) -> None:
+        try:
+            results[name] = task()
+        except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
+            errors.append(error)
+
+    threads = [
+        threading.Thread(
+            target=contextvars.copy_context().run, args=(work, name, task), daemon=True, name=name
+        )
+        for name, task in tasks.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, TemporaryError))
+    return results

@@ -1,0 +1,162 @@
+"""How a run went, put together from the records that its stops left in the lake."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sales_mart.records import (
+    Export,
+    ExportedFile,
+    Load,
+    Mode,
+    Plan,
+    Publish,
+    Reconcile,
+    Run,
+    Seal,
+    Target,
+    Transform,
+)
+
+if TYPE_CHECKING:
+    from sales_mart.lake import RunFolder
+
+__all__ = ["STOPS", "Agreement", "LoadSummary", "RowSummary", "RunSummary", "summarise"]
+
+STOPS = (
+    "plan",
+    "validate",
+    "seal",
+    "load-postgres",
+    "load-bigquery",
+    "transform",
+    "reconcile",
+    "publish",
+    "export",
+)
+"""The stops of the road, in order, as their records are called."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RowSummary(_Part):
+    """Where the rows went: `rows_read` is `rows_clean` plus `rows_quarantined`."""
+
+    rows_read: int
+    rows_clean: int
+    rows_quarantined: int
+    reasons: dict[str, int]
+    rows_outside_marts: int
+    outside_marts: dict[str, int]
+    key_id: str
+    warnings: tuple[str, ...]
+
+
+class LoadSummary(_Part):
+    """What one warehouse took in."""
+
+    target: Target
+    sequence: int
+    rows: int
+    yielded_rows: int
+    window_days: int | None
+
+
+class Agreement(_Part):
+    """What `reconcile` found the same everywhere."""
+
+    targets: tuple[Target, ...]
+    days: int
+    rows: int
+    amount: Decimal
+    quantity: int
+
+
+class RunSummary(_Part):
+    """One run, as far as it has come.
+
+    Attributes:
+        done: The stops that have left a record.
+        marts: Rows that readers see, by warehouse and mart.
+        seconds: Duration of each stop, when the run walked the road in one process.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    business_date: date
+    mode: Mode
+    source: str
+    objects: int
+    bytes: int
+    done: tuple[str, ...]
+    dry_run: bool = False
+    rows: RowSummary | None = None
+    loads: tuple[LoadSummary, ...] = ()
+    agreement: Agreement | None = None
+    marts: dict[Target, dict[str, int]] = {}
+    published_at: datetime | None = None
+    destination: str | None = None
+    files: tuple[ExportedFile, ...] = ()
+    seconds: dict[str, float] = {}
+
+
+def summarise(run: RunFolder) -> RunSummary:
+    """Read the records of a run.
+
+    Raises:
+        ConfigurationError: The lake has no such run.
+    """
+    plan = run.read("plan", Plan)
+    seal = run.find("seal", Seal)
+    loads = [run.find(f"load-{target}", Load) for target in Target]
+    transform = run.find("transform", Transform)
+    reconcile = run.find("reconcile", Reconcile)
+    publish = run.find("publish", Publish)
+    export = run.find("export", Export)
+    walked = run.find("run", Run)
+    validated = len(
+        [name for name in run.lake.names(run.name("validate-")) if name.endswith("json")]
+    )
+    left = {
+        "plan": True,
+        "validate": validated >= len(plan.shards),
+        "seal": seal,
+        **{f"load-{target}": load for target, load in zip(Target, loads, strict=True)},
+        "transform": transform,
+        "reconcile": reconcile,
+        "publish": publish,
+        "export": export,
+    }
+    return RunSummary(
+        run_id=run.run_id,
+        business_date=plan.business_date,
+        mode=plan.mode,
+        source=plan.source,
+        objects=len(plan.objects),
+        bytes=sum(each.size for each in plan.objects),
+        done=tuple(stop for stop in STOPS if left[stop]),
+        rows=RowSummary.model_validate(seal, from_attributes=True) if seal else None,
+        loads=tuple(_load_summary(load) for load in loads if load),
+        agreement=Agreement.model_validate(reconcile, from_attributes=True) if reconcile else None,
+        marts=publish.rows if publish else {},
+        published_at=publish.published_at if publish else None,
+        destination=export.destination if export else None,
+        files=export.files if export else (),
+        seconds=walked.seconds if walked else {},
+    )
+
+
+def _load_summary(load: Load) -> LoadSummary:
+    return LoadSummary(
+        target=load.target,
+        sequence=load.sequence,
+        rows=load.rows,
+        yielded_rows=load.yielded_rows,
+        window_days=None if load.window is None else len(load.window),
+    )

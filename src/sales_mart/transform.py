@@ -1,0 +1,266 @@
+"""Stop `transform`: dbt builds and tests the next marts of every target, where no reader looks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from sales_mart.dbt_process import DbtProcess, Outcome
+from sales_mart.errors import (
+    ConfigurationError,
+    SalesMartError,
+    TemporaryError,
+    TestFailedError,
+    UnexpectedError,
+)
+from sales_mart.records import NodeResult, Target, TargetTransform, Transform
+
+if TYPE_CHECKING:
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.warehouse.windows import Window
+
+__all__ = ["WarmDbt", "error_of", "transform", "transform_sql", "warm"]
+
+_log = logging.getLogger(__name__)
+
+_SHOWN = 3
+# Unit tests prove the logic on made-up rows; they belong to the tests of the project.
+_BUILD_OPTIONS = ("--resource-type", "model", "--resource-type", "test", "--cache-selected-only")
+_CODE = re.compile(r"(?P<kind>SQLSTATE|HTTP) (?P<code>[0-9A-Z]{3,5})(?P<reason> \w+)?")
+# SQLSTATEs by class or whole, as `warehouse.postgres` reads those of its own connections.
+_TEMPORARY_STATES = ("08", "40", "53", "57", "55P03")
+_CONFIGURATION_STATES = ("28", "3D", "3F", "42501", "42939", "25006")
+# Both drivers say so, and give no code with it.
+_NO_LOGIN = "authenticat"
+_NODE_ERRORS = {"Compilation": "configuration", "Database": "database"}
+_TEMPORARY_REASONS = ("rateLimitExceeded", "quotaExceeded", "jobRateLimitExceeded", "backendError")
+_CONFIGURATION_STATUSES = ("401", "403", "404")
+
+
+class WarmDbt:
+    """dbt processes that got ready while other work went on, one per target."""
+
+    def __init__(self, processes: Mapping[Target, DbtProcess]) -> None:
+        self._processes = dict(processes)
+
+    def take(self, target: Target) -> DbtProcess | None:
+        """Give the process of a target, once: a process runs one command."""
+        return self._processes.pop(target, None)
+
+    def close(self) -> None:
+        """End the processes that nobody took."""
+        while self._processes:
+            self._processes.popitem()[1].close()
+
+
+@contextmanager
+def warm(config: Config, targets: Sequence[Target]) -> Generator[WarmDbt]:
+    """Start dbt for the targets in the background; what is left over ends with the context.
+
+    Raises:
+        ConfigurationError: There are no credentials, or no folder for dbt's files.
+    """
+    processes: dict[Target, DbtProcess] = {}
+    pool = WarmDbt(processes)
+    try:
+        for target in targets:
+            processes[target] = DbtProcess(config, target)
+        pool = WarmDbt(processes)
+        yield pool
+    finally:
+        pool.close()
+
+
+def transform(
+    config: Config,
+    run: RunFolder,
+    targets: Sequence[Target],
+    *,
+    select: str | None = None,
+    warm: WarmDbt | None = None,
+) -> Transform:
+    """Build and test the next marts of all targets at once; write the record `transform`.
+
+    Args:
+        config: The configuration.
+        run: The run, which must be the latest load of every target.
+        targets: Warehouses to build in.
+        select: Models to build, in dbt's selection syntax. A part of the marts can't be
+            published, so no record is written then.
+        warm: Processes that are ready already, from `warm`.
+
+    Raises:
+        ConfigurationError: dbt or the warehouse refuses a setting.
+        SupersededError: A newer run was loaded.
+        TemporaryError: A warehouse does not answer.
+        TestFailedError: A test failed; nothing of this run is shown.
+        UnexpectedError: A statement failed.
+    """
+    started = time.monotonic()
+    pending = {target: _pending(config, run, target) for target in targets}
+    options = [*_BUILD_OPTIONS, *(() if select is None else ("--select", select))]
+    with ExitStack() as stack:
+        processes: dict[Target, DbtProcess] = {}
+        for target, (_, window) in pending.items():
+            ready = warm.take(target) if warm is not None else None
+            process = stack.enter_context(ready or DbtProcess(config, target))
+            process.start("build", window, options)
+            processes[target] = process
+        outcomes: dict[Target, tuple[Outcome, float]] = {}
+        for target, process in processes.items():
+            outcomes[target] = process.wait(), round(time.monotonic() - started, 3)
+        errors = [
+            error
+            for target, (outcome, _) in outcomes.items()
+            if (error := error_of(target, outcome, processes[target])) is not None
+        ]
+    if errors:
+        raise _gravest(errors)
+    record = Transform(
+        run_id=run.run_id,
+        targets=tuple(
+            TargetTransform(
+                target=target,
+                sequence=sequence,
+                window=window,
+                nodes=tuple(_without_folder(node) for node in outcomes[target][0].nodes),
+                seconds=outcomes[target][1],
+            )
+            for target, (sequence, window) in pending.items()
+        ),
+    )
+    if select is None:
+        run.write("transform", record)
+    _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
+    return record
+
+
+def transform_sql(config: Config, target: Target, window: Window = None) -> dict[str, str]:
+    """Compile the models without a connection: name of the model -> SQL.
+
+    Raises:
+        ConfigurationError: The project does not compile with this configuration.
+    """
+    with DbtProcess(config, target, offline=True) as process:
+        process.start("compile", window, ("--no-introspect", "--no-populate-cache"))
+        outcome = process.wait()
+        error = error_of(target, outcome, process)
+        if error is not None:
+            raise error
+        return process.compiled()
+
+
+def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Window]:
+    """Give the load to build from and its window, if the run is the latest load."""
+    if target is Target.POSTGRES:
+        from sales_mart.warehouse import postgres, postgres_loads
+
+        with postgres.connect(config) as connection:
+            postgres_loads.check_latest(connection, config, run.run_id)
+            return postgres_loads.pending_window(connection, config)
+    from sales_mart.warehouse import bigquery
+
+    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
+        bigquery.check_latest(client, config, run.run_id)
+        return bigquery.pending_window(client, config)
+
+
+def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMartError | None:
+    """Tell what went wrong on a target; None when nothing did."""
+    errors = [_node_error(target, node) for node in outcome.nodes if node.status == "error"]
+    failed = [node for node in outcome.nodes if node.status == "fail"]
+    if outcome.kind is not None:
+        errors.append(_command_error(target, outcome))
+    if failed:
+        errors.append(_tests_failed(target, failed, outcome.tested))
+    if not errors:
+        return None
+    process.keep_folder()
+    error = _gravest(errors)
+    error.details["dbt_log"] = str(process.folder / "dbt.log")
+    return error
+
+
+def _gravest(errors: Sequence[SalesMartError]) -> SalesMartError:
+    """Give the error to report: one that no retry cures before one that it may."""
+    order = (TestFailedError, ConfigurationError, UnexpectedError, TemporaryError)
+    return min(errors, key=lambda error: order.index(type(error)))
+
+
+def _tests_failed(
+    target: Target, failed: Sequence[NodeResult], tested: Mapping[str, str]
+) -> TestFailedError:
+    shown = "; ".join(
+        f"{_name(node)} of {tested.get(node.unique_id) or 'the marts'} "
+        f"has {node.failures} failures, see {node.compiled_path}"
+        for node in failed[:_SHOWN]
+    )
+    more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
+    return TestFailedError(
+        f"{target}: {len(failed)} dbt test{'s' if len(failed) > 1 else ''} failed: {shown}{more}",
+        remedy="Readers keep the marts of before. Run the SQL of the named file to see the rows.",
+        details={"target": target, "tests": [node.model_dump(mode="json") for node in failed]},
+    )
+
+
+def _node_error(target: Target, node: NodeResult) -> SalesMartError:
+    text = " ".join((node.message or "").split())
+    kind = _NODE_ERRORS.get(text.partition(" Error")[0], "unexpected")
+    return _classified(
+        f"{target}: dbt {_name(node)} failed: {text}",
+        text,
+        kind,
+        {"target": target, "node": node.model_dump(mode="json")},
+    )
+
+
+def _command_error(target: Target, outcome: Outcome) -> SalesMartError:
+    text = " ".join(outcome.message.split())
+    return _classified(
+        f"{target}: dbt failed: {text}", text, outcome.kind or "", {"target": target}
+    )
+
+
+def _classified(
+    message: str, text: str, kind: str, details: Mapping[str, object]
+) -> SalesMartError:
+    code = _CODE.search(text)
+    refused = _is_refusal(code) if code is not None else _NO_LOGIN in text
+    if kind == "configuration" or refused:
+        return ConfigurationError(
+            message, remedy="Put the named setting or permission right.", details=details
+        )
+    # Every statement's error carries a code, so one without it is of the connection.
+    if kind == "database" and (code is None or _is_temporary(code)):
+        return TemporaryError(message, remedy="Run the same command again.", details=details)
+    return UnexpectedError(
+        message, remedy="Please report this as a bug, with the named file.", details=details
+    )
+
+
+def _is_temporary(code: re.Match[str]) -> bool:
+    if code["kind"] == "SQLSTATE":
+        return code["code"].startswith(_TEMPORARY_STATES)
+    reason = (code["reason"] or "").strip()
+    return code["code"] == "429" or code["code"].startswith("5") or reason in _TEMPORARY_REASONS
+
+
+def _is_refusal(code: re.Match[str]) -> bool:
+    if code["kind"] == "SQLSTATE":
+        return code["code"].startswith(_CONFIGURATION_STATES)
+    return code["code"] in _CONFIGURATION_STATUSES and not _is_temporary(code)
+
+
+def _name(node: NodeResult) -> str:
+    """`model.sales_mart.fact_sales` is fact_sales; a generic test has its digest behind it."""
+    return node.unique_id.split(".")[2]
+
+
+def _without_folder(node: NodeResult) -> NodeResult:
+    """Drop the path of a file that goes with dbt's folder."""
+    return node.model_copy(update={"compiled_path": None, "message": None})

@@ -1,0 +1,358 @@
+"""The whole road in one process, on real servers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow.parquet as pq
+import pytest
+from psycopg import sql
+
+from sales_mart.config import Config
+from sales_mart.config_file import load_config
+from sales_mart.errors import DataError, RejectedShareError, TemporaryError
+from sales_mart.generate import generate, write
+from sales_mart.lake import RunFolder, run_ids
+from sales_mart.names import fact_table, mart_schema, raw_schema
+from sales_mart.records import Mode, Target
+from sales_mart.run import StopEvent, run, together
+from sales_mart.status import STOPS, summarise
+from sales_mart.storage import open_storage
+from sales_mart.summary import published_summary
+from sales_mart.warehouse.bigquery import client
+from sales_mart.warehouse.postgres import connect
+
+if TYPE_CHECKING:
+    pass
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
+DAY = date(2023, 10, 5)
+SUMMARY = [
+    ("Halal Keyboard", "2023-10-01", Decimal("249.95"), Decimal("49.99"), 1),
+    ("Halal Laptop", "2023-10-01", Decimal("1999.98"), Decimal("999.99"), 1),
+    ("Halal Mouse", "2023-10-01", Decimal("249.90"), Decimal("24.99"), 1),
+]
+RAW_ID = re.compile(rb"T1[0-9]{5}(?![0-9])")
+
+
+def sample(config: Config, **ingestion: object) -> Config:
+    """Give the rules of the sample's configuration on the servers and schemas of `config`."""
+    rules = load_config(SAMPLES / "pipeline_config.yaml", environ={}).ingestion
+    changed = rules.model_copy(update=ingestion)
+    return config.model_copy(update={"ingestion": changed})
+
+
+def shown(config: Config, target: Target) -> list[tuple[Any, ...]]:
+    """Read the published summary of a warehouse."""
+    with published_summary(config, target) as (_, rows):
+        return [(row[0], str(row[1]), *row[2:]) for row in rows]
+
+
+def facts(config: Config, target: Target) -> set[tuple[Any, ...]]:
+    """Read the published fact table of a warehouse."""
+    columns = "transaction_id, product, price, quantity, amount, sale_date"
+    schema, name = mart_schema(config, target), fact_table(target)
+    if target is Target.POSTGRES:
+        with connect(config) as connection:
+            table = sql.Identifier(schema, name)
+            query = sql.SQL("select {} from {}").format(sql.SQL(columns), table)
+            return set(connection.execute(query).fetchall())
+    with client(config) as api:
+        return {tuple(row.values()) for row in api.query(f"select {columns} from {schema}.{name}")}
+
+
+# --- the sample
+
+
+@pytest.mark.parametrize(
+    ("trust_input", "clean", "reasons", "outside"),
+    [
+        (True, 4, {"missing_product": 1}, {"product_prefix": 1}),
+        (False, 3, {"missing_product": 1, "product_prefix": 1}, {}),
+    ],
+)
+def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two settings
+    config: Config,
+    lake: Path,
+    *,
+    trust_input: bool,
+    clean: int,
+    reasons: dict[str, int],
+    outside: dict[str, int],
+) -> None:
+    config = sample(config, trust_input=trust_input)
+    events: list[StopEvent] = []
+    summary = run(
+        config,
+        str(lake),
+        source=str(SAMPLES / "transactions.csv"),
+        business_date=DAY,
+        progress=events.append,
+    )
+    rows = summary.rows
+    assert rows is not None
+    assert (rows.rows_read, rows.rows_clean, rows.rows_quarantined) == (5, clean, 5 - clean)
+    assert {reason: count for reason, count in rows.reasons.items() if count} == reasons
+    assert {reason: count for reason, count in rows.outside_marts.items() if count} == outside
+    assert summary.mode is Mode.REPLACE
+    assert summary.done == STOPS == tuple(summary.seconds)
+    assert [load.rows for load in summary.loads] == [clean, clean]
+    for target in Target:
+        assert summary.marts[target][fact_table(target)] == 3
+        assert shown(config, target) == SUMMARY
+    assert summary.agreement is not None
+    assert (summary.agreement.rows, summary.agreement.amount) == (3, Decimal("2499.83"))
+
+    export = lake / "export"
+    assert summary.destination == str(export)
+    lines = list(csv.reader((export / "summary_sales.csv").read_text().splitlines()))
+    columns = ["product", "sale_month", "total_amount", "avg_price", "transaction_count"]
+    assert lines == [columns, *([str(cell) for cell in row] for row in SUMMARY)]
+    exported = json.loads((export / "summary_sales.json").read_text(), parse_float=Decimal)
+    assert exported == [dict(zip(columns, row, strict=True)) for row in SUMMARY]
+    assert pq.read_table(export / "summary_sales.parquet").num_rows == 3
+
+    begun = [event.stop for event in events if event.state == "begun"]
+    ended = [event.stop for event in events if event.state == "ended"]
+    assert set(begun) == set(ended) == set(STOPS)
+    assert summarise(RunFolder(str(lake), summary.run_id)) == summary
+
+
+# --- ten thousand generated rows, through the command line
+
+
+class Generated(NamedTuple):
+    """A finished `run --local` over generated rows."""
+
+    folder: Path
+    source: Path
+    summary: dict[str, Any]
+    stderr: str
+
+
+def command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours in a process of its own."""
+    code = "import sys; from sales_mart.cli import main; sys.exit(main())"
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SALES_MART_", "POSTGRES_", "PII_"))
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environ,
+    )
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+    """Walk ten thousand generated rows through `run --local`."""
+    folder = tmp_path_factory.mktemp("generated")
+    source = tmp_path_factory.mktemp("source") / "transactions.csv"
+    rules = load_config(SAMPLES / "pipeline_config.yaml", environ={})
+    write(source, generate(10_000, valid_share=0.6, seed=3, config=rules))
+    done = command(
+        *("run", "--local", "--data-dir", "data", "--source", source, "--shards", 2),
+        *("--business-date", DAY, "--run-id", "generated", "--output", "json"),
+        *("--config", SAMPLES / "pipeline_config.yaml", "--log-level", "debug"),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return Generated(folder, source, json.loads(done.stdout), done.stderr)
+
+
+def test_generated_rows_are_exact_in_both_warehouses(generated: Generated) -> None:
+    summary = generated.summary
+    assert summary["marts"]["postgres"]["pg_sales"] == 6000
+    assert summary["marts"]["bigquery"]["fact_sales"] == 6000
+    assert summary["agreement"]["rows"] == 6000
+    rows = summary["rows"]
+    assert rows["rows_read"] == rows["rows_clean"] + rows["rows_quarantined"] == 10_000
+    assert rows["rows_clean"] - rows["rows_outside_marts"] == 6000
+
+
+def test_no_raw_identifier_is_in_any_file_of_the_run(generated: Generated) -> None:
+    ids = set(RAW_ID.findall(generated.source.read_bytes()))
+    assert len(ids) > 8000
+    # Everything that the run left: lake, export, records, and the databases with their logs.
+    files = [path for path in generated.folder.rglob("*") if path.is_file()]
+    assert any(path.name == "plan.json" for path in files)
+    assert any("quarantine" in str(path) for path in files)
+    for path in files:
+        found = ids.intersection(RAW_ID.findall(path.read_bytes()))
+        assert not found, f"{path} holds {len(found)} raw identifiers"
+    logs = f"{generated.stderr}{json.dumps(generated.summary)}".encode()
+    assert ids.isdisjoint(RAW_ID.findall(logs))
+    # Parquet is compressed: its columns are looked at as text too.
+    for path in generated.folder.rglob("*.parquet"):
+        text = str(pq.read_table(path).to_pydict()).encode()
+        assert ids.isdisjoint(RAW_ID.findall(text)), path
+
+
+def test_every_identifier_in_the_clean_files_is_a_token(generated: Generated) -> None:
+    clean = generated.folder / "data" / "lake" / "runs" / "generated" / "clean"
+    seen = 0
+    for path in clean.rglob("*.parquet"):
+        for token in pq.read_table(path)["transaction_id"].to_pylist():
+            assert re.fullmatch("[0-9a-f]{64}", str(token))
+            seen += 1
+    assert seen >= generated.summary["rows"]["rows_clean"]
+
+
+def test_status_tells_the_same_again(generated: Generated) -> None:
+    lake = generated.folder / "data" / "lake"
+    done = command("status", "generated", "--lake", lake, "-o", "json", cwd=generated.folder)
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == generated.summary
+    text = command("status", "generated", "--lake", lake, cwd=generated.folder).stdout
+    for words in (
+        "quarantined",
+        "pg_sales",
+        "6,000",
+        "Agreement",
+        "summary_sales.csv",
+        "transform",
+    ):
+        assert words in text
+
+
+def test_top_and_a_second_run_find_the_data_again(generated: Generated) -> None:
+    common = ("--local", "--data-dir", "data", "--config", SAMPLES / "pipeline_config.yaml")
+    answers: list[Any] = []
+    for target in Target:
+        done = command(
+            *("top", "--month", "2023-10", "--limit", 3, "--target", target, "-o", "json"),
+            *common,
+            cwd=generated.folder,
+        )
+        assert done.returncode == 0, done.stderr
+        answers.append(json.loads(done.stdout)["products"])
+    assert len(answers[0]) == 3
+    assert answers[0] == answers[1]
+
+
+# --- nothing, and what is not acceptable
+
+
+@pytest.mark.parametrize("content", [b"", b"transaction_id,product,price,quantity,date\r\n"])
+def test_an_empty_input_gives_empty_marts(
+    config: Config, lake: Path, tmp_path: Path, content: bytes
+) -> None:
+    source = tmp_path / "empty.csv"
+    source.write_bytes(content)
+    summary = run(sample(config), str(lake), source=str(source), business_date=DAY)
+    assert all(count == 0 for marts in summary.marts.values() for count in marts.values())
+    assert json.loads((lake / "export" / "summary_sales.json").read_text()) == []
+    header = (lake / "export" / "summary_sales.csv").read_text()
+    assert header == "product,sale_month,total_amount,avg_price,transaction_count\n"
+
+
+def test_too_many_rejects_load_nothing(config: Config, lake: Path) -> None:
+    base = sample(config)
+    rules = base.rules.model_copy(update={"max_reject_share": 0.1})
+    strict = sample(config, validation=rules)
+    with pytest.raises(RejectedShareError) as caught:
+        run(strict, str(lake), source=str(SAMPLES / "transactions.csv"), business_date=DAY)
+    assert caught.value.exit_code == 65
+    assert caught.value.details["stop"] in ("validate", "seal")
+    assert raw_schema(config) not in _schemas(config)
+    [run_id] = run_ids(open_storage(str(lake)))
+    assert "load-postgres" not in summarise(RunFolder(str(lake), run_id)).done
+
+
+def _schemas(config: Config) -> set[str]:
+    with connect(config) as connection:
+        names = connection.execute("select nspname from pg_namespace").fetchall()
+    with client(config) as api:
+        return {row[0] for row in names} | {each.dataset_id for each in api.list_datasets()}
+
+
+def test_a_dry_run_changes_nothing(config: Config, lake: Path) -> None:
+    summary = run(
+        sample(config),
+        str(lake),
+        source=str(SAMPLES / "transactions.csv"),
+        business_date=DAY,
+        dry_run=True,
+    )
+    assert summary.dry_run
+    assert summary.done == ("plan", "validate", "seal")
+    assert summary.rows is not None
+    assert summary.rows.rows_clean == 4
+    assert "compile" in summary.seconds
+    assert not lake.exists()
+    mine = {raw_schema(config), *(mart_schema(config, target) for target in Target)}
+    assert mine.isdisjoint(_schemas(config))
+
+
+# --- days, one after the other
+
+
+def _day(folder: Path, day: str, rows: list[str]) -> None:
+    path = folder / day / "a.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["transaction_id,product,price,quantity,date", *rows, ""]))
+
+
+def test_days_are_appended_and_a_late_row_finds_its_day(
+    config: Config, lake: Path, tmp_path: Path
+) -> None:
+    config = sample(config, trust_input=False)
+    source = str(tmp_path / "in" / "{date}" / "*.csv")
+
+    def load(day: str) -> Any:
+        return run(config, str(lake), source=source, business_date=date.fromisoformat(day))
+
+    _day(tmp_path / "in", "2023-10-01", ["A,Halal Mouse,20.00,1,2023-10-01"])
+    _day(
+        tmp_path / "in",
+        "2023-10-02",
+        ["B,Halal Mouse,30.00,1,2023-10-02", "A,Halal Mouse,25.00,1,2023-10-01"],
+    )
+    first = load("2023-10-01")
+    assert first.mode is Mode.APPEND
+    load("2023-10-02")
+    for target in Target:
+        assert shown(config, target) == [
+            ("Halal Mouse", "2023-10-01", Decimal("55.00"), Decimal("27.50"), 2)
+        ]
+    assert facts(config, Target.POSTGRES) == facts(config, Target.BIGQUERY)
+    # Day 1 again, after day 2: the corrected row stays with the later day.
+    again = load("2023-10-01")
+    assert again.run_id == first.run_id
+    assert [each.yielded_rows for each in again.loads] == [1, 1]
+    for target in Target:
+        assert {row[2] for row in facts(config, target)} == {Decimal("25.00"), Decimal("30.00")}
+
+
+# --- threads
+
+
+def test_tasks_run_together_and_the_graver_error_wins() -> None:
+    meeting = threading.Barrier(2, timeout=10)
+
+    def fails(error: Exception) -> Any:
+        def task() -> None:
+            meeting.wait()
+            raise error
+
+        return task
+
+    with pytest.raises(DataError):
+        together({"a": fails(TemporaryError("later")), "b": fails(DataError("never"))})
+    assert together({"a": meeting.wait, "b": meeting.wait}).keys() == {"a", "b"}

@@ -1,0 +1,279 @@
+"""What reading and judging must give, in plain Python: written from the rules, not from the code.
+
+Slow and short on purpose. It shares no line and no library with `sales_mart`, and takes nothing
+from it but the configuration object.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from sales_mart.config import Config
+
+FIELDS = ("transaction_id", "product", "price", "quantity", "date")
+REASONS = (
+    "missing_transaction_id",
+    "missing_product",
+    "product_prefix",
+    "missing_price",
+    "price_format",
+    "price_decimals",
+    "price_too_low",
+    "missing_quantity",
+    "quantity_format",
+    "quantity_range",
+    "missing_date",
+    "date_format",
+    "malformed_row",
+    "encoding",
+    "duplicate_transaction_id",
+)
+"""Every reason code, in the order of the design's table."""
+SKIPPED_WHEN_TRUSTED = ("product_prefix", "price_too_low", "quantity_range")
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+LARGEST_INTEGER = 2**63 - 1
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record's place in the file; `cells` is None when its structure is broken."""
+
+    line: int
+    offset: int
+    data: bytes
+    cells: tuple[bytes, ...] | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One data record, judged; `fields` is None when it could not be read as text."""
+
+    line: int
+    source_row: int
+    offset: int
+    length: int
+    reasons: tuple[str, ...]
+    fields: Mapping[str, str | None] | None
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A valid row's values."""
+
+    transaction_id: str
+    product: str | None
+    price: Decimal | None
+    quantity: int | None
+    sale_date: date
+
+
+def _line_end(data: bytes, start: int) -> tuple[int, int]:
+    """Find where the physical line at `start` ends: without and with its line end."""
+    feed = data.find(b"\n", start)
+    if feed < 0:
+        return len(data), len(data)
+    if feed > start and data[feed - 1 : feed] == b"\r":
+        return feed - 1, feed + 1
+    return feed, feed + 1
+
+
+def _quoted(data: bytes, start: int, limit: int) -> tuple[bytes, int] | None:
+    """Read the quoted field at `start`: its value and the place behind its closing quote."""
+    value = b""
+    place = start + 1
+    while True:
+        quote = data.find(b'"', place, limit)
+        if quote < 0:
+            return None
+        value += data[place:quote]
+        if data[quote + 1 : quote + 2] != b'"':
+            return value, quote + 1
+        value += b'"'
+        place = quote + 2
+
+
+def _cells(data: bytes, start: int, longest: int) -> tuple[tuple[bytes, ...], int, int] | None:
+    """Split the record at `start`: cells, its end, the next record's start; None if broken."""
+    cells: list[bytes] = []
+    place = start
+    limit = min(len(data), start + longest + 2)
+    while True:
+        if data[place : place + 1] == b'"':
+            found = _quoted(data, place, limit)
+            if found is None:
+                return None
+            value, place = found
+        else:
+            end, _ = _line_end(data, place)
+            comma = data.find(b",", place, end)
+            stop = end if comma < 0 else comma
+            value, place = data[place:stop], stop
+            if b'"' in value:
+                return None
+        cells.append(value)
+        if data[place : place + 1] == b",":
+            place += 1
+            continue
+        for end_of_line in (b"\n", b"\r\n", b""):
+            after = place + len(end_of_line)
+            if data[place:after] == end_of_line and (end_of_line or place == len(data)):
+                return (tuple(cells), place, after) if place - start <= longest else None
+        return None
+
+
+def records(data: bytes, *, longest: int = MAX_RECORD_BYTES) -> Iterator[Record]:
+    """Cut the bytes of a file into records, the header included."""
+    place = 3 if data.startswith(b"\xef\xbb\xbf") else 0
+    line = 1
+    while place < len(data):
+        end, after = _line_end(data, place)
+        text = data[place:end]
+        if not text.strip(b" \t"):
+            place, line = after, line + 1
+            continue
+        if b'"' not in text:
+            cells = None if len(text) > longest else tuple(text.split(b","))
+            yield Record(line, place, text, cells)
+        else:
+            found = _cells(data, place, longest)
+            if found is None:
+                yield Record(line, place, text, None)
+            else:
+                cells, end, after = found
+                yield Record(line, place, data[place:end], cells)
+        line += data.count(b"\n", place, after)
+        place = after
+
+
+def stripped(text: str | None) -> str | None:
+    """Take the white space off both ends; what is then empty is missing."""
+    return (text or "").strip(WHITE_SPACE) or None
+
+
+def _judge_price(text: str, config: Config) -> list[str]:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return ["price_format"]
+    whole, _, decimals = text.partition(".")
+    if len(whole.lstrip("0")) > 18 - config.rules.max_decimals:
+        return ["price_format"]
+    reasons: list[str] = []
+    if len(decimals) > config.rules.max_decimals:
+        reasons.append("price_decimals")
+    if Decimal(text) < config.rules.min_price or Decimal(text) <= 0:
+        reasons.append("price_too_low")
+    return reasons
+
+
+def _judge_quantity(text: str, config: Config) -> list[str]:
+    if not re.fullmatch(r"[0-9]+", text):
+        return ["quantity_format"]
+    digits = text.lstrip("0") or "0"
+    if len(digits) > 19 or int(digits) > LARGEST_INTEGER:
+        return ["quantity_format"]
+    return [] if 1 <= int(digits) <= config.rules.max_quantity else ["quantity_range"]
+
+
+def _judge_date(text: str) -> list[str]:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        return ["date_format"]
+    try:
+        date(int(text[:4]), int(text[5:7]), int(text[8:]))
+    except ValueError:
+        return ["date_format"]
+    return []
+
+
+def judge(fields: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
+    """Give every reason why one row of text fields is not valid, duplicates aside."""
+    values = {name: stripped(fields.get(name)) for name in FIELDS}
+    reasons = [
+        f"missing_{name}"
+        for name in FIELDS
+        if values[name] is None and name in config.rules.required_fields
+    ]
+    if values["product"] and not values["product"].startswith(config.rules.product_prefix):
+        reasons.append("product_prefix")
+    if values["price"]:
+        reasons += _judge_price(values["price"], config)
+    if values["quantity"]:
+        reasons += _judge_quantity(values["quantity"], config)
+    if values["date"]:
+        reasons += _judge_date(values["date"])
+    if config.ingestion.trust_input:
+        reasons = [reason for reason in reasons if reason not in SKIPPED_WHEN_TRUSTED]
+    return tuple(sorted(reasons, key=REASONS.index))
+
+
+def judge_file(
+    data: bytes, config: Config, *, longest: int = MAX_RECORD_BYTES
+) -> Iterator[Verdict]:
+    """Judge the data records of one file, duplicates aside; its header must be a good one."""
+    rows = records(data, longest=longest)
+    header = next(rows, None)
+    if header is None or header.cells is None:
+        return
+    names = [cell.decode().strip(WHITE_SPACE).lower() for cell in header.cells]
+    for source_row, record in enumerate(rows, start=1):
+        reasons: list[str] = []
+        fields: dict[str, str | None] | None = None
+        wrong_shape = record.cells is None or len(record.cells) != len(names)
+        if wrong_shape or b"\0" in record.data:
+            reasons.append("malformed_row")
+        try:
+            record.data.decode()
+        except UnicodeDecodeError:
+            reasons.append("encoding")
+        if not reasons and record.cells is not None:
+            cells = (cell.decode() for cell in record.cells)
+            texts = {name: cell for name, cell in zip(names, cells, strict=True) if name in FIELDS}
+            fields = {name: stripped(texts[name]) for name in FIELDS}
+            reasons.extend(judge(fields, config))
+        yield Verdict(
+            line=record.line,
+            source_row=source_row,
+            offset=record.offset,
+            length=len(record.data),
+            reasons=tuple(reasons),
+            fields=fields,
+        )
+
+
+def settle(verdicts: Iterable[Verdict], seen: set[str]) -> Iterator[Verdict]:
+    """Give all but the first valid row of an id its reason; `seen` grows from file to file."""
+    for verdict in verdicts:
+        if verdict.reasons or verdict.fields is None:
+            yield verdict
+            continue
+        identifier = verdict.fields["transaction_id"] or ""
+        if identifier in seen:
+            yield replace(verdict, reasons=("duplicate_transaction_id",))
+        else:
+            seen.add(identifier)
+            yield verdict
+
+
+def clean(verdict: Verdict, config: Config) -> Clean:
+    """Give the values of a valid row, the price at its full scale."""
+    fields = verdict.fields
+    assert fields is not None
+    assert not verdict.reasons
+    price, quantity = fields["price"], fields["quantity"]
+    scale = Decimal(1).scaleb(-config.rules.max_decimals)
+    return Clean(
+        transaction_id=fields["transaction_id"] or "",
+        product=fields["product"],
+        price=None if price is None else Decimal(price).quantize(scale),
+        quantity=None if quantity is None else int(quantity),
+        sale_date=date.fromisoformat(fields["date"] or ""),
+    )

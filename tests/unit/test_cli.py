@@ -1,0 +1,362 @@
+"""The command line: streams, exit codes, one JSON document, and words for whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from sales_mart.cli import app, main
+from sales_mart.cli.session import TargetName
+from sales_mart.config_file import load_config
+from sales_mart.config_report import recommended
+from sales_mart.records import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = (
+    *("run", "status", "plan", "validate", "seal", "load", "transform", "reconcile", "publish"),
+    *("export", "top", "generate", "doctor", "init", "local", "config show", "config schema"),
+    "config values",
+)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
+    """Work in an empty folder, without settings in the environment; leave the logger alone."""
+    for name in os.environ:
+        if name.startswith(("SALES_MART_", "POSTGRES_", "PII_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("sales_mart")
+    before = (logger.handlers, logger.level, logger.propagate)
+    yield tmp_path
+    logger.handlers, logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+
+
+@pytest.fixture
+def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Give a function that runs a command here: exit code, stdout, stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(arguments)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+Ask = Any
+
+
+def _process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    code = "import sys; from sales_mart.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
+
+
+def _sample(**changes: object) -> None:
+    text = (ROOT / "samples" / "pipeline_config.yaml").read_text()
+    document = yaml.safe_load(text) | changes
+    Path("pipeline_config.yaml").write_text(yaml.safe_dump(document))
+    Path("transactions.csv").write_bytes((ROOT / "samples" / "transactions.csv").read_bytes())
+
+
+# --- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(ask: Ask, command: str) -> None:
+    code, out, err = ask(*command.split(), "--help")
+    assert (code, err) == (0, "")
+    assert "Usage: sales-mart" in out
+    assert "--output" in out
+
+
+def test_commands_are_the_documented_ones(ask: Ask) -> None:
+    registered = {info.name for info in app.registered_commands}
+    registered |= {info.name for info in app.registered_groups}
+    assert registered == {command.split()[0] for command in COMMANDS}
+    assert ask("-h")[0] == 0
+
+
+def test_version(ask: Ask) -> None:
+    assert ask("--version") == (0, "sales-mart 0.1.0\n", "")
+
+
+def test_target_names_are_those_of_the_records() -> None:
+    assert [each.value for each in TargetName] == [each.value for each in Target]
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nope"], "No such command 'nope'."),
+        (["plan", "--shards", "0"], "Invalid value for '--shards'"),
+        (["load", "oracle"], "Invalid value for 'target'"),
+        (["load"], "load works on one warehouse"),
+        (["load", "postgres", "--target", "bigquery"], "load works on one warehouse"),
+        (["seal"], "seal continues a run, and no run is given"),
+        (["seal", "--run-id", "x"], "no lake is given"),
+        (["seal", "--run-id", "../x", "--lake", "l"], "run id '../x' is not a safe name"),
+        (["seal", "--run-id", "x", "--lake", "l"], "run x has no record of"),
+        (["status", "x", "--lake", "l"], "run x has no record of 'plan'"),
+        (["plan", "-c", "none.yaml"], "configuration file 'none.yaml' does not exist"),
+        (["plan", "--lake", "l"], "no source is given"),
+        (["plan", "--lake", "l", "--business-date", "x"], "business date 'x' is neither"),
+        (["top", "--month", "2023-13"], "'2023-13' is not a month"),
+        (["generate", "x.csv", "--valid-share", "2"], "Invalid value for '--valid-share'"),
+    ],
+)
+def test_usage_and_configuration_exit_2(ask: Ask, arguments: list[str], message: str) -> None:
+    code, out, err = ask(*arguments)
+    assert (code, out) == (2, "")
+    line = json.loads(err.splitlines()[-1])
+    assert message in line["message"]
+    assert line["remedy"]
+    assert "Traceback" not in err
+    code, out, _ = ask(*arguments, "--output", "json")
+    document = json.loads(out)
+    assert document["schema_version"] == 1
+    assert document["error"]["exit_code"] == code == 2
+    assert message in document["error"]["message"]
+    assert document["error"]["remedy"]
+
+
+def test_no_object_exits_65(ask: Ask) -> None:
+    code, _, err = ask("plan", "--lake", "l", "--source", "nothing/*.csv")
+    assert code == 65
+    assert "no object matches nothing/*.csv" in err
+
+
+def test_a_bug_exits_1_and_shows_no_value(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        msg = "row T-SECRET"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("sales_mart.plan.plan", broken)
+    for level in ("info", "debug"):
+        code, out, err = ask("plan", "--lake", "l", "-o", "json", "--log-level", level)
+        assert code == 1
+        assert "unexpected RuntimeError" in json.loads(out)["error"]["message"]
+        assert "SECRET" not in out + err
+        assert ("test_cli.py" in err) is (level == "debug")
+
+
+def test_an_error_on_a_terminal_is_for_people() -> None:
+    primary, secondary = pty.openpty()
+    done = _process_on(secondary, "seal", "--run-id", "x")
+    os.close(secondary)
+    text = os.read(primary, 4096).decode()
+    os.close(primary)
+    assert done == 2
+    assert "\x1b[3" not in text  # bold is no colour
+    assert re.sub(r"\x1b\[[01]m", "", text.replace("\r\n", "\n")) == (
+        "error: no lake is given, so there is no place to keep runs in\n"
+        "  → Use --lake, or set data_lake.lake.\n"
+    )
+
+
+def _process_on(terminal: int, *arguments: str) -> int:
+    code = "import sys; from sales_mart.cli import main; sys.exit(main())"
+    environ = {**os.environ, "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], check=False, stderr=terminal, env=environ
+    ).returncode
+
+
+# --- streams
+
+
+def test_data_goes_to_stdout_and_logs_to_stderr(ask: Ask) -> None:
+    _sample()
+    common = ("--lake", "lake", "--source", "transactions.csv", "--business-date", "2023-10-05")
+    code, out, err = ask("plan", *common, "--output", "json")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["shards"] == [[0]]
+    assert plan["business_date"] == "2023-10-05"
+    assert plan["mode"] == "replace"
+    warning = json.loads(err)
+    assert (warning["level"], warning["stop"]) == ("warning", "plan")
+    assert "enumerate" in warning["message"]
+    assert ask("plan", *common, "--quiet")[2] == ""
+
+
+def test_a_daily_source_is_appended(ask: Ask) -> None:
+    _sample()
+    Path("2023-10-01").mkdir()
+    Path("transactions.csv").rename("2023-10-01/a.csv")
+    common = ("--lake", "lake", "--source", "{date}/*.csv", "-o", "json")
+    code, out, _ = ask("plan", *common, "--business-date", "2023-10-02T00:00:00Z")
+    assert (code, json.loads(out)["mode"]) == (0, "append")
+    assert ask("plan", *common, "--business-date", "2023-10-02")[0] == 65
+    assert ask("plan", *common, "--business-date", "2023-10-01", "--mode", "replace")[0] == 2
+
+
+def test_text_has_no_colour_and_no_trailing_blanks_in_a_pipe(ask: Ask) -> None:
+    _sample()
+    _, out, _ = ask("config", "show")
+    assert "\x1b" not in out
+    assert all(line == line.rstrip() for line in out.splitlines())
+    assert "data_warehouse.postgres.secretName" in out
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    process = _process("config", "schema")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 141
+    assert errors == ""
+
+
+# --- signals
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_signals_end_the_process_cleanly(number: int, code: int, word: str) -> None:
+    program = (
+        "import sys, threading, time\n"
+        "from sales_mart.cli import main\n"
+        "import sales_mart.plan as module\n"
+        "def plan(*_, **__):\n"
+        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "    try:\n"
+        "        print('ready', file=sys.stderr, flush=True)\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('closed', file=sys.stderr, flush=True)\n"
+        "module.plan = plan\n"
+        "sys.exit(main(['plan', '--lake', 'l', '--output', 'json']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    while process.stderr.readline().strip() != "ready":
+        pass
+    begun = time.monotonic()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert time.monotonic() - begun < 10  # a thread that is busy does not hold it back
+    assert "closed" in err
+    assert "Traceback" not in err
+    assert json.loads(out)["error"]["message"] == word
+
+
+# --- tools
+
+
+def test_init_writes_a_file_that_loads(ask: Ask) -> None:
+    code, out, _ = ask("init")
+    assert code == 0
+    assert "PII_HASH_KEY" in out
+    assert load_config("pipeline_config.yaml", environ={}) == recommended()
+    Path("pipeline_config.yaml").write_text("mine")
+    code, _, err = ask("init")
+    assert code == 2
+    assert "is there already" in err
+    assert Path("pipeline_config.yaml").read_text() == "mine"
+    assert ask("init", "--force")[0] == 0
+    assert ask("init", "some/where/c.yaml")[0] == 0
+    assert Path("some/where/c.yaml").is_file()
+
+
+def test_config_show_redacts(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALES_MART_DATA_WAREHOUSE__POSTGRES__PASSWORD", "s3cret")
+    _sample()
+    for arguments in (("config", "show"), ("config", "show", "-o", "json"), ("config", "values")):
+        code, out, err = ask(*arguments)
+        assert code == 0
+        assert "s3cret" not in out + err
+    rows = {row["key"]: row for row in json.loads(ask("config", "show", "-o", "json")[1])["keys"]}
+    password = rows["data_warehouse.postgres.password"]
+    assert password["origin"] == "SALES_MART_DATA_WAREHOUSE__POSTGRES__PASSWORD"
+    lines = rows["data_lake.path"]["origin"]
+    assert lines.startswith("pipeline_config.yaml:")
+
+
+def test_config_schema_is_json_schema(ask: Ask) -> None:
+    schema = json.loads(ask("config", "schema")[1])
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+    endpoint = schema["$defs"]["Ingestion"]["properties"]["fastapi_endpoint"]
+    assert endpoint["effect"] is False
+
+
+def test_config_values_are_yaml_or_json(ask: Ask) -> None:
+    _sample()
+    text = yaml.safe_load(ask("config", "values")[1])
+    assert text == json.loads(ask("config", "values", "-o", "json")[1])
+    assert text["namespace"] == "data-pipeline"
+
+
+def test_generate_writes_what_is_asked_for(ask: Ask) -> None:
+    code, out, _ = ask("generate", "x.csv", "--rows", "100", "--seed", "7", "-o", "json")
+    assert code == 0
+    assert json.loads(out)["rows"] == 100
+    first = Path("x.csv").read_bytes()
+    ask("generate", "y.csv", "--rows", "100", "--seed", "7")
+    assert Path("y.csv").read_bytes() == first
+    assert Path("x.csv").stat().st_size == json.loads(out)["bytes"]
+
+
+def test_doctor_tells_the_gravest(ask: Ask) -> None:
+    _sample(security={"pii_fields": ["transaction_id"], "algorithm": "hmac-sha256"})
+    code, out, _ = ask("doctor", "--lake", "lake", "-o", "json")
+    report = json.loads(out)
+    assert code == report["exit_code"] == 2
+    checks = {check["name"]: check for check in report["checks"]}
+    assert checks["configuration"]["status"] == "ok"
+    assert checks["lake"]["status"] == "ok"
+    assert checks["key"]["status"] == "fail"
+    assert "openssl rand" in checks["key"]["remedy"]
+    assert all(check["remedy"] for check in report["checks"] if check["status"] != "ok")
+    assert list(Path("lake").iterdir()) == []
+
+
+def test_doctor_looks_at_the_rest_when_the_configuration_is_wrong(ask: Ask) -> None:
+    Path("pipeline_config.yaml").write_text("data_lak: {}\n")
+    code, out, _ = ask("doctor", "-o", "json")
+    checks = {check["name"]: check for check in json.loads(out)["checks"]}
+    assert code == 2
+    assert "did you mean data_lake" in checks["configuration"]["message"]
+    assert "polars" in checks["versions"]["message"]
+
+
+def test_doctor_compares_with_the_chart(ask: Ask) -> None:
+    _sample()
+    values = {"namespace": "other", "workflow": {"schedule": "0 0 * * *"}, "image": "x"}
+    Path("values.yaml").write_text(yaml.safe_dump(values))
+    _, out, _ = ask("doctor", "-o", "json", "--values", "values.yaml")
+    messages = [c["message"] for c in json.loads(out)["checks"] if c["name"] == "chart"]
+    assert messages == [
+        "namespace is 'data-pipeline' by the configuration and 'other' in the chart's values"
+    ]

@@ -1,0 +1,480 @@
+"""Configuration: what loads, what wins, and what the errors say."""
+
+from __future__ import annotations
+
+import json
+import logging
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from sales_mart.config import Config
+from sales_mart.config_file import load_config, load_with_origins
+from sales_mart.config_keys import keys, section_of
+from sales_mart.config_report import chart_values, effective, recommended, template
+from sales_mart.errors import ConfigurationError
+from sales_mart.records import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "pipeline_config.yaml"
+
+Fails = "Callable[..., str]"
+
+
+@pytest.fixture
+def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Give a function that loads a text and returns the message of the error."""
+    monkeypatch.chdir(tmp_path)
+
+    def load(text: str = "", environ: dict[str, str] | None = None, **overrides: object) -> str:
+        Path("c.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigurationError) as caught:
+            load_config("c.yaml", overrides, environ or {})
+        assert caught.value.exit_code == 2
+        assert caught.value.remedy
+        return caught.value.message
+
+    return load
+
+
+# --- what loads
+
+
+def test_the_users_file_loads_unchanged() -> None:
+    config = load_config(SAMPLE, environ={})
+    assert config.ingestion.trust_input is True
+    assert config.rules.min_price == Decimal("10.0")
+    assert config.rules.product_prefix == "Halal"
+    assert config.data_warehouse.postgres.secret_name == "postgres-credentials"
+    assert config.data_warehouse.targets == (Target.POSTGRES, Target.BIGQUERY)
+    assert config.source == "gs://hijra-transactions/raw/transactions/*.csv"
+    assert config.lake == "gs://hijra-transactions/sales-mart"
+    assert config.security.algorithm == "sha256"
+    assert config.orchestration.airflow_dag == "transaction_etl"
+
+
+def test_every_key_of_the_users_file_is_kept() -> None:
+    written = yaml.safe_load(SAMPLE.read_text())
+    dumped = load_config(SAMPLE, environ={}).model_dump(mode="json", by_alias=True)
+
+    def check(part: dict[str, Any], whole: dict[str, Any]) -> None:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                check(value, whole[key])
+            elif key == "min_price":
+                assert Decimal(whole[key]) == Decimal(str(value))
+            else:
+                assert whole[key] == value
+
+    check(written, dumped)
+
+
+def test_nothing_at_all_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config, origins = load_with_origins(environ={})
+    assert config == Config()
+    assert set(origins.values()) == {"default"}
+    Path("empty.yaml").write_text("# nothing\n")
+    assert load_config("empty.yaml", environ={}) == Config()
+    Path("empty.yaml").write_text("data_lake:\ningestion:\n  validation:\n")
+    assert load_config("empty.yaml", environ={}) == Config()
+
+
+def test_the_file_is_the_named_one_or_the_one_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pipeline_config.yaml").write_text("data_lake: {lake: here}")
+    Path("other.yaml").write_text("data_lake: {lake: named}")
+    assert load_config(environ={}).lake == "here"
+    assert load_config(environ={"SALES_MART_CONFIG": "other.yaml"}).lake == "named"
+    assert load_config(environ={"SALES_MART_CONFIG": ""}).lake == "here"
+    assert load_config("pipeline_config.yaml", environ={"SALES_MART_CONFIG": "x"}).lake == "here"
+    with pytest.raises(ConfigurationError, match=r"'x' does not exist \(from SALES_MART_CONFIG\)"):
+        load_config(environ={"SALES_MART_CONFIG": "x"})
+    with pytest.raises(ConfigurationError, match=r"'y' does not exist \(from --config\)"):
+        load_config("y", environ={})
+
+
+# --- what wins
+
+
+def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "data_warehouse:\n  postgres:\n    host: file\n    dbname: file\n    secretName: file\n"
+    )
+    environ = {
+        "SALES_MART_DATA_WAREHOUSE__POSTGRES__HOST": "environment",
+        "SALES_MART_DATA_WAREHOUSE__POSTGRES__DBNAME": "environment",
+    }
+    overrides = {"data_warehouse.postgres.host": "command"}
+    config, origins = load_with_origins(path, overrides, environ)
+    postgres = config.data_warehouse.postgres
+    assert (postgres.host, postgres.dbname) == ("command", "environment")
+    assert (postgres.secret_name, postgres.port) == ("file", 5432)
+    section = "data_warehouse.postgres"
+    assert origins[f"{section}.host"] == "command line"
+    assert origins[f"{section}.dbname"] == "SALES_MART_DATA_WAREHOUSE__POSTGRES__DBNAME"
+    assert origins[f"{section}.secretName"] == f"{path}:5"
+    assert origins[f"{section}.port"] == "default"
+
+
+def test_overrides_may_be_nested() -> None:
+    nested = {"data_warehouse": {"postgres": {"host": "h"}, "bigquery": {"location": "EU"}}}
+    warehouse = load_config(SAMPLE, nested, {}).data_warehouse
+    assert (warehouse.postgres.host, warehouse.postgres.dbname) == ("h", "mydb")
+    assert warehouse.bigquery.location == "EU"
+
+
+@pytest.mark.parametrize("spelling", ["SECRETNAME", "SECRET_NAME", "secretname"])
+def test_an_alias_can_be_spelled_either_way_in_the_environment(spelling: str) -> None:
+    environ = {f"SALES_MART_DATA_WAREHOUSE__POSTGRES__{spelling}": "x"}
+    assert load_config(SAMPLE, environ=environ).data_warehouse.postgres.secret_name == "x"
+
+
+def _some_other_value(dotted: str, default: object) -> str:
+    special = {
+        "security.algorithm": "hmac-sha256",
+        "security.pii_fields": '["transaction_id"]',
+        "orchestration.timezone": "Asia/Jakarta",
+        "data_warehouse.targets": '["bigquery"]',
+        "data_warehouse.postgres.sslmode": "require",
+        "ingestion.validation.required_fields": '["transaction_id", "date"]',
+        "transformation.models": '["fact_sales"]',
+        "ingestion.trust_input": "true",
+        "ingestion.validation.max_reject_share": "0.5",
+        "data_warehouse.bigquery.maximum_bytes_billed": "7",
+    }
+    number = isinstance(default, int | Decimal)
+    return special.get(dotted, "7" if number else "something_else")
+
+
+@pytest.mark.parametrize("key", keys().values(), ids=lambda key: key.dotted)
+def test_every_key_can_be_set_from_the_environment(key: Any) -> None:
+    text = _some_other_value(key.dotted, key.value(Config()))
+    config, origins = load_with_origins(SAMPLE, environ={key.variable: text})
+    assert origins[key.dotted] == key.variable
+    if key.dotted != "security.pii_fields":
+        assert key.value(config) != key.value(Config())
+
+
+def test_a_section_as_json_and_one_key_of_it_beside() -> None:
+    environ = {
+        "SALES_MART_INGESTION": '{"trust_input": false, "validation": {"max_quantity": 5}}',
+        "SALES_MART_INGESTION__VALIDATION__MAX_QUANTITY": "6",
+    }
+    config = load_config(SAMPLE, environ=environ)
+    assert config.ingestion.trust_input is False
+    assert config.rules.max_quantity == 6
+    assert config.rules.product_prefix == "Halal"
+
+
+def test_what_kubernetes_sets_for_a_service_is_not_ours() -> None:
+    environ = {"SALES_MART_PORT": "tcp://10.0.0.1:80", "SALES_MART_SERVICE_HOST": "10.0.0.1"}
+    assert load_config(SAMPLE, environ=environ) == load_config(SAMPLE, environ={})
+
+
+# --- what the errors say
+
+UNKNOWN = """\
+c.yaml:3: data_warehouse.postgres.hots is not a key; did you mean data_warehouse.postgres.host? \
+The keys of data_warehouse.postgres are: secretName, dbname, host, port, user, password, sslmode, \
+connect_timeout, lock_timeout, statement_timeout, application_name"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data_warehouse:\n  postgres:\n    hots: x\n", UNKNOWN),
+        (
+            "ingestion:\n  validation:\n    max_quantity: many\n",
+            "c.yaml:3: ingestion.validation.max_quantity: found 'many'; must be a whole number",
+        ),
+        (
+            "security:\n  algorithm: hmac_sha256\n",
+            (
+                "c.yaml:2: security.algorithm: found 'hmac_sha256'; must be 'sha256' or "
+                "'hmac-sha256'; did you mean hmac-sha256?"
+            ),
+        ),
+        (
+            "security: {pii_fields: [transaction_id, product]}\n",
+            (
+                "c.yaml:1: security.pii_fields: must be exactly [transaction_id]: a token has no "
+                "prefix, price or date to check, and without a token the raw identifier "
+                "would reach "
+                "the warehouses"
+            ),
+        ),
+        (
+            "ingestion:\n  validation:\n    required_fields: [product]\n",
+            (
+                "c.yaml:3: ingestion.validation.required_fields: transaction_id and date "
+                "must be in "
+                "it: a row without an identifier cannot be told from another, and one "
+                "without a date "
+                "belongs to no day"
+            ),
+        ),
+        (
+            "transformation:\n  models: [fact_sale]\n",
+            (
+                "c.yaml:2: transformation.models: 'fact_sale' is not a model; the models are "
+                "fact_sales, sales_by_product, sales_by_date, summary_sales"
+            ),
+        ),
+        (
+            "ingestion: {validation: {product_prefix: No}}\n",
+            (
+                "c.yaml:1: ingestion.validation.product_prefix: found No, which YAML "
+                "reads as true or "
+                "false; put it in quotes if it is meant as text"
+            ),
+        ),
+        (
+            "data_lake: 5\n",
+            "c.yaml:1: data_lake must be a section with keys: gcs_bucket, path, source, lake",
+        ),
+        (
+            "data_lake:\n  path: {a: 1}\n",
+            "c.yaml:2: data_lake.path must be a single value, not a section",
+        ),
+        (
+            "data_lake:\n  path: a\n  path: b\n",
+            "c.yaml:3: data_lake.path stands in line 2 already",
+        ),
+        ("- 1\n", "c.yaml:1: the file must be a mapping of sections"),
+        ("a: b: c\n", "c.yaml:1: not YAML: mapping values are not allowed here"),
+        (
+            "orchestration: {timezone: Mars/Phobos}\n",
+            (
+                "c.yaml:1: orchestration.timezone: 'Mars/Phobos' is not a time zone of the IANA "
+                "database, such as 'Asia/Jakarta'"
+            ),
+        ),
+        (
+            "data_warehouse: {dataset: 'a; drop table b'}\n",
+            (
+                "c.yaml:1: data_warehouse.dataset: found 'a; drop table b'; must be a "
+                "name of up to "
+                "57 letters, digits and underscores, no digit first"
+            ),
+        ),
+        (
+            "data_warehouse: {targets: [postgres, oracle]}\n",
+            "c.yaml:1: data_warehouse.targets: found 'oracle'; must be 'postgres' or 'bigquery'",
+        ),
+        (
+            "data_warehouse: {dataset: public}\n",
+            "data_mart.postgres_schema and data_warehouse.dataset must differ: 'public' is private",
+        ),
+    ],
+)
+def test_message(fails: Callable[..., str], text: str, message: str) -> None:
+    assert fails(text) == message
+
+
+def test_a_key_in_the_wrong_section_is_found_in_the_right_one(fails: Callable[..., str]) -> None:
+    assert "did you mean ingestion.validation.min_price?" in fails("ingestion: {min_price: 5}\n")
+
+
+def test_all_problems_are_told_at_once(fails: Callable[..., str]) -> None:
+    text = "data_lake: {lak: x}\ningestion: {trust_input: maybe, batch_size: 0}\nsecurity: {x: 1}\n"
+    message = fails(text)
+    assert [line.split(":")[1] for line in message.splitlines()] == ["1", "3", "2", "2"]
+
+
+def test_many_problems_are_cut_short(fails: Callable[..., str]) -> None:
+    message = fails("".join(f"key{number}: x\n" for number in range(30)))
+    assert len(message.splitlines()) == 11
+    assert message.endswith("and 20 more")
+
+
+def test_problems_of_the_environment_name_the_variable(fails: Callable[..., str]) -> None:
+    name = "SALES_MART_DATA_WAREHOUSE__POSTGRES__PORT"
+    expected = f"{name}: data_warehouse.postgres.port: found 'abc'; must be a whole number"
+    assert fails(environ={name: "abc"}) == expected
+    unknown = fails(environ={"SALES_MART_DATA_WAREHUSE__TABLE": "x"})
+    assert "did you mean data_warehouse?" in unknown
+    name = "SALES_MART_DATA_WAREHOUSE__TARGETS"
+    expected = f"{name}: a list or a section is written as JSON in the environment"
+    assert fails(environ={name: "postgres"}) == expected
+    assert fails(**{"data_lake.lak": "x"}).startswith("command line: data_lake.lak is not a key")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data_warehouse: {postgres: {password: [s3cret]}}\n",
+        "data_warehouse: {postgres: {password: {s3cret: s3cret}}}\n",
+        "data_warehouse: {postgres: {passwort: s3cret}}\n",
+        "data_warehouse: {postgres: {password: s3cret, port: x}}\n",
+        "data_warehouse: {postgres: {password: s3cret}, dataset: public}\n",
+        "security: {hash_key: s3cret}\n",
+    ],
+)
+def test_no_message_shows_a_secret(fails: Callable[..., str], text: str) -> None:
+    assert "s3cret" not in fails(text)
+
+
+HOSTILE = {
+    "alias bomb": "a: &a [x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\n"
+    + "".join(
+        f"{c}: &{c} [{','.join(['*' + p] * 8)}]\n" for p, c in zip("bcdefg", "cdefgh", strict=True)
+    ),
+    "circle": "data_lake: &a\n  path: *a\n",
+    "circle of lists": "data_lake:\n  path: &a [*a]\n",
+    "deep lists": "[" * 5000,
+    "deep sections": "".join(f"{' ' * n}a:\n" for n in range(200)),
+    "python object": "data_lake: {path: !!python/object/apply:os.system [id]}\n",
+    "unknown tag": "data_lake: {path: !x y}\n",
+    "list as a key": "? [a, b]\n: x\n",
+    "section as a key": "? {a: b}\n: x\n",
+    "number as a key": "1: 2\n",
+    "not a date": "orchestration: {schedule: 2023-13-45}\n",
+    "date for text": "data_lake: {path: 2023-10-01}\n",
+    "infinite": "ingestion: {validation: {min_price: .inf}}\n",
+    "not a number": "ingestion: {validation: {max_reject_share: .nan}}\n",
+    "huge": "ingestion: {validation: {min_price: 1e400}}\n",
+    "boolean for a number": "ingestion: {validation: {max_quantity: yes}}\n",
+    "fraction for a number": "ingestion: {validation: {max_quantity: 1.5}}\n",
+    "null for text": "data_lake: {path: null}\n",
+    "two documents": "data_lake: {path: a}\n---\ndata_lake: {path: b}\n",
+    "newline in a name": 'data_warehouse: {dataset: "a\\n"}\n',
+    "tab": "data_lake:\n\tpath: a\n",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_files_are_refused_in_words(fails: Callable[..., str], text: str) -> None:
+    message = fails(text)
+    assert message
+    assert len(message) < 5000
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="not text in UTF-8"):
+        load_config(path, environ={})
+    path.write_bytes(b"# " + b"x" * 2_000_000)
+    with pytest.raises(ConfigurationError, match="bytes, which no configuration has"):
+        load_config(path, environ={})
+
+
+def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "pipeline: {version: 1.10}\nkubernetes: {resources: {cpu: 1}}\n"
+        "data_warehouse: {postgres: {dbname: 007, password: 0123}}\n"
+    )
+    config = load_config(path, environ={})
+    assert config.pipeline.version == "1.10"
+    assert config.kubernetes.resources.cpu == "1"
+    assert config.data_warehouse.postgres.dbname == "007"
+    password = config.data_warehouse.postgres.password
+    assert password is not None
+    assert password.get_secret_value() == "0123"
+
+
+def test_aliases_and_merges_of_yaml_work(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("data_lake: &x {path: p}\n")
+    assert load_config(path, environ={}).data_lake.path == "p"
+    path.write_text("ingestion:\n  validation:\n    <<: {max_quantity: 5}\n    max_decimals: 3\n")
+    assert load_config(path, environ={}).rules.max_quantity == 5
+
+
+# --- the algorithm
+
+
+def test_a_file_without_an_algorithm_warns_and_says_why(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    logging.getLogger("sales_mart").propagate = True
+    with caplog.at_level(logging.WARNING, "sales_mart"):
+        load_config(SAMPLE, environ={})
+        assert "enumerate" in caplog.text
+        caplog.clear()
+        path = tmp_path / "c.yaml"
+        path.write_text("security: {algorithm: sha256}\n")
+        load_config(path, environ={})
+        load_config(SAMPLE, environ={"SALES_MART_SECURITY__ALGORITHM": "hmac-sha256"})
+    assert caplog.text == ""
+
+
+# --- what is shown and written
+
+
+def test_init_writes_what_is_recommended(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(template())
+    assert recommended().security.algorithm == "hmac-sha256"
+    assert load_config(path, environ={}) == recommended()
+    assert all(len(line) <= 100 for line in template().splitlines())
+    for key in keys().values():
+        assert f" {key.path[-1]}:" in template() or key.effect == "none", key.dotted
+    assert "fastapi_endpoint" not in template()
+
+
+def test_what_init_comments_out_can_be_commented_in(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(template().replace("  # gcs_bucket:", "  gcs_bucket: b"))
+    assert load_config(path, environ={}).source == "gs://b/raw/transactions/*.csv"
+
+
+def test_show_redacts_secrets_and_tells_origins() -> None:
+    environ = {"SALES_MART_DATA_WAREHOUSE__POSTGRES__PASSWORD": "s3cret"}
+    rows = effective(*load_with_origins(SAMPLE, environ=environ))
+    assert "s3cret" not in json.dumps(rows)
+    by_key = {row["key"]: row for row in rows}
+    assert by_key["data_warehouse.postgres.password"]["value"] == "**********"
+    assert by_key["ingestion.validation.min_price"]["value"] == "10.0"
+    assert by_key["data_warehouse.targets"]["value"] == ["postgres", "bigquery"]
+    assert by_key["ingestion.batch_size"]["effect"] == "none"
+    assert by_key["orchestration.schedule"]["effect"] == "chart"
+    assert set(by_key) == {key.dotted for key in keys().values()}
+
+
+def test_every_key_is_described_and_its_effect_is_said() -> None:
+    for key in keys().values():
+        assert key.description.endswith("."), key.dotted
+        says_none = "No effect" in key.description
+        assert says_none is (key.effect == "none"), key.dotted
+    for field in Config.model_fields.values():
+        assert section_of(field) is not None
+        assert field.description
+
+
+def test_chart_values_come_from_the_file() -> None:
+    environ = {"SALES_MART_DATA_WAREHOUSE__POSTGRES__PASSWORD": "s3cret"}
+    values = chart_values(load_config(SAMPLE, environ=environ))
+    assert "s3cret" not in json.dumps(values)
+    assert values["namespace"] == "data-pipeline"
+    assert values["workflow"] == {
+        "name": "transaction-etl",
+        "schedule": "0 0 * * *",
+        "timezone": "UTC",
+    }
+    assert values["resources"] == {"limits": {"cpu": "1", "memory": "2Gi"}}
+    assert values["postgres"] == {"secretName": "postgres-credentials"}
+
+
+def test_the_pods_configuration_gives_the_same_digest(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    original = load_config(SAMPLE, {"orchestration.timezone": "Asia/Jakarta"}, {})
+    path.write_text(yaml.safe_dump(chart_values(original)["config"]))
+    assert load_config(path, environ={}).digest == original.digest
+
+
+def test_the_digest_follows_what_shapes_a_run_only() -> None:
+    base = load_config(SAMPLE, environ={})
+    same = load_config(SAMPLE, {"data_warehouse.postgres.host": "x"}, {})
+    other = load_config(SAMPLE, {"ingestion.trust_input": False}, {})
+    assert base.digest == same.digest != other.digest

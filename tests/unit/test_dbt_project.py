@@ -1,0 +1,311 @@
+"""The dbt project: it parses without a warning, keeps its own rules, and is GoogleSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from googlesql import analyse
+from sales_mart.config import Config
+from sales_mart.dbt_process import DbtProcess, project_folder
+from sales_mart.reconcile_sql import Questions
+from sales_mart.records import Target
+
+if TYPE_CHECKING:
+    from sales_mart.warehouse.windows import Window
+
+# What a value that is data could try: end the literal, start a template, hide a quote.
+HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\n\r\t\u2028 \u00e9\U0001f600 $$ `x` %(a)s"
+NUMERIC = "NUMERIC"
+RAW = {
+    "transaction_id": "STRING",
+    "product": "STRING",
+    "price": NUMERIC,
+    "quantity": "INT64",
+    "sale_date": "DATE",
+    "source_file": "INT64",
+    "source_row": "INT64",
+    "run_id": "STRING",
+    "business_date": "DATE",
+}
+MEASURES = {
+    "total_amount": NUMERIC,
+    "total_quantity": "INT64",
+    "transaction_count": "INT64",
+    "avg_price": NUMERIC,
+}
+MODELS = {
+    "stg_transactions": {name: RAW[name] for name in list(RAW)[:5]}
+    | {"run_id": "STRING"}
+    | dict.fromkeys(
+        (
+            "is_missing_product",
+            "is_missing_price",
+            "is_missing_quantity",
+            "is_wrong_prefix",
+            "is_price_too_low",
+            "is_quantity_out_of_range",
+            "is_in_marts",
+        ),
+        "BOOL",
+    ),
+    "fact_sales": {
+        "transaction_id": "STRING",
+        "product": "STRING",
+        "price": NUMERIC,
+        "quantity": "INT64",
+        "amount": NUMERIC,
+        "sale_date": "DATE",
+    },
+    "sales_by_product_month": {
+        "product": "STRING",
+        "sale_month": "DATE",
+        "total_amount": NUMERIC,
+        "total_quantity": "INT64",
+        "total_price": NUMERIC,
+        "transaction_count": "INT64",
+    },
+    "sales_by_product": {"product": "STRING"} | MEASURES,
+    "sales_by_date": {"sale_date": "DATE"} | MEASURES,
+    "summary_sales": {
+        "product": "STRING",
+        "sale_month": "DATE",
+        "total_amount": NUMERIC,
+        "avg_price": NUMERIC,
+        "transaction_count": "INT64",
+    },
+}
+MARTS = [name for name in MODELS if name != "stg_transactions"]
+TABLES = {
+    "sales-mart.transactions_warehouse.raw_transactions": RAW,
+    "sales-mart.transactions_warehouse.stg_transactions": MODELS["stg_transactions"],
+    "sales-mart.transactions_warehouse.sales_by_product_month": MODELS["sales_by_product_month"],
+} | {f"sales-mart.transactions_mart__next.{name}": MODELS[name] for name in MARTS}
+WINDOWS: dict[str, Window] = {
+    "everything": None,
+    "a window": (date(2024, 1, 5), date(2023, 12, 31), date(2024, 3, 1), date(9999, 12, 31)),
+    "an empty window": (),
+}
+
+
+class Compiled(NamedTuple):
+    """What dbt compiled: the SQL of every node by its name, and the manifest."""
+
+    sql: dict[str, str]
+    manifest: dict[str, Any]
+
+
+def compile_project(config: Config, target: Target, window: Window) -> Compiled:
+    with DbtProcess(config, target, offline=True) as process:
+        process.start("compile", window, ("--no-introspect", "--no-populate-cache"))
+        outcome = process.wait()
+        assert outcome.kind is None, outcome.message
+        manifest = json.loads((process.folder / "target" / "manifest.json").read_text())
+        sql = {
+            # The analyser's catalogue knows tables by their full names only.
+            node["name"]: (process.folder / node["compiled_path"]).read_text().replace("`.`", ".")
+            for node in manifest["nodes"].values()
+        }
+    return Compiled(sql, manifest)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    rules = {"product_prefix": HOSTILE, "min_price": "10.001", "max_decimals": 2}
+    return Config.model_validate({"ingestion": {"validation": rules}})
+
+
+@pytest.fixture(scope="module", params=list(WINDOWS))
+def bigquery(request: pytest.FixtureRequest, config: Config) -> Compiled:
+    return compile_project(config, Target.BIGQUERY, WINDOWS[request.param])
+
+
+@pytest.fixture(scope="module")
+def postgres(config: Config) -> Compiled:
+    return compile_project(config, Target.POSTGRES, WINDOWS["a window"])
+
+
+@pytest.mark.parametrize("target", list(Target))
+def test_the_project_parses_by_itself_without_a_warning(target: Target, tmp_path: Path) -> None:
+    project = str(project_folder())
+    before = sorted(Path(project).rglob("*"))
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("dbt"), "parse", "--warn-error"),
+            *("--project-dir", project, "--profiles-dir", project, "--target", target),
+            *("--target-path", tmp_path / "target", "--log-path", tmp_path / "logs"),
+            *("--no-partial-parse", "--no-version-check", "--no-use-colors"),
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
+    assert done.returncode == 0, done.stdout
+    # A read-only installation works, and nothing about anyone is sent anywhere.
+    assert sorted(Path(project).rglob("*")) == before
+    assert not list(tmp_path.rglob(".user.yml"))
+
+
+def test_every_compiled_statement_is_googlesql_with_the_expected_types(bigquery: Compiled) -> None:
+    for name, sql in bigquery.sql.items():
+        found = analyse(sql, TABLES)
+        if name in MODELS:
+            assert found == MODELS[name], name
+        else:
+            assert found, name
+
+
+def test_every_model_is_created_with_its_contract(bigquery: Compiled) -> None:
+    """What dbt-bigquery puts together from contract, partitioning and select is GoogleSQL."""
+    for name in MARTS:
+        node = bigquery.manifest["nodes"][f"model.sales_mart.{name}"]
+        assert node["config"]["contract"]["enforced"] is True
+        columns = ", ".join(
+            f"{column['name']} {column['data_type']} "
+            + " ".join(rule["type"].replace("_", " ") for rule in column["constraints"])
+            for column in node["columns"].values()
+        )
+        by = node["config"].get("partition_by")
+        grains = {"day": "{field}", "month": "date_trunc({field}, month)"}
+        partition = f"partition by {grains[by['granularity']].format(**by)}" if by else ""
+        clusters = node["config"].get("cluster_by")
+        cluster = f"cluster by {', '.join(clusters)}" if clusters else ""
+        select = f"select {', '.join(node['columns'])} from ({bigquery.sql[name]}) as model_subq"
+        analyse(
+            f"create or replace table made ({columns}) {partition} {cluster} as ({select})", TABLES
+        )
+
+
+def test_the_marts_are_partitioned_and_clustered_as_designed(bigquery: Compiled) -> None:
+    def config_of(name: str) -> dict[str, Any]:
+        return bigquery.manifest["nodes"][f"model.sales_mart.{name}"]["config"]
+
+    day = {"field": "sale_date", "data_type": "date", "granularity": "day"}
+    month = {"field": "sale_month", "data_type": "date", "granularity": "month"}
+    assert config_of("fact_sales")["partition_by"] == day
+    assert config_of("fact_sales")["cluster_by"] == ["product"]
+    assert config_of("sales_by_date")["cluster_by"] == ["sale_date"]
+    assert config_of("summary_sales")["partition_by"] == month
+
+
+def test_a_window_prunes_partitions_by_literals(postgres: Compiled) -> None:
+    assert (
+        "sale_date in (date '2024-01-05', date '2023-12-31', date '2024-03-01', date '9999-12-31')"
+        in postgres.sql["fact_sales"]
+    )
+    months = postgres.sql["sales_by_product_month"]
+    assert (
+        "(sale_date between date '2023-12-01' and date '2024-01-31'"
+        " or sale_date between date '2024-03-01' and date '2024-03-31'"
+        " or sale_date between date '9999-12-01' and date '9999-12-31')"
+    ) in months
+
+
+def test_reconciliation_asks_googlesql(config: Config) -> None:
+    window = WINDOWS["a window"]
+    asked = Questions(config, Target.BIGQUERY, lambda _: [])
+    day = date(2023, 10, 1)
+    expected = {"sale_date": "DATE", "row_count": "INT64", "amount": NUMERIC, "quantity": "INT64"}
+    assert analyse(asked.days_sql(checksum=False), TABLES) == expected
+    assert analyse(asked.days_sql(checksum=True), TABLES) == expected | {"checksum": NUMERIC}
+    assert analyse(asked.raw_sql("r1", window), TABLES)["is_of_run"] == "BOOL"
+    assert set(analyse(asked.reasons_sql(window), TABLES).values()) == {"INT64"}
+    assert analyse(asked.buckets_sql(day), TABLES)["bucket"] == "STRING"
+    assert list(analyse(asked.rows_sql(day, ["0af"]), TABLES)) == ["transaction_id", "checksum"]
+
+
+def test_a_hostile_value_stands_in_the_sql_as_data_only(
+    bigquery: Compiled, postgres: Compiled
+) -> None:
+    for compiled in (bigquery, postgres):
+        sql = compiled.sql["stg_transactions"]
+        assert "{{ 1/0 }} {% x %}" in sql
+        # One literal: what stands behind it is the rest of the statement.
+        assert sql.count("starts_with(product, ") == 2
+
+
+def test_every_model_is_described_to_its_last_column(postgres: Compiled) -> None:
+    manifest = postgres.manifest
+    assert {node["name"] for node in _of(manifest, "model")} == set(MODELS)
+    for model in _of(manifest, "model"):
+        assert model["description"].strip().startswith("One row per"), model["name"]
+        assert model["config"]["meta"]["owner"], model["name"]
+        assert set(model["columns"]) == set(MODELS[model["name"]]), model["name"]
+        for column in model["columns"].values():
+            assert column["description"], (model["name"], column["name"])
+    for source in manifest["sources"].values():
+        assert source["description"], source["name"]
+        assert all(column["description"] for column in source["columns"].values())
+
+
+def test_every_mart_has_a_contract_a_key_and_checked_values(postgres: Compiled) -> None:
+    tests: dict[str, set[str]] = {}
+    for test in _of(postgres.manifest, "test"):
+        model = str(test["attached_node"]).rpartition(".")[2]
+        tests.setdefault(model, set()).add(test["test_metadata"]["name"])
+    for name in MARTS:
+        node = postgres.manifest["nodes"][f"model.sales_mart.{name}"]
+        assert node["config"]["materialized"] == "table"
+        assert node["config"]["contract"]["enforced"] is True
+        assert all(
+            {"type": "not_null"}.items() <= rule.items()
+            for column in node["columns"].values()
+            for rule in column["constraints"]
+        )
+        assert all(column["constraints"] for column in node["columns"].values())
+        assert tests[name] & {"grain_is_unique", "tokens_are_unique"}, name
+        assert "rows_are_valid" in tests[name], name
+    assert "tokens_stand_on_one_date" in tests["fact_sales"]
+
+
+def test_only_staging_reads_the_raw_table(postgres: Compiled) -> None:
+    raw = "source.sales_mart.sales.raw_transactions"
+    readers = [
+        model["name"]
+        for model in _of(postgres.manifest, "model")
+        if raw in model["depends_on"]["nodes"]
+    ]
+    assert readers == ["stg_transactions"]
+
+
+def test_sources_have_a_freshness_and_marts_an_exposure(postgres: Compiled) -> None:
+    loads = postgres.manifest["sources"]["source.sales_mart.sales.load_runs"]
+    assert loads["loaded_at_field"] == "loaded_at"
+    assert loads["freshness"]["error_after"]["count"]
+    exposed = {
+        node
+        for exposure in postgres.manifest["exposures"].values()
+        for node in exposure["depends_on"]["nodes"]
+    }
+    public = {f"model.sales_mart.{name}" for name in MARTS} - {
+        "model.sales_mart.sales_by_product_month"
+    }
+    assert exposed == public
+
+
+def test_the_fact_table_is_called_pg_sales_on_postgresql(
+    postgres: Compiled, bigquery: Compiled
+) -> None:
+    names = [
+        compiled.manifest["nodes"]["model.sales_mart.fact_sales"]["alias"]
+        for compiled in (postgres, bigquery)
+    ]
+    assert names == ["pg_sales", "fact_sales"]
+
+
+def test_nothing_is_needed_from_a_package_hub() -> None:
+    assert not list(project_folder().glob("packages.y*ml"))
+    assert not list(project_folder().glob("dependencies.y*ml"))
+
+
+def _of(manifest: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [node for node in manifest["nodes"].values() if node["resource_type"] == kind]

@@ -1,0 +1,45 @@
+"""The error tree: every error has an exit code, and survives a trip between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from sales_mart import errors
+from sales_mart.errors import SalesMartError
+
+TREE = [
+    error
+    for name in errors.__all__
+    if isinstance(error := getattr(errors, name), type) and issubclass(error, SalesMartError)
+]
+
+
+def test_exit_codes_are_the_documented_ones() -> None:
+    assert {error.__name__: error.exit_code for error in TREE} == {
+        "SalesMartError": 1,
+        "UnexpectedError": 1,
+        "ConfigurationError": 2,
+        "DataError": 65,
+        "NoSourceObjectError": 65,
+        "ReconciliationError": 65,
+        "RejectedShareError": 65,
+        "SourceChangedError": 65,
+        "SourceFormatError": 65,
+        "SupersededError": 65,
+        "TestFailedError": 65,
+        "TemporaryError": 75,
+    }
+    documented = errors.__doc__ or ""
+    for error in TREE:
+        assert f"| {error.exit_code} |" in documented
+
+
+@pytest.mark.parametrize("kind", TREE)
+def test_an_error_is_picklable(kind: type[SalesMartError]) -> None:
+    error = kind("what", remedy="how", details={"sqlstate": "40001"})
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(again) is kind
+    assert (again.message, again.remedy, again.details) == ("what", "how", {"sqlstate": "40001"})
+    assert str(again) == "what"

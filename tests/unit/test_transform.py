@@ -1,0 +1,258 @@
+"""Running dbt: what it is told, what it may know, and what its failures mean."""
+
+from __future__ import annotations
+
+import sys
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sales_mart import dbt_process, transform
+from sales_mart.config import Config
+from sales_mart.dbt_child import bigquery_message, postgres_message
+from sales_mart.dbt_process import DbtProcess, Outcome, project_folder, variables
+from sales_mart.errors import (
+    ConfigurationError,
+    SalesMartError,
+    TemporaryError,
+    TestFailedError,
+    UnexpectedError,
+)
+from sales_mart.records import NodeResult, Target
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECRET = "correct horse battery staple"
+
+
+def configured(**settings: Any) -> Config:
+    return Config.model_validate(settings)
+
+
+def node(status: str, message: str | None, failures: int | None = None) -> NodeResult:
+    return NodeResult(
+        unique_id="test.sales_mart.a_rule.0123" if failures else "model.sales_mart.fact_sales",
+        status=status,
+        seconds=0.1,
+        failures=failures,
+        message=message,
+        compiled_path="/scratch/a_rule.sql",
+    )
+
+
+class Scratch:
+    """Stands for a process that has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.kept = False
+
+    def keep_folder(self) -> None:
+        self.kept = True
+
+
+def error_of(folder: Path, *nodes: NodeResult, kind: str | None = None, message: str = "") -> Any:
+    scratch: Any = Scratch(folder)
+    outcome = Outcome(nodes, {"test.sales_mart.a_rule.0123": "fact_sales"}, kind, message)
+    error = transform.error_of(Target.POSTGRES, outcome, scratch)
+    assert scratch.kept is (error is not None)
+    return error
+
+
+def test_the_vars_are_the_configuration() -> None:
+    config = configured(
+        ingestion={
+            "validation": {"product_prefix": "Halal", "min_price": "10.5", "max_quantity": 7}
+        }
+    )
+    assert variables(config, Target.POSTGRES, (date(2023, 10, 1),)) == {
+        "product_prefix": ["Halal"],
+        "min_price": "10.50",
+        "max_quantity": 7,
+        "max_decimals": 2,
+        "window": ["2023-10-01"],
+        "raw_schema": "transactions_warehouse",
+        "raw_table": "raw_transactions",
+        "next_schema": "public__next",
+        "emulator": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "decimals", "expected"),
+    [("10.001", 2, "10.01"), ("0", 2, "0.00"), ("1e3", 0, "1000"), ("0.0000000001", 9, "1e-9")],
+)
+def test_the_lowest_price_is_rounded_up_to_what_a_price_can_be(
+    given: str, decimals: int, expected: str
+) -> None:
+    rules = {"min_price": given, "max_decimals": decimals}
+    found = variables(configured(ingestion={"validation": rules}), Target.BIGQUERY)["min_price"]
+    assert Decimal(found) == Decimal(expected)
+    assert "E" not in found
+
+
+def test_only_an_emulator_is_told_from_bigquery() -> None:
+    bigquery = {"bigquery": {"api_endpoint": "http://127.0.0.1:9050"}}
+    emulated = configured(data_warehouse=bigquery)
+    assert variables(emulated, Target.BIGQUERY)["emulator"] is True
+    assert variables(emulated, Target.POSTGRES)["emulator"] is False
+    assert variables(configured(), Target.BIGQUERY)["emulator"] is False
+
+
+def test_a_process_knows_the_secrets_of_its_target_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POSTGRES_USER", "loader")
+    monkeypatch.setenv("POSTGRES_PASSWORD", SECRET)
+    monkeypatch.setenv("PII_HASH_KEY", SECRET)
+    monkeypatch.setenv("DBT_FULL_REFRESH", "1")
+    config = configured(data_warehouse={"bigquery": {"credentials_file": "/secrets/key.json"}})
+    postgres = dbt_process.environment(config, Target.POSTGRES)
+    bigquery = dbt_process.environment(config, Target.BIGQUERY)
+    assert postgres["POSTGRES_PASSWORD"] == SECRET
+    assert SECRET not in bigquery.values()
+    assert "PII_HASH_KEY" not in postgres
+    assert "DBT_FULL_REFRESH" not in postgres
+    assert bigquery["SALES_MART_BIGQUERY_METHOD"] == "service-account"
+
+
+def test_the_project_is_found_in_this_checkout() -> None:
+    assert (project_folder() / "models" / "marts" / "fact_sales.sql").is_file()
+
+
+def test_the_project_is_found_in_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbt_process, "__file__", str(tmp_path / "dbt_process.py"))
+    with pytest.raises(UnexpectedError, match="missing"):
+        project_folder()
+    (tmp_path / "dbt").mkdir()
+    (tmp_path / "dbt" / "dbt_project.yml").touch()
+    assert project_folder() == tmp_path / "dbt"
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "expected"),
+    [
+        ("40001", "could not serialize access", "SQLSTATE 40001: could not serialize access"),
+        ("23505", "duplicate key\nDETAIL:  Key (id)=(x)", "SQLSTATE 23505: duplicate key"),
+        ("22P02", 'invalid input syntax: "x"', "SQLSTATE 22P02: the server refused a value"),
+        (None, "server closed the connection", "SQLSTATE 08006: server closed the connection"),
+    ],
+)
+def test_a_postgres_message_quotes_no_row(state: str | None, message: str, expected: str) -> None:
+    assert postgres_message(state, message) == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "expected"),
+    [
+        (400, "invalidQuery", "Bad int64 value: 4711", "HTTP 400 invalidQuery: Bad int64 value"),
+        (
+            400,
+            "invalidQuery",
+            "Unrecognized name: product at [1:8]",
+            "HTTP 400 invalidQuery: Unrecognized name: product at [1:8]",
+        ),
+        (503, "backendError", "", "HTTP 503 backendError: "),
+    ],
+)
+def test_a_bigquery_message_quotes_no_row(
+    status: int, reason: str, message: str, expected: str
+) -> None:
+    assert bigquery_message(status, reason, message) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Database Error in model x\n  SQLSTATE 57014: canceling statement", TemporaryError),
+        ("Database Error in model x\n  SQLSTATE 55P03: lock timeout", TemporaryError),
+        ("Database Error in model x\n  SQLSTATE 53100: disk full", TemporaryError),
+        ("Database Error in model x\n  SQLSTATE 40P01: deadlock", TemporaryError),
+        ("Database Error in model x\n  SQLSTATE 08006: gone", TemporaryError),
+        ("Database Error in model x\n  could not connect", TemporaryError),
+        ("Database Error in model x\n  SQLSTATE 42501: permission denied", ConfigurationError),
+        ("Database Error in model x\n  SQLSTATE 42939: unacceptable name", ConfigurationError),
+        ("Database Error in model x\n  SQLSTATE 42703: no column", UnexpectedError),
+        ("Database Error in model x\n  HTTP 429 tooMany: slow down", TemporaryError),
+        ("Database Error in model x\n  HTTP 503 backendError: x", TemporaryError),
+        ("Database Error in model x\n  HTTP 403 rateLimitExceeded: x", TemporaryError),
+        ("Database Error in model x\n  HTTP 403 accessDenied: x", ConfigurationError),
+        ("Database Error in model x\n  HTTP 404 notFound: x", ConfigurationError),
+        ("Database Error in model x\n  HTTP 400 invalidQuery: x", UnexpectedError),
+        ("Compilation Error in model x\n  no such macro", ConfigurationError),
+        ("Runtime Error\n  a bug", UnexpectedError),
+    ],
+)
+def test_each_kind_of_failure_has_its_exit_code(
+    message: str, expected: type[SalesMartError], tmp_path: Path
+) -> None:
+    error = error_of(tmp_path, node("success", None), node("error", message))
+    assert type(error) is expected
+    assert error.details["dbt_log"] == str(tmp_path / "dbt.log")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "expected"),
+    [
+        ("database", "Database Error could not connect", TemporaryError),
+        ("database", "Database Error password authentication failed", ConfigurationError),
+        ("database", "Database Error SQLSTATE 42501: no create", ConfigurationError),
+        ("configuration", "Compilation Error", ConfigurationError),
+        ("unexpected", "KeyError", UnexpectedError),
+    ],
+)
+def test_a_command_that_did_not_run_has_its_exit_code_too(
+    kind: str, message: str, expected: type[SalesMartError], tmp_path: Path
+) -> None:
+    assert type(error_of(tmp_path, kind=kind, message=message)) is expected
+
+
+def test_a_failed_test_names_model_count_and_file(tmp_path: Path) -> None:
+    error = error_of(tmp_path, node("fail", "Got 3 results", failures=3), node("skipped", None))
+    assert type(error) is TestFailedError
+    assert "a_rule of fact_sales has 3 failures, see /scratch/a_rule.sql" in error.message
+
+
+def test_what_no_retry_cures_is_reported_first(tmp_path: Path) -> None:
+    gone = node("error", "Database Error SQLSTATE 08006: gone")
+    error = error_of(tmp_path, gone, node("fail", "Got 1 result", failures=1))
+    assert type(error) is TestFailedError
+
+
+def test_no_failure_is_no_error(tmp_path: Path) -> None:
+    assert error_of(tmp_path, node("success", None), node("warn", "Got 1 result", 1)) is None
+
+
+def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "scratch"))
+    with DbtProcess(configured(), Target.BIGQUERY) as process:
+        process.kill()
+        process.start("parse", None)
+        with pytest.raises(TemporaryError, match="without a result"):
+            process.wait()
+        kept = process.folder
+    assert kept.is_dir()
+
+
+def test_a_process_that_breaks_says_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with DbtProcess(configured(), Target.BIGQUERY) as process:
+        process.start("parse", None)
+        with pytest.raises(UnexpectedError, match="status 1") as raised:
+            process.wait()
+    assert str(process.folder) in raised.value.remedy
+
+
+def test_a_scratch_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "file" / "below"))
+    with pytest.raises(ConfigurationError, match="no folder"):
+        DbtProcess(configured(), Target.BIGQUERY)
