@@ -12,12 +12,13 @@ import argparse
 import os
 import platform
 import tempfile
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import files, judging, loading, roads
-from benchmarks.harness import Contestant, Measured, compete, table
+from benchmarks.harness import Measured, compete, table
 from sales_mart.local import LocalServers, local_servers
 
 SECTIONS = ("judging", "loading", "roads", "growth")
@@ -72,9 +73,9 @@ class _Bench:
         measured = compete(judging.CONTESTANTS, arguments, self._runs)
         wild = self._folder / "wild.csv"
         files.make_file(wild, self._rows)
-        as_generated = Contestant(
-            "sales_mart, file as generated",
-            "judging:ours",
+        as_generated = replace(
+            judging.CONTESTANTS[2],
+            name="sales_mart, file as generated",
             note="also quotes, NULs, bad UTF-8, ragged rows: no other contestant reads it",
         )
         measured += compete([as_generated], {1: {**arguments[1], "file": str(wild)}}, self._runs)
@@ -110,7 +111,7 @@ class _Bench:
         with local_servers(self._folder / "servers", bigquery=False) as servers:
             for share in GROWTH:
                 path, rows = self._file(share)
-                contestant = Contestant(f"{rows:,} rows", "roads:ours", note="sales_mart run")
+                contestant = replace(roads.CONTESTANTS[0], name=f"{rows:,} rows")
                 arguments = {1.0: {**_server(servers), "file": str(path)}}
                 measured += compete([contestant], arguments, self._runs)
         lines = [
@@ -122,9 +123,7 @@ class _Bench:
         for share, each in zip(GROWTH, measured, strict=True):
             rows = self._file(share)[1]
             micros = each.seconds / rows * 1e6
-            lines.append(
-                f"| {rows:,} | {each.seconds:.1f} | {micros:.2f} | {each.megabytes:.0f} |"
-            )
+            lines.append(f"| {rows:,} | {each.seconds:.1f} | {micros:.2f} | {each.megabytes:.0f} |")
         return "\n".join([*lines, ""])
 
     def _file(self, share: float) -> tuple[Path, int]:

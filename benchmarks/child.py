@@ -18,6 +18,8 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     module, _, function = sys.argv[1].partition(":")
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
     call = getattr(importlib.import_module(f"benchmarks.{module}"), function)
     arguments = json.load(sys.stdin)
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Contestants, each in a process of its own, in turns: seconds, peak memory, and what they found."""
+"""Contestants in turns, each in a process of its own: seconds, peak memory, what they found."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 PAGE = 4096
 SAMPLE_SECONDS = 0.02
@@ -27,7 +27,7 @@ class Contestant:
         share: Share of the rows that it is given; its seconds are scaled up by it.
         note: What it does and does not do.
         agrees: Whether it applies the same rules, so that its counts must be ours.
-        arguments: Arguments of its own, over those of the section.
+        imports: Modules that it needs, imported before its time begins.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Contestant:
     share: float = 1.0
     note: str = ""
     agrees: bool = True
-    arguments: dict[str, Any] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ def compete(
     for turn in range(runs):
         for each in contestants:
             _say(f"{turn + 1}/{runs} {each.name}")
-            given = {**arguments[each.share], **each.arguments}
-            results.setdefault(each.name, []).append(run_one(each.function, given))
+            results.setdefault(each.name, []).append(_run(each, arguments[each.share]))
     measured: list[Measured] = []
     agreed: dict[float, dict[str, Any]] = {}
     for each in contestants:
@@ -79,18 +78,15 @@ def compete(
     return measured
 
 
-def run_one(function: str, arguments: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
-    """Run one contestant: seconds without its imports, peak megabytes of its process tree, counts.
-
-    Raises:
-        AssertionError: It failed.
-    """
-    command = [sys.executable, "-m", "benchmarks.child", function]
+def _run(contestant: Contestant, arguments: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
+    """Run it once: seconds without its imports, peak megabytes of its process tree, counts."""
+    order = (contestant.function, *contestant.imports)
+    command = [sys.executable, "-m", "benchmarks.child", *order]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         with _PeakMemory(process.pid) as memory:
             # Arguments may hold a password: they go through a pipe.
             output, _ = process.communicate(json.dumps(arguments).encode())
-        assert process.returncode == 0, f"{function} failed"
+        assert process.returncode == 0, f"{contestant.name} failed"
     answer = json.loads(output.splitlines()[-1])
     return answer["seconds"], memory.megabytes, answer["counts"]
 
@@ -104,7 +100,7 @@ class _PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.megabytes = 0.0
 
-    def __enter__(self) -> _PeakMemory:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -12,19 +12,39 @@ from benchmarks.harness import Contestant
 Counts = dict[str, Any]
 
 PARQUET = "reasons, tokens, first of an id wins, clean and quarantine Parquet"
+OURS = ("sales_mart.plan", "sales_mart.validate", "sales_mart.seal", "polars_hash")
 CONTESTANTS = [
-    Contestant("Polars scan", "judging:scan", note="the floor: five columns as text", agrees=False),
+    Contestant(
+        "Polars scan",
+        "judging:scan",
+        note="the floor: five columns as text",
+        agrees=False,
+        imports=("polars",),
+    ),
     Contestant(
         "sales_mart, in memory",
         "judging:ours_in_memory",
         note="every rule and reason, lines and offsets, tokens; nothing written or settled",
         agrees=False,
+        imports=OURS,
     ),
-    Contestant("sales_mart", "judging:ours", note=f"{PARQUET}; lines and offsets"),
-    Contestant("DuckDB SQL", "judging:duckdb", note=PARQUET),
-    Contestant("ClickHouse SQL (chdb)", "judging:chdb", note=PARQUET),
-    Contestant("dataframely", "judging_frames:dataframely", share=0.2, note=PARQUET),
-    Contestant("pandera (Polars)", "judging_frames:pandera", share=0.1, note=PARQUET),
+    Contestant("sales_mart", "judging:ours", note=f"{PARQUET}; lines and offsets", imports=OURS),
+    Contestant("DuckDB SQL", "judging:duckdb", note=PARQUET, imports=("duckdb",)),
+    Contestant("ClickHouse SQL (chdb)", "judging:chdb", note=PARQUET, imports=("chdb.session",)),
+    Contestant(
+        "dataframely",
+        "judging_frames:dataframely",
+        share=0.2,
+        note=PARQUET,
+        imports=("dataframely", "polars_hash"),
+    ),
+    Contestant(
+        "pandera (Polars)",
+        "judging_frames:pandera",
+        share=0.1,
+        note=PARQUET,
+        imports=("pandera.polars", "polars_hash"),
+    ),
     Contestant(
         "Pydantic, row by row",
         "judging_frames:pydantic",

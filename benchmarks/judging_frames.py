@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import polars as pl
 from pydantic import AfterValidator, BaseModel, ValidationError, ValidationInfo
@@ -158,46 +158,45 @@ def pydantic(file: str, **_: object) -> Counts:
 def _present(text: str, info: ValidationInfo) -> str:
     text = text.strip(SPACES)
     if not text:
-        raise _rejected(f"missing_{info.field_name}")
+        raise REJECTED[f"missing_{info.field_name}"]
     return text
 
 
 def _prefixed(text: str) -> str:
     if not text.startswith("Halal"):
-        raise _rejected("product_prefix")
+        raise REJECTED["product_prefix"]
     return text
 
 
 def _price(text: str) -> Decimal:
     if not re.fullmatch(r"0*[0-9]{1,16}(\.[0-9]+)?", text):
-        raise _rejected("price_format")
+        raise REJECTED["price_format"]
     value = Decimal(text)
     if len(text.partition(".")[2]) > DECIMALS:
-        raise _rejected("price_decimals")
+        raise REJECTED["price_decimals"]
     if value < LOWEST:
-        raise _rejected("price_too_low")
+        raise REJECTED["price_too_low"]
     return value
 
 
 def _quantity(text: str) -> int:
     if not re.fullmatch("[0-9]+", text) or int(text) > LARGEST:
-        raise _rejected("quantity_format")
+        raise REJECTED["quantity_format"]
     if not 1 <= int(text) <= HIGHEST:
-        raise _rejected("quantity_range")
+        raise REJECTED["quantity_range"]
     return int(text)
 
 
 def _day(text: str) -> date:
     if not re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
-        raise _rejected("date_format")
+        raise REJECTED["date_format"]
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise _rejected("date_format") from None
+        raise REJECTED["date_format"] from None
 
 
-def _rejected(reason: Any) -> PydanticCustomError:
-    return PydanticCustomError(reason, "rejected")
+REJECTED = {reason: PydanticCustomError(cast("Any", reason), "rejected") for reason in _rules()}
 
 
 class Row(BaseModel):

@@ -23,11 +23,28 @@ CONTESTANTS = [
         "sales_mart load",
         "loading:ours",
         note="from sealed Parquet: digests checked, catalogue compared, load_runs written",
+        imports=("sales_mart.load.postgres",),
     ),
     Contestant("psql \\copy", "loading:psql", note="from a ready CSV of the same rows"),
-    Contestant("COPY by the server", "loading:server_copy", note="from the same CSV, on its disk"),
-    Contestant("ADBC", "loading:adbc", note="from the same Parquet files"),
-    Contestant("pandas.to_sql", "loading:pandas", share=0.02, note="from a frame in memory"),
+    Contestant(
+        "COPY by the server",
+        "loading:server_copy",
+        note="from the same CSV, on its disk",
+        imports=("psycopg",),
+    ),
+    Contestant(
+        "ADBC",
+        "loading:adbc",
+        note="from the same Parquet files",
+        imports=("adbc_driver_postgresql.dbapi", "pyarrow.dataset"),
+    ),
+    Contestant(
+        "pandas.to_sql",
+        "loading:pandas",
+        share=0.02,
+        note="from the same Parquet files",
+        imports=("pandas", "sqlalchemy", "psycopg"),
+    ),
 ]
 
 _COLUMNS = """
@@ -72,13 +89,15 @@ def ours(url: str, settings: dict[str, Any], folder: str, run_id: str, **_: obje
     loaded = load(config, RunFolder(folder, run_id))
     assert not loaded.already_loaded
     schema = config.data_warehouse.dataset
-    return partial(_count, url, f"{schema}.{config.data_warehouse.table}", f"drop schema {schema} cascade")
+    return partial(
+        _count, url, f"{schema}.{config.data_warehouse.table}", f"drop schema {schema} cascade"
+    )
 
 
 def psql(url: str, psql_path: str, ready: str, **_: object) -> Later:
     """Let psql send the file."""
     statements = (
-        f"begin; drop table if exists bench_psql; create table bench_psql ({_COLUMNS})",
+        f"begin; create table bench_psql ({_COLUMNS})",
         f"\\copy bench_psql from '{ready}' with (format csv, header)",
         "analyze bench_psql (product, sale_date); commit",
     )
@@ -93,7 +112,6 @@ def server_copy(url: str, ready: str, **_: object) -> Later:
     import psycopg
 
     with psycopg.connect(url) as connection:
-        connection.execute("drop table if exists bench_server")
         connection.execute(f"create table bench_server ({_COLUMNS})")
         connection.execute(f"copy bench_server from '{ready}' with (format csv, header)")
         connection.execute("analyze bench_server (product, sale_date)")
@@ -120,7 +138,6 @@ def adbc(url: str, parts: list[str], run_id: str, **_: object) -> Later:
             yield pa.record_batch(columns, schema=schema)
 
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
-        cursor.execute("drop table if exists bench_adbc")
         cursor.execute(f"create table bench_adbc ({_COLUMNS})")
         reader = pa.RecordBatchReader.from_batches(schema, batches())
         cursor.adbc_ingest("bench_adbc", reader, mode="append")
@@ -132,15 +149,15 @@ def adbc(url: str, parts: list[str], run_id: str, **_: object) -> Later:
 def pandas(url: str, parts: list[str], run_id: str, **_: object) -> Later:
     """Insert a frame as SQLAlchemy does."""
     import pandas as pd
-    from sqlalchemy import create_engine, text
+    from sqlalchemy import Numeric, create_engine, text
 
     frame = pd.concat(pd.read_parquet(part) for part in parts)
     frame["run_id"], frame["business_date"] = run_id, _DAY
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
-        connection.execute(text("drop table if exists bench_pandas"))
         connection.execute(text(f"create table bench_pandas ({_COLUMNS})"))
-        frame.to_sql("bench_pandas", connection, if_exists="append", index=False)
+        types = {"price": Numeric(18, 2)}
+        frame.to_sql("bench_pandas", connection, if_exists="append", index=False, dtype=types)
         connection.execute(text("analyze bench_pandas (product, sale_date)"))
     return partial(_count, url, "bench_pandas")
 

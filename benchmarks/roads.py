@@ -6,7 +6,6 @@ import csv
 import subprocess
 from collections.abc import Callable
 from datetime import date
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,6 +20,7 @@ CONTESTANTS = [
         "roads:ours",
         note="plan to export: quarantine with reasons, raw table, dbt marts built and tested, "
         "reconciled, published at once, summary in three formats",
+        imports=("sales_mart.run", "sales_mart.transform", "sales_mart.export"),
     ),
     Contestant(
         "one psql script",
@@ -71,7 +71,7 @@ def expert(url: str, psql_path: str, file: str, **_: object) -> Callable[[], Cou
         folder.cleanup()
         return counts
 
-    return partial(count)
+    return count
 
 
 def _count(url: str, mart: str, summary: Path, more: list[str]) -> Counts:

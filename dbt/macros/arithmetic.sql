@@ -15,7 +15,7 @@ is an exact NUMERIC before and after. #}
     {{ return(expression) }}
 {%- endmacro %}
 
-{# A whole number; PostgreSQL adds bigints up to a numeric, BigQuery INT64 to INT64. #}
+{# A whole number: PostgreSQL adds bigints up to a numeric, and so does the BigQuery emulator. #}
 {% macro as_count(expression) -%}
     {{ return(adapter.dispatch('as_count', 'sales_mart')(expression)) }}
 {%- endmacro %}
@@ -25,7 +25,7 @@ is an exact NUMERIC before and after. #}
 {%- endmacro %}
 
 {% macro bigquery__as_count(expression) -%}
-    {{ return(expression) }}
+    cast({{ expression }} as int64)
 {%- endmacro %}
 
 {# The mean at two decimals, half away from zero, rounded only once.

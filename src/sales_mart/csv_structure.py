@@ -23,6 +23,7 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 _NUL, _LF, _CR, _QUOTE, _COMMA = 0, 10, 13, 34, 44
+_FIRST_BEYOND_ASCII = 128
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+'
 FIELD = rb'(?:%b"|[^",\n]*+)' % _QUOTED
 RECORD = re.compile(rb"%b(?:,%b)*+(?=\r?\n|\Z)" % (FIELD, FIELD))
@@ -84,7 +85,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     trimmed = (stops > starts[first]) & (stops < real) & (array[stops - 1] == _CR)
     flaws = np.where(broken_lines[first] | (fields != width), MALFORMED, 0).astype(np.uint8)
     if b"\0" in data:
-        flaws[_holders(first, ends, np.flatnonzero(array == _NUL))] |= MALFORMED
+        flaws[_holders(starts[first], np.flatnonzero(array == _NUL))] |= MALFORMED
     if not data.isascii():
         _judge_encoding(data, starts[first], stops, flaws)
     return Split(
@@ -191,27 +192,24 @@ def _first_lines(
     return np.flatnonzero(takes_part)
 
 
-def _holders(first: Integers, ends: Integers, positions: Integers) -> Integers:
+def _holders(starts: Integers, positions: Integers) -> list[int]:
     """Give the records that hold the bytes at `positions`."""
-    lines = np.searchsorted(ends, positions)
-    return np.unique(np.searchsorted(first, lines, side="right") - 1)
+    return np.unique(np.searchsorted(starts, positions, side="right") - 1).tolist()
 
 
 def _judge_encoding(
     data: bytes, starts: Integers, stops: Integers, flaws: npt.NDArray[np.uint8]
 ) -> None:
-    """Mark the records that are not UTF-8, decoding each byte once."""
-    view = memoryview(data)
-    at = 0
-    while at < len(data):
-        try:
-            str(view[at:], "utf-8")
-        except UnicodeDecodeError as error:
-            record = int(np.searchsorted(starts, at + error.start, side="right")) - 1
-            flaws[record] |= ENCODING
-            at = int(stops[record]) + 1
-        else:
-            return
+    """Mark the records that are not UTF-8; one by one only when there are some."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        beyond_ascii = np.flatnonzero(np.frombuffer(data, np.uint8) >= _FIRST_BEYOND_ASCII)
+        for record in _holders(starts, beyond_ascii):
+            try:
+                data[starts[record] : stops[record]].decode()
+            except UnicodeDecodeError:
+                flaws[record] |= ENCODING
 
 
 def _payload(data: bytes, starts: Integers, stops: Integers, good: Flags) -> bytes:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.names import next_schema, raw_schema
 from sales_mart.records import NodeResult, Target
-from sales_mart.warehouse.bigquery import is_emulator
 from sales_mart.warehouse.postgres import credentials, sslmode
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def variables(config: Config, target: Target, window: Window = None) -> dict[str
         "raw_schema": raw_schema(config),
         "raw_table": config.data_warehouse.table,
         "next_schema": next_schema(config, target),
-        "emulator": target is Target.BIGQUERY and is_emulator(config),
+        "emulator": target is Target.BIGQUERY and _is_emulator(config),
     }
 
 
@@ -265,9 +264,9 @@ def environment(config: Config, target: Target, *, offline: bool = False) -> dic
     else:
         bigquery = warehouse.bigquery
         method = "service-account" if bigquery.credentials_file else "oauth"
-        anonymous = offline or is_emulator(config)
+        anonymous = offline or _is_emulator(config)
         known["SALES_MART_BIGQUERY_METHOD"] = "oauth-secrets" if anonymous else method
-        if is_emulator(config):
+        if _is_emulator(config):
             # A proxy of the environment is no way to this computer.
             known |= {"NO_PROXY": "*", "no_proxy": "*"}
         settings = {
@@ -280,6 +279,13 @@ def environment(config: Config, target: Target, *, offline: bool = False) -> dic
     return known | {
         f"SALES_MART_DATA_WAREHOUSE__{key}": str(value) for key, value in settings.items()
     }
+
+
+def _is_emulator(config: Config) -> bool:
+    # A site with PostgreSQL only does not pay for Google's libraries.
+    from sales_mart.warehouse.bigquery import is_emulator
+
+    return is_emulator(config)
 
 
 def _results(folder: Path) -> tuple[tuple[NodeResult, ...], dict[str, str]]:

@@ -7,6 +7,7 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
+from uuid import uuid4
 
 from sales_mart.errors import ConfigurationError, TemporaryError
 
@@ -94,18 +95,18 @@ class Folder:
         target = self._path / name
         with disk_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=target.parent)
+            temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
             try:
-                with os.fdopen(handle, "wb") as file:
+                with temporary.open("xb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
                 if create:
                     os.link(temporary, target)
                 else:
-                    Path(temporary).replace(target)
+                    temporary.replace(target)
             finally:
-                Path(temporary).unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
 
     def put(self, name: str, path: Path) -> None:
         """Rename within the file system; copy, then rename, from another one."""

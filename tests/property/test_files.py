@@ -243,7 +243,7 @@ def test_a_million_rows_lose_none(tmp_path: Path) -> None:
     pool: list[bytes] = []
 
     @seed(1)
-    @settings(max_examples=250, database=None)
+    @settings(max_examples=150, database=None)
     @given(st.lists(dirty_rows(config), min_size=10, max_size=20))
     def collect(rows: list[bytes]) -> None:
         pool.extend(rows)

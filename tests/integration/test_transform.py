@@ -1,0 +1,302 @@
+"""Stop `transform` on real servers: what dbt builds, where, and what stops it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from sales_mart.dbt_process import DbtProcess
+from sales_mart.errors import SupersededError, TemporaryError, TestFailedError
+from sales_mart.names import next_schema
+from sales_mart.publish import publish
+from sales_mart.records import Mode, Reconcile, Target, Transform
+from sales_mart.transform import transform, warm
+from sales_mart.warehouse import bigquery, postgres
+from support import Row, row, sealed_run, token
+from warehouses import (
+    BOTH,
+    POSTGRES,
+    ask,
+    change,
+    fresh_config,
+    loaded,
+    next_table,
+    raw_table,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.local import LocalServers
+
+RULES = {"product_prefix": "Halal", "min_price": "10", "max_quantity": 100}
+HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\t\u00e9\U0001f600 $$ %(a)s"
+
+
+@pytest.fixture(scope="module")
+def built(
+    servers: LocalServers, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Config, RunFolder]:
+    """Give warehouses in which the marts of one run are built, and those of no run shown."""
+    config = fresh_config(servers, **RULES)
+    lake = tmp_path_factory.mktemp("lake")
+    run = loaded(config, sealed_run(config, lake, "r1", VALID + OUTSIDE))
+    with warm(config, BOTH) as ready:
+        transform(config, run, BOTH, warm=ready)
+    return config, run
+
+
+def mart(config: Config, target: Target, name: str, columns: str) -> list[tuple[Any, ...]]:
+    """Give the rows of a next mart in the order of their columns."""
+    return sorted(ask(config, target, f"select {columns} from {next_table(config, target, name)}"))
+
+
+def shown(config: Config, run: RunFolder, targets: Sequence[Target]) -> None:
+    """Publish what transform built, as if reconcile had passed it."""
+    built = run.read("transform", Transform).targets
+    sequences = {target.target: target.sequence for target in built}
+    run.write(
+        "reconcile",
+        Reconcile(
+            run_id=run.run_id,
+            targets=tuple(targets),
+            days=0,
+            rows=0,
+            amount=Decimal(0),
+            quantity=0,
+            sequences=sequences,
+        ),
+    )
+    publish_marts(config, run, POSTGRES)
+
+
+def mean(prices: Sequence[Decimal]) -> Decimal:
+    return (sum(prices, Decimal(0)) / len(prices)).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def measures(rows: Sequence[Row]) -> tuple[Decimal, int, int, Decimal]:
+    """Give total_amount, total_quantity, transaction_count and avg_price in plain Python."""
+    sold = [(item.price or Decimal(0), item.quantity or 0) for item in rows]
+    amount = sum((price * quantity for price, quantity in sold), Decimal(0))
+    prices = [price for price, _ in sold]
+    return amount, sum(quantity for _, quantity in sold), len(sold), mean(prices)
+
+
+def grouped(rows: Sequence[Row], key: Any) -> dict[Any, list[Row]]:
+    groups: dict[Any, list[Row]] = defaultdict(list)
+    for item in rows:
+        groups[key(item)].append(item)
+    return groups
+
+
+VALID = [
+    row("T1", "2023-10-01", "10.00", 1),
+    row("T2", "2023-10-31", "20.75", 2),
+    row("T3", "2023-11-01", "999999999.99", 100),
+    Row("T4", "Halal Kettle", Decimal("15.37"), 3, date(2023, 10, 1)),
+    Row("T5", "Halal Kettle", Decimal("15.38"), 1, date(2023, 10, 2)),
+    Row("T6", "Halal", Decimal("10.01"), 1, date(2024, 2, 29)),
+]
+OUTSIDE = [
+    Row("X1", "Monitor", Decimal("20.00"), 1, date(2023, 10, 1)),
+    Row("X2", None, Decimal("20.00"), 1, date(2023, 10, 1)),
+    Row("X3", "Halal Mouse", Decimal("9.99"), 1, date(2023, 12, 1)),
+    Row("X4", "Halal Mouse", None, 1, date(2023, 10, 1)),
+    Row("X5", "Halal Mouse", Decimal("20.00"), 101, date(2023, 10, 1)),
+    Row("X6", "Halal Mouse", Decimal("20.00"), None, date(2023, 10, 1)),
+]
+
+
+def test_both_warehouses_are_built_and_tested_at_once(built: tuple[Config, RunFolder]) -> None:
+    config, run = built
+    record = run.read("transform", Transform)
+    assert [target.target for target in record.targets] == list(BOTH)
+    for target in record.targets:
+        assert (target.sequence, target.window) == (1, None)
+        assert {node.status for node in target.nodes} == {"success", "pass"}
+        assert len({node.unique_id for node in target.nodes}) > 15
+    for target in BOTH:
+        facts = mart(
+            config, target, "fact_sales", "transaction_id, product, price, quantity, sale_date"
+        )
+        expected = [item._replace(transaction_id=token(item.transaction_id)) for item in VALID]
+        assert facts == sorted(tuple(item) for item in expected)
+        columns = "total_amount, total_quantity, transaction_count, avg_price"
+        assert mart(config, target, "sales_by_product", f"product, {columns}") == sorted(
+            (product, *measures(rows))
+            for product, rows in grouped(VALID, lambda item: item.product).items()
+        )
+        assert mart(config, target, "sales_by_date", f"sale_date, {columns}") == sorted(
+            (day, *measures(rows))
+            for day, rows in grouped(VALID, lambda item: item.sale_date).items()
+        )
+        months = grouped(VALID, lambda item: (item.product, item.sale_date.replace(day=1)))
+        columns = "product, sale_month, total_amount, transaction_count, avg_price"
+        assert mart(config, target, "summary_sales", columns) == sorted(
+            (*key, amount, count, average)
+            for key, (amount, _, count, average) in (
+                (key, measures(rows)) for key, rows in months.items()
+            )
+        )
+
+
+@pytest.mark.parametrize("target", BOTH)
+def test_the_unit_tests_of_the_models_pass(built: tuple[Config, RunFolder], target: Target) -> None:
+    with DbtProcess(built[0], target) as process:
+        process.start("test", None, ("--select", "test_type:unit"))
+        outcome = process.wait()
+    assert outcome.kind is None, outcome.message
+    assert len(outcome.nodes) >= 9
+    assert [node for node in outcome.nodes if node.status != "pass"] == []
+
+
+def test_the_types_on_postgresql_are_those_of_the_contract(
+    built: tuple[Config, RunFolder],
+) -> None:
+    config = built[0]
+    found = ask(
+        config,
+        Target.POSTGRES,
+        f"""
+        select relname || '.' || attname, format_type(atttypid, atttypmod), attnotnull
+        from pg_attribute
+        inner join pg_class on pg_class.oid = attrelid
+        where
+            relnamespace = to_regnamespace('"{next_schema(config, Target.POSTGRES)}"')
+            and relkind = 'r'
+            and attnum > 0
+        """,
+    )
+    types = {name: kind for name, kind, _ in found}
+    assert all(required for _, _, required in found)
+    assert types["pg_sales.amount"] == "numeric(29,2)"
+    assert types["pg_sales.price"] == "numeric(18,2)"
+    assert types["pg_sales.quantity"] == "bigint"
+    assert types["sales_by_product.total_amount"] == "numeric(29,2)"
+    assert types["sales_by_product.avg_price"] == "numeric(20,2)"
+    assert types["summary_sales.sale_month"] == "date"
+    assert types["summary_sales.transaction_count"] == "bigint"
+
+
+def test_nothing_is_built_where_readers_look(built: tuple[Config, RunFolder]) -> None:
+    config = built[0]
+    where = f"'{config.data_mart.postgres_schema}'"
+    sql = f"select count(*) from pg_namespace where nspname = {where}"
+    assert ask(config, Target.POSTGRES, sql) == [(0,)]
+    with bigquery.client(config) as client:
+        names = {dataset.dataset_id for dataset in client.list_datasets()}
+    assert config.data_mart.dataset not in names
+
+
+def test_a_window_builds_its_dates_and_whole_months_only(config: Config, lake: Path) -> None:
+    days = ("2023-10-01", "2023-10-31", "2023-11-01", "2023-12-24")
+    first = sealed_run(config, lake, "r1", [row(f"T{day}", day) for day in days], mode=Mode.APPEND)
+    loaded(config, first)
+    transform(config, first, BOTH)
+    shown(config, first, BOTH)
+
+    batch = [row("N1", "2023-10-31", "30.00"), row("N2", "2023-11-02", "1.25")]
+    second = sealed_run(config, lake, "r2", batch, mode=Mode.APPEND, business_date="2023-11-02")
+    loaded(config, second)
+    record = transform(config, second, BOTH)
+    for target, result in zip(BOTH, record.targets, strict=True):
+        assert result.window == (date(2023, 10, 31), date(2023, 11, 2))
+        facts = mart(config, target, "fact_sales", "sale_date, amount")
+        assert facts == [
+            (date(2023, 10, 31), Decimal(20)),
+            (date(2023, 10, 31), Decimal(30)),
+            (date(2023, 11, 2), Decimal("1.25")),
+        ]
+        assert mart(config, target, "sales_by_date", "sale_date, transaction_count") == [
+            (date(2023, 10, 31), 2),
+            (date(2023, 11, 2), 1),
+        ]
+        assert mart(config, target, "summary_sales", "sale_month, total_amount, avg_price") == [
+            (date(2023, 10, 1), Decimal(70), Decimal("23.33")),
+            (date(2023, 11, 1), Decimal("21.25"), Decimal("10.63")),
+        ]
+        # All of history, though only two months of it were computed.
+        assert mart(config, target, "sales_by_product", "total_amount, transaction_count") == [
+            (Decimal("111.25"), 6)
+        ]
+
+
+def test_a_hostile_prefix_means_nothing_but_itself(servers: LocalServers, lake: Path) -> None:
+    config = fresh_config(servers, product_prefix=HOSTILE)
+    products = (HOSTILE, f"{HOSTILE} Tea", HOSTILE.replace("%", "x"), HOSTILE.replace("_", "x"))
+    rows = [
+        Row(f"T{number}", product, Decimal("20.00"), 1, date(2023, 10, 1))
+        for number, product in enumerate(products)
+    ]
+    run = loaded(config, sealed_run(config, lake, "r1", rows))
+    transform(config, run, BOTH, select="+fact_sales")
+    for target in BOTH:
+        expected = [(HOSTILE,), (f"{HOSTILE} Tea",)]
+        assert mart(config, target, "fact_sales", "product") == expected
+    # A part of the marts can't be published, so nothing says that there are any.
+    assert run.find("transform", Transform) is None
+
+
+PLANTED = {
+    "fact_sales_transaction_id_is_unique": "insert into {raw} select * from {raw} limit 1",
+    "fact_sales_rows_are_valid": "update {raw} set transaction_id = upper(transaction_id)",
+}
+
+
+@pytest.mark.parametrize("name", list(PLANTED))
+def test_a_failed_test_stops_the_run_and_says_where_to_look(
+    name: str, config: Config, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "scratch"))
+    run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    raw = raw_table(config, Target.POSTGRES)
+    change(config, Target.POSTGRES, PLANTED[name].format(raw=raw))
+    with pytest.raises(TestFailedError, match=f"{name} of fact_sales has") as raised:
+        transform(config, run, POSTGRES)
+    assert raised.value.exit_code == 65
+    failed = raised.value.details["tests"]
+    assert isinstance(failed, list)
+    compiled = Path(failed[0]["compiled_path"])
+    # A person can run the file to see the rows.
+    assert ask(config, Target.POSTGRES, compiled.read_text())
+    assert run.find("transform", Transform) is None
+    password = config.data_warehouse.postgres.password
+    assert password is not None
+    for path in (tmp_path / "scratch").rglob("*"):
+        assert not path.is_file() or password.get_secret_value().encode() not in path.read_bytes()
+
+
+def test_a_lock_that_another_holds_is_worth_a_retry(config: Config, lake: Path) -> None:
+    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
+    config = config.model_copy(
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+    )
+    run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    raw = raw_table(config, Target.POSTGRES)
+    with postgres.connect(config) as connection:
+        connection.execute(f"lock table {raw}".encode())
+        with pytest.raises(TemporaryError, match="SQLSTATE 55P03") as raised:
+            transform(config, run, POSTGRES, select="stg_transactions")
+    assert raised.value.exit_code == 75
+
+
+def test_a_newer_load_supersedes_the_run(config: Config, lake: Path) -> None:
+    run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    loaded(config, sealed_run(config, lake, "r2", VALID), POSTGRES)
+    with pytest.raises(SupersededError):
+        transform(config, run, POSTGRES)
+
+
+def test_a_process_ends_with_its_context(config: Config) -> None:
+    with warm(config, (Target.POSTGRES,)) as ready:
+        process = ready.take(Target.POSTGRES)
+        assert process is not None
+        process.close()
+        assert not process.folder.exists()

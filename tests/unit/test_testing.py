@@ -1,0 +1,89 @@
+"""The strategies that users import."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+from hypothesis import HealthCheck, find, settings
+from hypothesis import strategies as st
+
+import oracle
+from sales_mart import testing
+from sales_mart.config import FIELDS, Config
+from sales_mart.errors import ConfigurationError
+from sales_mart.testing import configs, dirty_rows, raw_rows, transactions
+
+QUIET = settings(
+    max_examples=5000, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+)
+HEADER = ",".join(FIELDS).encode() + b"\n"
+
+
+def reasons_of(record: bytes) -> tuple[str, ...]:
+    verdicts = list(oracle.judge_file(HEADER + record, Config()))
+    return verdicts[0].reasons if len(verdicts) == 1 else ()
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        each
+        for each in oracle.REASONS
+        if each not in {"malformed_row", "encoding", "duplicate_transaction_id", "product_prefix"}
+    ],
+)
+def test_raw_rows_reach_every_reason_alone(reason: str) -> None:
+    config = Config()
+    row = find(raw_rows(config), lambda row: oracle.judge(row, config) == (reason,), settings=QUIET)
+    assert row.keys() == set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    "reasons", [("malformed_row",), ("encoding",), ("malformed_row", "encoding")]
+)
+def test_dirty_rows_reach_what_nobody_can_read(reasons: tuple[str, ...]) -> None:
+    assert find(dirty_rows(), lambda record: reasons_of(record) == reasons, settings=QUIET)
+
+
+def test_dirty_rows_may_span_lines() -> None:
+    def spans(record: bytes) -> bool:
+        return b"\n" in record and b'"' in record and oracle_is_one_valid_row(record)
+
+    assert find(dirty_rows(), spans, settings=QUIET)
+
+
+def oracle_is_one_valid_row(record: bytes) -> bool:
+    return [each.reasons for each in oracle.judge_file(HEADER + record, Config())] == [()]
+
+
+def test_examples_shrink_to_plain_rows() -> None:
+    row = find(raw_rows(), lambda _: True, settings=QUIET)
+    assert row == {
+        "transaction_id": "T001",
+        "product": "p",
+        "price": "0.01",
+        "quantity": "1",
+        "date": "2000-01-01",
+    }
+    transaction = find(transactions(), lambda each: each.quantity == 7, settings=QUIET)
+    assert transaction.transaction_id == "T001"
+
+
+def test_lists_hold_duplicates() -> None:
+    rows = st.lists(transactions(), min_size=2, max_size=2)
+    find(rows, lambda pair: pair[0].transaction_id == pair[1].transaction_id, settings=QUIET)
+
+
+def test_configs_differ() -> None:
+    find(configs(), lambda config: config.ingestion.trust_input, settings=QUIET)
+    find(configs(), lambda config: "price" not in config.rules.required_fields, settings=QUIET)
+    assert find(configs(), lambda _: True, settings=QUIET).rules.max_decimals == 2
+
+
+def test_without_hypothesis_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hypothesis", None)
+    with pytest.raises(ConfigurationError) as caught:
+        importlib.reload(testing)
+    assert "sales-mart[testing]" in caught.value.remedy
