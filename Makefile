@@ -70,7 +70,11 @@ sql: $(VENV)/.dev  ## Lint the SQL that dbt compiles, in each warehouse's dialec
 
 .PHONY: docs
 docs: $(VENV)/.docs  ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: reference
+reference: $(VENV)/.dev  ## Write the reference pages anew from the code
+	$(BIN)/python scripts/reference.py
 
 .PHONY: bench
 bench: $(VENV)/.bench  ## Measure against what one would pick instead

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 import uuid
@@ -34,9 +35,16 @@ def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory, gcs_root: Path) -> Generator[LocalServers]:
-    """Run PostgreSQL and BigQuery for the whole session."""
-    with local_servers(tmp_path_factory.mktemp("servers"), gcs_root=gcs_root) as running:
+def servers(gcs_root: Path) -> Generator[LocalServers]:
+    """Run PostgreSQL and BigQuery for the whole session.
+
+    Not in pytest's own folder: another session of the same user would take away the right to enter
+    it, and a server that root starts runs as somebody else.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="sales-mart-tests-") as folder,
+        local_servers(Path(folder), gcs_root=gcs_root) as running,
+    ):
         yield running
 
 

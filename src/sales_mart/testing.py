@@ -30,8 +30,6 @@ except ImportError as error:
     raise ConfigurationError(message, remedy='pip install "sales-mart[testing]"') from error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from hypothesis.strategies import DrawFn, SearchStrategy
 
 __all__ = ["configs", "dirty_rows", "raw_rows", "transactions"]
@@ -79,10 +77,12 @@ def transactions(config: Config | None = None) -> SearchStrategy[Transaction]:
 
 
 def raw_rows(config: Config | None = None) -> SearchStrategy[dict[str, str | None]]:
-    """Generate rows of text as a form or a file gives them: valid, nearly valid, or far off.
+    """Generate rows of text as a form or a file gives them: valid, with one fault, or far off.
 
-    About half of the fields are valid under the rules of `config`. Use `transaction.judge` to
-    tell which rows are, and why the others are not.
+    Use `transaction.judge` to tell which rows are valid, and why the others are not.
+
+    Args:
+        config: The rules; default: those of an empty configuration.
 
     Example:
         ```python
@@ -92,7 +92,10 @@ def raw_rows(config: Config | None = None) -> SearchStrategy[dict[str, str | Non
         ```
     """
     rules = config or Config()
-    return st.one_of(_valid_rows(rules), _fixed(lambda name: _raw_field(name, rules)))
+    valid = {name: _padded(_valid_field(name, rules)) for name in FIELDS}
+    raw = {name: _raw_field(name, rules) for name in FIELDS}
+    one_fault = [st.fixed_dictionaries({**valid, name: raw[name]}) for name in FIELDS]
+    return st.one_of(_valid_rows(rules), *one_fault, st.fixed_dictionaries(raw))
 
 
 def dirty_rows(config: Config | None = None) -> SearchStrategy[bytes]:
@@ -151,12 +154,6 @@ def configs(draw: DrawFn) -> Config:
     )
 
 
-def _fixed(
-    field: Callable[[str], SearchStrategy[str | None]],
-) -> SearchStrategy[dict[str, str | None]]:
-    return st.fixed_dictionaries({name: field(name) for name in FIELDS})
-
-
 def _valid_rows(config: Config) -> SearchStrategy[dict[str, str | None]]:
     def field(name: str) -> SearchStrategy[str | None]:
         valid = _padded(_valid_field(name, config))
@@ -164,7 +161,8 @@ def _valid_rows(config: Config) -> SearchStrategy[dict[str, str | None]]:
             return valid
         return st.one_of(valid, st.sampled_from(_EMPTY))
 
-    return _fixed(field).filter(lambda row: not judge(row, config))
+    rows = st.fixed_dictionaries({name: field(name) for name in FIELDS})
+    return rows.filter(lambda row: not judge(row, config))
 
 
 def _valid_field(name: str, config: Config) -> SearchStrategy[str]:
@@ -191,11 +189,19 @@ def _valid_field(name: str, config: Config) -> SearchStrategy[str]:
 
 
 def _raw_field(name: str, config: Config) -> SearchStrategy[str | None]:
-    valid = _padded(_valid_field(name, config))
-    wrong = _padded(st.sampled_from(_WRONG.get(name, ("T1", "t1", "\u200b", "\x1f"))))
-    almost = _padded(_valid_field(name, config), _ALMOST_SPACE)
-    # Half of them valid, so that many rows have one fault and not five.
-    return st.one_of(valid, valid, valid, wrong, st.sampled_from(_EMPTY), almost | _padded(_text()))
+    valid = _valid_field(name, config)
+    wrong = list(_WRONG.get(name, ("T1", "t1", "\u200b", "\x1f")))
+    if name == "price":
+        wrong.append(f"{max(1, config.rules.min_price):.{config.rules.max_decimals + 1}f}")
+    if name == "quantity":
+        wrong.append(str(config.rules.max_quantity + 1))
+    return st.one_of(
+        _padded(valid),
+        _padded(st.sampled_from(wrong)),
+        st.sampled_from(_EMPTY),
+        _padded(valid, _ALMOST_SPACE),
+        _padded(_text()),
+    )
 
 
 def _text() -> SearchStrategy[str]:

@@ -103,7 +103,10 @@ def transform(
     """
     started = time.monotonic()
     pending = {target: _pending(config, run, target) for target in targets}
-    options = [*_BUILD_OPTIONS, *(() if select is None else ("--select", select))]
+    options = [*_BUILD_OPTIONS]
+    if select is not None:
+        # Tests that need a model which is not selected stay out.
+        options += ["--select", select, "--indirect-selection", "cautious"]
     with ExitStack() as stack:
         processes: dict[Target, DbtProcess] = {}
         for target, (_, window) in pending.items():

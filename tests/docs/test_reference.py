@@ -37,7 +37,7 @@ def tool() -> ModuleType:
 def test_the_generated_sections_are_up_to_date(tool: ModuleType) -> None:
     for page in sorted(REFERENCE.glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        assert text == tool.refreshed(page), f"{page.name}: run `make reference`"
+        assert text == tool.refreshed(page), f"{page.name}: run scripts/reference.py"
 
 
 def test_every_section_stands_on_some_page(tool: ModuleType) -> None:

@@ -6,7 +6,7 @@ import gzip
 from collections import Counter
 from datetime import date
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from backports import zstd
@@ -105,7 +105,7 @@ def test_valid_rows_have_edges() -> None:
 )
 def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        generate(**{"rows": 10, **wrong})
+        generate(**cast("dict[str, Any]", {"rows": 10, **wrong}))
     assert "Give a value from" in caught.value.remedy
 
 
@@ -117,7 +117,7 @@ def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
         {"product_prefix": f"H{faults.OWN}"},
     ],
 )
-def test_rules_that_no_row_can_meet(rules: dict[str, str]) -> None:
+def test_rules_that_no_row_can_meet(rules: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         generate(10, config=configuration(**rules))
 
