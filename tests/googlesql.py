@@ -76,3 +76,23 @@ def analyse(sql: str, tables: Tables, params: Mapping[str, str] | None = None) -
         output.name: TypeKind(output.column.type.type_kind).name.removeprefix("TYPE_")
         for output in found
     }
+
+
+def evaluate(sql: str) -> list[str | None]:
+    """Run a query without tables by Google's reference implementation.
+
+    Returns:
+        The texts of its one row; cast what is not a text.
+    """
+    language = _language()
+    from zetasql.api import CatalogBuilder, PreparedQuery
+    from zetasql.types import AnalyzerOptions, ZetaSQLBuiltinFunctionOptions
+
+    builder = CatalogBuilder("catalog").with_builtin_functions(
+        ZetaSQLBuiltinFunctionOptions(language_options=language)
+    )
+    query: Any = PreparedQuery.builder()
+    query.set_sql(sql).set_catalog(builder.build())
+    query.set_analyzer_options(AnalyzerOptions(language_options=language))
+    (found,) = query.prepare().execute().content.table_data.row
+    return [value.string_value for value in found.cell]

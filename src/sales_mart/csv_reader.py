@@ -151,13 +151,13 @@ class _Buffer:
         goal = max(self._block_bytes, 2 * len(self._bytes))
         pieces = [self._bytes]
         held = len(self._bytes)
-        ended = b"\n" in self._bytes and held >= goal
-        while not self.final and not ended and not (held > MAX_RECORD_BYTES and held >= goal):
-            piece = self._stream.read(goal - held or 1)
+        has_line = b"\n" in self._bytes
+        while not self.final and not (held >= goal and (has_line or held > MAX_RECORD_BYTES)):
+            piece = self._stream.read(max(goal - held, self._block_bytes))
             pieces.append(piece)
             held += len(piece)
             self.final = not piece
-            ended = held >= goal and any(b"\n" in piece for piece in pieces)
+            has_line = has_line or b"\n" in piece
         self._bytes = b"".join(pieces)
         end = held if self.final else self._bytes.rfind(b"\n") + 1
         self.line_is_too_long = end == 0 and held > MAX_RECORD_BYTES

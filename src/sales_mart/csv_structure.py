@@ -75,7 +75,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
             real = len(data)
             array = array[:real]
 
-    first = _first_lines(data, starts, ends, commas, spans)
+    first = _first_lines(data, real, starts, ends, commas, spans)
     last = first.copy()
     fields = commas[first] + 1
     stops = ends[first]
@@ -83,7 +83,9 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
         index = int(np.searchsorted(first, line))
         last[index], stops[index], fields[index] = stop_line, ends[stop_line], width_found
     trimmed = (stops > starts[first]) & (stops < real) & (array[stops - 1] == _CR)
-    flaws = np.where(broken_lines[first] | (fields != width), MALFORMED, 0).astype(np.uint8)
+    too_long = stops - starts[first] - trimmed > MAX_RECORD_BYTES
+    broken = broken_lines[first] | (fields != width) | too_long
+    flaws = np.where(broken, MALFORMED, 0).astype(np.uint8)
     if b"\0" in data:
         flaws[_holders(starts[first], np.flatnonzero(array == _NUL))] |= MALFORMED
     if not data.isascii():
@@ -175,8 +177,9 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
     return None
 
 
-def _first_lines(
+def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     data: bytes,
+    real: int,
     starts: Integers,
     ends: Integers,
     commas: Integers,
@@ -188,7 +191,9 @@ def _first_lines(
         takes_part[line + 1 : stop_line + 1] = False
     for line in np.flatnonzero(takes_part & (commas == 0)).tolist():
         content = data[starts[line] : ends[line]]
-        takes_part[line] = bool(content.removesuffix(b"\r").strip(b" \t"))
+        # Without a line feed behind it, a carriage return is data.
+        line_end = b"\r" if ends[line] < real else b""
+        takes_part[line] = bool(content.removesuffix(line_end).strip(b" \t"))
     return np.flatnonzero(takes_part)
 
 
@@ -205,9 +210,11 @@ def _judge_encoding(
         data.decode()
     except UnicodeDecodeError:
         beyond_ascii = np.flatnonzero(np.frombuffer(data, np.uint8) >= _FIRST_BEYOND_ASCII)
-        for record in _holders(starts, beyond_ascii):
+        records = _holders(starts, beyond_ascii)
+        spans = zip(records, starts[records].tolist(), stops[records].tolist(), strict=True)
+        for record, start, stop in spans:
             try:
-                data[starts[record] : stops[record]].decode()
+                data[start:stop].decode()
             except UnicodeDecodeError:
                 flaws[record] |= ENCODING
 

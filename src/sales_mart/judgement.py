@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from sales_mart.config import FIELDS
@@ -21,6 +23,7 @@ __all__ = ["REASON_TYPE", "Judge", "Totals", "count_reasons"]
 
 REASON_TYPE = pl.List(pl.String)
 _TYPED = {"price": "_price", "quantity": "_quantity", "date": "_date"}
+_VERDICTS = {field: f"_{field}_holds" for field in FIELDS}
 
 
 @dataclass
@@ -69,10 +72,7 @@ class Judge:
             pl.col("quantity").cast(pl.Int64, strict=False).alias("_quantity"),
             pl.col("date").str.to_date("%Y-%m-%d", strict=False).alias("_date"),
         )
-        self._verdict = pl.all_horizontal(
-            _verdict(rule, required=rule.field in config.rules.required_fields)
-            for rule in self._rules
-        )
+        self._verdicts = tuple(self._field_verdict(config, field) for field in FIELDS)
         here = {rule.reason for rule in self._rules}
         self._mart_rules = tuple(
             rule for rule in rules(mart_rules(config)) if rule.reason not in here
@@ -94,10 +94,11 @@ class Judge:
             frame.with_columns(stripped)
             .with_columns(present)
             .with_columns(*self._typed, self._token.alias("_token"))
-            .with_columns(self._verdict.fill_null(value=False).alias("_valid"))
+            .with_columns(self._verdicts)
+            .with_columns(pl.all_horizontal(_VERDICTS.values()).alias("_valid"))
             .collect()
         )
-        ours = (*FIELDS, *_TYPED.values(), "_valid", "_token")
+        ours = (*FIELDS, *_TYPED.values(), *_VERDICTS.values(), "_valid", "_token")
         carried = [name for name in judged.columns if name not in ours]
         clean = judged.filter("_valid").select(
             pl.col("_token").alias("transaction_id"),
@@ -108,33 +109,46 @@ class Judge:
             *carried,
         )
         failed = judged.filter(~pl.col("_valid"))
-        rejected = failed.with_columns(self._reasons(self._masks(failed))).select(
+        rejected = failed.with_columns(self._spell(self._masks(failed))).select(
             pl.col("_token").alias("transaction_id"), *FIELDS[1:], "reasons", *carried
         )
         return clean, rejected
 
-    def _masks(self, failed: pl.DataFrame) -> pl.Series:
-        """Set a bit for each rule that fails: cheaper than a list, and few masks ever differ."""
-        gates = {rule.field: rule for rule in self._rules if rule.reason in GATES.values()}
-        flags = failed.select(_fails(rule, gates).alias(rule.reason) for rule in self._rules)
-        return flags.select(
-            pl.sum_horizontal(
-                pl.col(rule.reason).cast(pl.UInt16) * (1 << bit)
-                for bit, rule in enumerate(self._rules)
-            ).cast(pl.UInt16)
-        ).to_series()
+    def _field_verdict(self, config: Config, field: str) -> pl.Expr:
+        """Tell whether all rules of a field hold."""
+        text, typed = pl.col(field), pl.col(_TYPED.get(field, field))
+        rules = [rule for rule in self._rules if rule.field == field]
+        verdict = pl.all_horizontal(
+            pl.lit(value=True), *(rule.verdict(text, typed) for rule in rules)
+        )
+        if field not in config.rules.required_fields:
+            verdict = text.is_null() | verdict
+        return verdict.fill_null(value=False).alias(_VERDICTS[field])
 
-    def _reasons(self, masks: pl.Series) -> pl.Series:
+    def _masks(self, failed: pl.DataFrame) -> npt.NDArray[np.uint16]:
+        """Set a bit for each rule that fails; a field is looked into where it is what failed.
+
+        Masks are cheaper than lists, and few of them ever differ.
+        """
+        masks = np.zeros(failed.height, np.uint16)
+        for field in FIELDS:
+            rows = failed.select((~pl.col(_VERDICTS[field])).arg_true()).to_series()
+            rules = [(bit, rule) for bit, rule in enumerate(self._rules) if rule.field == field]
+            gate = next((rule for _, rule in rules if rule.reason in GATES.values()), None)
+            texts = failed.select(pl.col(field).gather(rows))
+            flags = texts.select(_fails(rule, gate).alias(rule.reason) for _, rule in rules)
+            for bit, rule in rules:
+                masks[rows.to_numpy()] |= flags[rule.reason].to_numpy().astype(np.uint16) << bit
+        return masks
+
+    def _spell(self, masks: npt.NDArray[np.uint16]) -> pl.Series:
         """Spell out masks as lists of reasons."""
-        distinct = masks.unique().to_list()
+        distinct, places = np.unique(masks, return_inverse=True)
         lists = [
             [rule.reason for bit, rule in enumerate(self._rules) if mask >> bit & 1]
-            for mask in distinct
+            for mask in distinct.tolist()
         ]
-        spelled = pl.Series("reasons", lists, REASON_TYPE)
-        if not distinct:
-            return spelled
-        return spelled.gather(masks.replace_strict(distinct, range(len(distinct))))
+        return pl.Series("reasons", lists, REASON_TYPE).gather(places)
 
     def totals(self, clean: pl.DataFrame) -> Totals:
         """Add up clean rows."""
@@ -160,18 +174,10 @@ class Judge:
         )
 
 
-def _verdict(rule: Rule, *, required: bool) -> pl.Expr:
-    text = pl.col(rule.field)
-    verdict = rule.verdict(text, pl.col(_TYPED.get(rule.field, rule.field)))
-    # Where the field is required, `Present` has failed a row without it already.
-    return verdict if required else text.is_null() | verdict
-
-
-def _fails(rule: Rule, gates: dict[str, Rule]) -> pl.Expr:
+def _fails(rule: Rule, gate: Rule | None) -> pl.Expr:
     text = pl.col(rule.field)
     if isinstance(rule, Present):
         return text.is_null()
-    gate = gates.get(rule.field)
     if gate is not None and gate is not rule:
         text = pl.when(gate.expression(text)).then(text)
     return text.is_not_null() & ~rule.expression(text).fill_null(value=True)

@@ -76,7 +76,7 @@ class Rule(ABC):
         """Judge a column of such texts; what it says of null counts for nothing."""
 
     def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
-        """Judge a column for the verdict of all rules together, which may be cheaper.
+        """Judge a column where only the verdict of all rules of the field counts: cheaper.
 
         `typed` is the same column cast to its type, null where the cast found none.
         """

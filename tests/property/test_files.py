@@ -59,7 +59,7 @@ class Case:
 def dirty_files(draw: st.DrawFn, config: Config) -> bytes:
     header = draw(st.sampled_from(HEADERS))
     data = header + b"\n"
-    for row in draw(st.lists(dirty_rows(config), max_size=25)):
+    for row in draw(st.lists(dirty_rows(config), max_size=15)):
         more = b",-" if header.endswith(b"note") else b""
         data += row + more + draw(st.sampled_from(LINE_ENDS))
     return data.rstrip(b"\n") if draw(st.booleans()) else data
@@ -70,7 +70,7 @@ def cases(draw: st.DrawFn) -> Case:
     config = draw(configs())
     return Case(
         config=config,
-        files=tuple(draw(st.lists(dirty_files(config), min_size=1, max_size=4))),
+        files=tuple(draw(st.lists(dirty_files(config), min_size=1, max_size=3))),
         suffix=draw(st.sampled_from(list(PACKERS))),
         shards=draw(st.integers(1, 4)),
         block_bytes=draw(st.sampled_from((csv_reader.BLOCK_BYTES, 1, 17, 100, 500))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import date
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from googlesql import analyse
+from googlesql import analyse, evaluate
 from sales_mart.config import Config
 from sales_mart.dbt_process import DbtProcess, project_folder
-from sales_mart.reconcile_sql import Questions
+from sales_mart.reconcile_sql import Questions, row_checksum
 from sales_mart.records import Target
 
 if TYPE_CHECKING:
@@ -223,14 +224,42 @@ def test_reconciliation_asks_googlesql(config: Config) -> None:
     assert list(analyse(asked.rows_sql(day, ["0af"]), TABLES)) == ["transaction_id", "checksum"]
 
 
-def test_a_hostile_value_stands_in_the_sql_as_data_only(
-    bigquery: Compiled, postgres: Compiled
+def test_a_hostile_value_is_one_literal_of_googlesql(bigquery: Compiled) -> None:
+    """PostgreSQL reads its own in the integration tests."""
+    found = re.findall(r"starts_with\(product, ('.*')\)\s", bigquery.sql["stg_transactions"])
+    assert len(found) == 1
+    assert evaluate(f"select {found[0]} as prefix") == [HOSTILE]
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "expected"),
+    [
+        ("4999999.99", "1000000000", "0"),  # NUMERIC alone: 0.005000000, so a cent
+        ("30.75", "2", "15.38"),
+        ("10.00", "3", "3.33"),
+        ("3000000000000000.99", "200", "15000000000000"),
+    ],
+)
+def test_a_mean_is_rounded_once_in_googlesql(
+    bigquery: Compiled, total: str, count: str, expected: str
 ) -> None:
-    for compiled in (bigquery, postgres):
-        sql = compiled.sql["stg_transactions"]
-        assert "{{ 1/0 }} {% x %}" in sql
-        # One literal: what stands behind it is the rest of the statement.
-        assert sql.count("starts_with(product, ") == 2
+    (mean,) = re.findall(r"^ *(cast\(round.*) as avg_price", bigquery.sql["summary_sales"], re.M)
+    exact = mean.replace("total_price", f"numeric '{total}'").replace("transaction_count", count)
+    assert evaluate(f"select cast({exact} as string) as mean") == [expected]
+
+
+def test_both_warehouses_write_money_and_dates_alike(config: Config) -> None:
+    """What the checksum of `reconcile` hashes, down to the years before 1000."""
+    texts = {"0.05": "0.05", "10": "10.00", "10.1": "10.10", "12345678901234567.89": None}
+    checksum = row_checksum(Target.BIGQUERY, config.rules.max_decimals)
+    (canonical,) = re.findall(r"md5\((.*)\)\), 15\)", checksum)
+    for price, text in texts.items():
+        sql = (
+            f"select {canonical} as canonical from (select 'id' as transaction_id, 'a' as product,"
+            f" numeric '{price}' as price, 7 as quantity, numeric '1.00' as amount,"
+            " date '0007-02-03' as sale_date)"
+        )
+        assert evaluate(sql) == [f"id|a|{text or price}|7|1.00|0007-02-03"]
 
 
 def test_every_model_is_described_to_its_last_column(postgres: Compiled) -> None:
