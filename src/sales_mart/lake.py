@@ -66,6 +66,11 @@ class RunFolder:
         """
         self.lake.write(self.name(f"{stop}.json"), record.to_json(), create=create)
 
+    def forget(self, *stops: str) -> None:
+        """Delete the records of stops whose work is about to be done anew."""
+        for stop in stops:
+            self.lake.delete(self.name(f"{stop}.json"))
+
     def find(self, stop: str, kind: type[R]) -> R | None:
         """Read the record of a stop; None when it has not been there.
 

@@ -66,6 +66,7 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
         TemporaryError: A warehouse does not answer.
     """
     seal = run.read("seal", Seal)
+    run.forget("reconcile")
     with ExitStack() as stack:
         sides = [stack.enter_context(_side(config, run, target)) for target in targets]
         with ThreadPoolExecutor(len(sides)) as pool:

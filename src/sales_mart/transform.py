@@ -103,6 +103,8 @@ def transform(
     """
     started = time.monotonic()
     pending = {target: _pending(config, run, target) for target in targets}
+    # From here on the next marts are in pieces: no record of before may vouch for them.
+    run.forget("transform", "reconcile")
     options = [*_BUILD_OPTIONS]
     if select is not None:
         # Tests that need a model which is not selected stay out.

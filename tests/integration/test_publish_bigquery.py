@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,7 @@ import pytest
 from google.cloud import bigquery
 
 from append_story import D1, D2, STORY
+from sales_mart.config_file import load_config
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.load.bigquery import load
 from sales_mart.names import (
@@ -30,6 +32,12 @@ from sales_mart.warehouse.bigquery import (
 from sales_mart.warehouse.bigquery_sql import date_predicate
 from sales_mart.warehouse.windows import Window, window_months
 from support import Row, row, sealed_run
+
+NUMBER_BYTES = {"DATE": 8, "DATETIME": 8, "INTEGER": 8, "NUMERIC": 16}
+"""Logical bytes that BigQuery bills a value of a type."""
+TEXT_BYTES = 2
+"""What it bills a text besides its UTF-8."""
+TEN_MEGABYTES = 10_000_000
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -174,6 +182,39 @@ def test_the_live_tables_are_partitioned_and_clustered(
         "summary_sales": ("MONTH", "sale_month", None),
         PRODUCT_MONTHS: ("MONTH", "sale_month", None),
     }
+
+
+def test_a_months_report_over_ten_million_rows_reads_under_ten_megabytes(
+    config: Config, lake: Path, connected: bigquery.Client
+) -> None:
+    show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
+    summary = connected.get_table(
+        table_id(config, mart_schema(config, Target.BIGQUERY), "summary_sales")
+    )
+    assert summary.time_partitioning is not None
+    assert summary.time_partitioning.field == "sale_month"
+    fixed = sum(
+        NUMBER_BYTES[field.field_type] for field in summary.schema if field.name != "product"
+    )
+    # A hundred sales of a product in a month are 100,000 products: ten million rows in that month.
+    month = 100_000 * (fixed + TEXT_BYTES + len("Halal Keyboard 99999"))
+    assert month < TEN_MEGABYTES < 12 * month
+
+
+@pytest.mark.skipif(
+    "SALES_MART_TEST_CONFIG" not in os.environ,
+    reason="SALES_MART_TEST_CONFIG names no configuration of a real Google Cloud project",
+)
+def test_the_real_server_says_the_same_of_a_months_report() -> None:
+    real = load_config(os.environ["SALES_MART_TEST_CONFIG"])
+    name = table_id(real, mart_schema(real, Target.BIGQUERY), "summary_sales")
+    with client(real) as server:
+        job = server.query(
+            f"select * from `{name}` where sale_month = date '2023-10-01'",
+            bigquery.QueryJobConfig(dry_run=True),
+        )
+    assert job.total_bytes_processed is not None
+    assert job.total_bytes_processed < TEN_MEGABYTES
 
 
 def test_appends_end_as_a_full_build(

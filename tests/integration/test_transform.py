@@ -233,6 +233,7 @@ def test_a_failed_test_stops_the_run_and_says_where_to_look(
 ) -> None:
     monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "scratch"))
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    run.write("transform", Transform(run_id="r1", targets=()))
     raw = raw_table(config, Target.POSTGRES)
     change(config, Target.POSTGRES, PLANTED[name].format(raw=raw))
     with pytest.raises(TestFailedError, match=f"{name} of fact_sales has") as raised:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,9 +104,16 @@ class Compiled(NamedTuple):
     manifest: dict[str, Any]
 
 
-def compile_project(config: Config, target: Target, window: Window) -> Compiled:
-    with DbtProcess(config, target, offline=True) as process:
-        process.start("compile", window, ("--no-introspect", "--no-populate-cache"))
+def hostile_config() -> Config:
+    rules = {"product_prefix": HOSTILE, "min_price": "10.001", "max_decimals": 2}
+    return Config.model_validate({"ingestion": {"validation": rules}})
+
+
+@cache
+def compiled_project(target: Target, window: str) -> Compiled:
+    with DbtProcess(hostile_config(), target, offline=True) as process:
+        options = ("--no-introspect", "--no-populate-cache")
+        process.start("compile", WINDOWS[window], options)
         outcome = process.wait()
         assert outcome.kind is None, outcome.message
         manifest = json.loads((process.folder / "target" / "manifest.json").read_text())
@@ -117,20 +125,19 @@ def compile_project(config: Config, target: Target, window: Window) -> Compiled:
     return Compiled(sql, manifest)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def config() -> Config:
-    rules = {"product_prefix": HOSTILE, "min_price": "10.001", "max_decimals": 2}
-    return Config.model_validate({"ingestion": {"validation": rules}})
+    return hostile_config()
 
 
-@pytest.fixture(scope="module", params=list(WINDOWS))
-def bigquery(request: pytest.FixtureRequest, config: Config) -> Compiled:
-    return compile_project(config, Target.BIGQUERY, WINDOWS[request.param])
+@pytest.fixture(params=list(WINDOWS))
+def bigquery(request: pytest.FixtureRequest) -> Compiled:
+    return compiled_project(Target.BIGQUERY, request.param)
 
 
-@pytest.fixture(scope="module")
-def postgres(config: Config) -> Compiled:
-    return compile_project(config, Target.POSTGRES, WINDOWS["a window"])
+@pytest.fixture
+def postgres() -> Compiled:
+    return compiled_project(Target.POSTGRES, "a window")
 
 
 @pytest.mark.parametrize("target", list(Target))
@@ -243,7 +250,9 @@ def test_a_hostile_value_is_one_literal_of_googlesql(bigquery: Compiled) -> None
 def test_a_mean_is_rounded_once_in_googlesql(
     bigquery: Compiled, total: str, count: str, expected: str
 ) -> None:
-    (mean,) = re.findall(r"^ *(cast\(round.*) as avg_price", bigquery.sql["summary_sales"], re.M)
+    (mean,) = re.findall(
+        r"^ *(cast\(round.*) as avg_price", bigquery.sql["summary_sales"], re.MULTILINE
+    )
     exact = mean.replace("total_price", f"numeric '{total}'").replace("transaction_count", count)
     assert evaluate(f"select cast({exact} as string) as mean") == [expected]
 

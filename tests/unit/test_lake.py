@@ -120,3 +120,9 @@ def test_addresses() -> None:
     with pytest.raises(ConfigurationError, match="names no bucket"):
         split_gs("gs:///a")
     assert isinstance(open_storage("some/folder"), Folder)
+
+
+def test_a_record_can_be_forgotten(run: RunFolder) -> None:
+    run.write("plan", PLAN)
+    run.forget("plan", "never")
+    assert run.find("plan", Plan) is None

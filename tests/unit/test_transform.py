@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import sys
+import time
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,9 +25,6 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.records import NodeResult, Target
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRET = "correct horse battery staple"
 
@@ -256,3 +257,31 @@ def test_a_scratch_folder_that_cannot_be_made_is_named(
     monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "file" / "below"))
     with pytest.raises(ConfigurationError, match="no folder"):
         DbtProcess(configured(), Target.BIGQUERY)
+
+
+LEAVE_DBT_BEHIND = """
+import os, signal
+from sales_mart.config import Config
+from sales_mart.dbt_process import DbtProcess
+from sales_mart.records import Target
+process = DbtProcess(Config(), Target.BIGQUERY)
+print(process._process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_process_ends_when_its_parent_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    parent = subprocess.run(
+        [sys.executable, "-c", LEAVE_DBT_BEHIND], check=False, capture_output=True, text=True
+    )
+    assert parent.returncode == -signal.SIGKILL
+    status = Path("/proc", parent.stdout.strip(), "status")
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no /proc")
+    deadline = time.monotonic() + 60
+    while status.exists() and "zombie" not in status.read_text():
+        assert time.monotonic() < deadline, "dbt outlives its parent"
+        time.sleep(0.1)
