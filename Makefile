@@ -25,7 +25,7 @@ demo: $(VENV)/.demo  ## Walk the sample through real servers on this computer
 ##@ Change it
 .PHONY: test
 test: $(VENV)/.dev  ## Run every test, in two processes (WORKERS=n for more)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style and formatting

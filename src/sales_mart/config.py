@@ -30,7 +30,16 @@ MARTS = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
 FIELDS = ("transaction_id", "product", "price", "quantity", "date")
 
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,56}$"
-Identifier = Annotated[str, Field(pattern=_IDENTIFIER)]
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower().startswith("pg_"):
+        msg = f"{name!r} starts with 'pg_', which PostgreSQL keeps for itself"
+        raise ValueError(msg)
+    return name
+
+
+Identifier = Annotated[str, Field(pattern=_IDENTIFIER), AfterValidator(_not_reserved)]
 """A table, schema or dataset name that is safe in both warehouses, short enough for suffixes."""
 
 

@@ -267,6 +267,13 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
             ),
         ),
         (
+            "data_mart: {postgres_schema: pg_mart}\n",
+            (
+                "c.yaml:1: data_mart.postgres_schema: 'pg_mart' starts with 'pg_', which "
+                "PostgreSQL keeps for itself"
+            ),
+        ),
+        (
             "data_warehouse: {targets: [postgres, oracle]}\n",
             "c.yaml:1: data_warehouse.targets: found 'oracle'; must be 'postgres' or 'bigquery'",
         ),
