@@ -148,11 +148,12 @@ class _Buffer:
 
     def fill(self) -> bool:
         """Read on; False when the stream has ended and everything is dropped."""
+        longest = MAX_RECORD_BYTES + len(b"\r")
         goal = max(self._block_bytes, 2 * len(self._bytes))
         pieces = [self._bytes]
         held = len(self._bytes)
         has_line = b"\n" in self._bytes
-        while not self.final and not (held >= goal and (has_line or held > MAX_RECORD_BYTES)):
+        while not self.final and not (held >= goal and (has_line or held > longest)):
             piece = self._stream.read(max(goal - held, self._block_bytes))
             pieces.append(piece)
             held += len(piece)
@@ -160,7 +161,7 @@ class _Buffer:
             has_line = has_line or b"\n" in piece
         self._bytes = b"".join(pieces)
         end = held if self.final else self._bytes.rfind(b"\n") + 1
-        self.line_is_too_long = end == 0 and held > MAX_RECORD_BYTES
+        self.line_is_too_long = end == 0 and held > longest
         self.data = self._bytes if end == held else self._bytes[:end]
         return held > 0
 
@@ -171,18 +172,20 @@ class _Buffer:
         self.line += lines
 
     def skip_line(self) -> int:
-        """Drop one line of any length without holding it; give its bytes without the LF."""
+        """Drop one line of any length without holding it; give its bytes without the line end."""
         length = 0
+        tail = b""
         piece = self._bytes
         while piece and b"\n" not in piece:
             length += len(piece)
+            tail = piece[-1:]
             piece = self._stream.read(1 << 20)
         self.final = not piece
         last, found, self._bytes = piece.partition(b"\n")
         length += len(last)
         self.offset += length + len(found)
         self.line += len(found)
-        return length
+        return length - (1 if found and (tail + last).endswith(b"\r") else 0)
 
 
 @dataclass(frozen=True)

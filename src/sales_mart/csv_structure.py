@@ -62,7 +62,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     commas = np.diff(at_end, prepend=-1) - 1
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
 
-    spans: dict[int, tuple[int, int, int]] = {}
+    spans: dict[int, tuple[int, int]] = {}
     broken_lines = np.zeros(len(ends), np.bool_)
     if b'"' in data:
         quotes = np.flatnonzero(array == _QUOTE)
@@ -79,7 +79,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     last = first.copy()
     fields = commas[first] + 1
     stops = ends[first]
-    for line, (stop_line, _, width_found) in spans.items():
+    for line, (stop_line, width_found) in spans.items():
         index = int(np.searchsorted(first, line))
         last[index], stops[index], fields[index] = stop_line, ends[stop_line], width_found
     trimmed = (stops > starts[first]) & (stops < real) & (array[stops - 1] == _CR)
@@ -146,7 +146,7 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
     starts: Integers,
     ends: Integers,
     irregular: Integers,
-    spans: dict[int, tuple[int, int, int]],
+    spans: dict[int, tuple[int, int]],
     broken_lines: Flags,
     *,
     final: bool,
@@ -162,10 +162,10 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
             continue
         start = int(starts[line])
         match = RECORD.match(data, start)
-        if match and match.end() - start <= MAX_RECORD_BYTES:
+        if match and len(match.group().removesuffix(b"\r")) <= MAX_RECORD_BYTES:
             stop_line = int(np.searchsorted(ends, match.end()))
             width = re.sub(rb'"[^"]*"', b"", match.group()).count(b",") + 1
-            spans[line] = (stop_line, match.end(), width)
+            spans[line] = (stop_line, width)
             free = stop_line + 1
         elif (
             not final and len(data) - start <= MAX_RECORD_BYTES and _OPEN_RECORD.match(data, start)
@@ -183,11 +183,11 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     starts: Integers,
     ends: Integers,
     commas: Integers,
-    spans: dict[int, tuple[int, int, int]],
+    spans: dict[int, tuple[int, int]],
 ) -> Integers:
     """Give the lines on which a record starts: neither blank nor inside another record."""
     takes_part = np.ones(len(ends), np.bool_)
-    for line, (stop_line, _, _) in spans.items():
+    for line, (stop_line, _) in spans.items():
         takes_part[line + 1 : stop_line + 1] = False
     for line in np.flatnonzero(takes_part & (commas == 0)).tolist():
         content = data[starts[line] : ends[line]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -294,7 +293,7 @@ def check_script(script: str, tables: Tables) -> list[str]:
         Change(None),
         Change(()),
         Change(dates(D1, D2)),
-        Change(dates(D1), 1, Decimal("12.00"), 4),
+        Change(dates(D1), 1),
     ],
 )
 def test_the_script_of_a_load_is_googlesql(seal: Seal, change: Change) -> None:

@@ -21,7 +21,7 @@ QUIET = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-ANY = settings(QUIET, phases=[Phase.generate])
+ANY = settings(QUIET, max_examples=20_000, phases=[Phase.generate])
 HEADER = ",".join(FIELDS).encode() + b"\n"
 
 
