@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BLOCK_BYTES", "ENCODING", "MALFORMED", "MAX_RECORD_BYTES", "Block", "read_blocks"]
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 4 << 20
 """Bytes that are judged at a time: memory follows this, not the file."""
 
 _LONGEST_SHOWN_NAME = 64

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
@@ -27,7 +27,7 @@ __all__ = [
     "read_part",
 ]
 
-PART_ROWS = 1 << 19
+PART_ROWS = 1 << 18
 """Rows from which on a part is written; a part is held in memory whole."""
 
 QUARANTINE_SCHEMA = pl.Schema(
@@ -64,7 +64,9 @@ class PartWriter:
     def add(self, frame: pl.DataFrame) -> None:
         """Take some rows."""
         if frame.height:
-            self._frames.append(frame)
+            # A few rows of a block would keep the texts of the whole block in memory: copy theirs.
+            compact = pl.from_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            self._frames.append(cast("pl.DataFrame", compact))
             self._rows += frame.height
         if self._rows >= PART_ROWS:
             self.flush()

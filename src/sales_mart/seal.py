@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["BUCKET_ROWS", "DUPLICATE", "seal"]
 
 DUPLICATE = "duplicate_transaction_id"
-BUCKET_ROWS = 4_000_000
+BUCKET_ROWS = 1_000_000
 """About how many rows are compared at a time: memory follows this, not the run."""
 
 _FINGERPRINT = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
