@@ -72,9 +72,11 @@ def test_the_api_page_names_what_there_is() -> None:
     for dotted in TEMPLATE.findall((REFERENCE / "api.md").read_text(encoding="utf-8")):
         module, _, name = dotted.rpartition(".")
         try:
-            assert hasattr(importlib.import_module(module), name), dotted
+            # A module is an attribute of its package once it is imported, and not before.
+            if importlib.util.find_spec(dotted) is None:
+                assert hasattr(importlib.import_module(module), name), dotted
         except ImportError:
-            pytest.fail(f"{dotted} is on the API page, and does not exist")
+            assert hasattr(importlib.import_module(module), name), dotted
 
 
 def _module_names(module: str) -> list[str]:
