@@ -7,9 +7,7 @@ an error. So the catalogue's column types are compared with the encoder's before
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import pyarrow.parquet as pq
@@ -19,7 +17,6 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import (
     ConfigurationError,
-    SourceChangedError,
     UnexpectedError,
 )
 from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
@@ -30,12 +27,8 @@ from sales_mart.warehouse.postgres_loads import check_latest, latest_load, pendi
 from sales_mart.warehouse.windows import Window, window_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
-
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
-    from sales_mart.records import Part
 
 __all__ = ["check_latest", "latest_load", "load", "pending_window"]
 
@@ -269,27 +262,12 @@ def _copy(
     with cursor.copy(statement) as copy:
         copy.write(encoder.write_header())
         for part in seal.clean:
-            with _sealed_part(run, part) as path, pq.ParquetFile(path) as file:
+            with run.sealed_part(part) as path, pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                     fitted = batch if batch.schema == schema else batch.cast(schema)
                     copy.write(encoder.write_batch(fitted))
         copy.write(encoder.finish())
     return cursor.rowcount
-
-
-@contextmanager
-def _sealed_part(run: RunFolder, part: Part) -> Generator[Path]:
-    try:
-        with run.lake.local(run.name(part.name)) as path:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if digest != part.sha256:
-                msg = f"{part.name} of run {run.run_id} is not the file that was sealed"
-                raise SourceChangedError(msg, remedy="Start a new run with a new id.")
-            yield path
-    except FileNotFoundError as error:
-        msg = f"{part.name} of run {run.run_id} is gone"
-        raise SourceChangedError(msg, remedy="Start a new run with a new id.") from error
 
 
 def _raw_table(config: Config) -> Identifier:

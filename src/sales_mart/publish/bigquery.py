@@ -33,14 +33,13 @@ from sales_mart.warehouse.bigquery_sql import (
     guarded_script,
     literal,
 )
-from sales_mart.warehouse.windows import Window, window_months
+from sales_mart.warehouse.windows import Publication, Window, window_months
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
-    from sales_mart.warehouse.bigquery import Publication
 
 __all__ = ["publish_marts", "publish_script"]
 

@@ -6,7 +6,7 @@ import json
 import logging
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import requests
 from google.api_core import exceptions as api
@@ -25,7 +25,7 @@ from sales_mart.errors import (
 )
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
 from sales_mart.records import Load, Mode, Target
-from sales_mart.warehouse.windows import Window, union_windows, window_from_json
+from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -71,20 +71,6 @@ _CONFLICTS = ("concurrent update", "Transaction is aborted")
 _REFUSED = (api.Unauthorized, api.Forbidden, api.NotFound)
 
 Job = bigquery.QueryJob | bigquery.LoadJob
-
-
-class Publication(NamedTuple):
-    """Which load the marts show.
-
-    Attributes:
-        sequence: Sequence of the load.
-        mart_rules_digest: The rules that the marts were built by.
-        rows: Rows of each published table.
-    """
-
-    sequence: int
-    mart_rules_digest: str
-    rows: dict[str, int]
 
 
 def is_emulator(config: Config) -> bool:

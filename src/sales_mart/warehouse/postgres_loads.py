@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Identifier
 
@@ -11,26 +11,12 @@ from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
 from sales_mart.records import Load, Mode, Target
 from sales_mart.warehouse.postgres import Connection, exists
-from sales_mart.warehouse.windows import Window, union_windows, window_from_json
+from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
 
 __all__ = ["Publication", "check_latest", "latest_load", "latest_publication", "pending_window"]
-
-
-class Publication(NamedTuple):
-    """Which load the marts show.
-
-    Attributes:
-        sequence: Sequence of the load.
-        mart_rules_digest: The rules that the marts were built by.
-        rows: Rows of each published table.
-    """
-
-    sequence: int
-    mart_rules_digest: str
-    rows: dict[str, int]
 
 
 def latest_load(connection: Connection, config: Config) -> Load | None:

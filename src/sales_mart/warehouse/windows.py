@@ -1,18 +1,39 @@
-"""Windows: the sale dates whose rows a load changed; None stands for all of them."""
+"""What both warehouses note alike: windows of sale dates, and what has been published."""
 
 from __future__ import annotations
 
 import json
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Window", "union_windows", "window_from_json", "window_months", "window_to_json"]
+__all__ = [
+    "Publication",
+    "Window",
+    "union_windows",
+    "window_from_json",
+    "window_months",
+    "window_to_json",
+]
 
 Window = tuple[date, ...] | None
 """Distinct sale dates, ascending; empty when nothing changed, None when everything may have."""
+
+
+class Publication(NamedTuple):
+    """Which load the marts show.
+
+    Attributes:
+        sequence: Sequence of the load.
+        mart_rules_digest: The rules that the marts were built by.
+        rows: Rows of each published table.
+    """
+
+    sequence: int
+    mart_rules_digest: str
+    rows: dict[str, int]
 
 
 def window_to_json(window: Window) -> str | None:
