@@ -47,7 +47,7 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
 def chart_values(config: Config) -> dict[str, Any]:
     """Give what the Helm chart's values take from the file.
 
-    Values own schedule, time zone, namespace and resources; the rest of the file, without its
+    Values own name, schedule, time zone, namespace and resources; the rest of the file, without its
     credentials, becomes the configuration that the pods read.
     """
     name = config.orchestration.airflow_dag or "sales-mart"
@@ -55,16 +55,14 @@ def chart_values(config: Config) -> dict[str, Any]:
     dumped = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     for section in ("kubernetes", "orchestration", "pipeline"):
         dumped.pop(section, None)
-    # The time zone decides the business date too, in the pods.
-    dumped["orchestration"] = {"timezone": config.orchestration.timezone}
     dumped.setdefault("security", {})["algorithm"] = config.security.algorithm
     postgres = dumped.get("data_warehouse", {}).get("postgres", {})
     for secret in ("user", "password", "secretName"):
         postgres.pop(secret, None)
     return {
+        "fullnameOverride": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"),
         "namespace": config.kubernetes.namespace,
         "workflow": {
-            "name": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"),
             "schedule": config.orchestration.schedule,
             "timezone": config.orchestration.timezone,
         },

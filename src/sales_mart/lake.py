@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import os
 import re
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
+from uuid import uuid4
 
 from pydantic import ValidationError
 
@@ -115,25 +116,23 @@ class RunFolder:
         """Give an empty folder for the files of one attempt, which goes with the context.
 
         Beside a local lake it stands inside the run, so that what a killed attempt left is found
-        and removed by the next one, and a finished file moves by a rename.
+        and removed by the next one, and a finished file moves by a rename. An attempt holds a lock
+        as long as it lives: its process number would say nothing to a pod on another machine.
         """
         if self.lake.uri.startswith("gs://"):
             with TemporaryDirectory(prefix=f"sales-mart-{stop}-") as folder:
                 yield Path(folder)
             return
         parent = Path(self.uri) / "scratch"
-        for left in parent.glob(f"{stop}.*"):
-            if not _is_alive(int(left.suffix[1:])):
-                shutil.rmtree(left, ignore_errors=True)
-        own = parent / f"{stop}.{os.getpid()}"
-        with disk_errors(own):
-            own.mkdir(parents=True, exist_ok=True)
+        with disk_errors(parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            for left in parent.glob(f"{stop}.*.lock"):
+                _remove_dead(left)
+            lock, own = _new_scratch(parent, stop)
         try:
             yield own
         finally:
-            shutil.rmtree(own, ignore_errors=True)
-            with suppress(OSError):
-                parent.rmdir()
+            _remove(own, lock)
 
     def put_part(self, name: str, path: Path, rows: int) -> Part:
         """Move a finished Parquet file into the run and describe it."""
@@ -163,14 +162,41 @@ class RunFolder:
             raise SourceChangedError(msg, remedy="Start a new run with a new id.") from error
 
 
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
+def _new_scratch(parent: Path, stop: str) -> tuple[IO[bytes], Path]:
+    """Make a folder beside a lock that is held; gives the open lock and the folder."""
+    while True:
+        path = parent / f"{stop}.{uuid4().hex}.lock"
+        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = path.open("xb")
+        except FileNotFoundError:
+            continue  # whoever was here last has just removed the empty parent
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Until the lock was held, another attempt could take it for one of the dead.
+        if path.exists():
+            own = path.with_suffix("")
+            own.mkdir()
+            return lock, own
+        lock.close()
+
+
+def _remove_dead(path: Path) -> None:
+    """Remove what an attempt left, unless it still holds its lock."""
+    with suppress(FileNotFoundError), path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        _remove(path.with_suffix(""), lock)
+
+
+def _remove(folder: Path, lock: IO[bytes]) -> None:
+    """Remove a scratch folder, then its lock, then the parent where it is empty."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
+    lock.close()
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 def run_ids(lake: Storage) -> list[str]:

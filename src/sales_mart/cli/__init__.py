@@ -8,14 +8,15 @@ import signal
 import sys
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from sales_mart import logs
-from sales_mart.cli import local, road, stops, tools
+from sales_mart.cli import local, road, stops, tools, workflow
 from sales_mart.cli.output import PipeClosed, console, print_json
 from sales_mart.errors import SalesMartError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
+ERROR_FILE = "SALES_MART_ERROR_FILE"
 USAGE, INTERRUPTED, TERMINATED, PIPE_CLOSED = 2, 130, 143, 141
 
 app = typer.Typer(
@@ -39,6 +41,7 @@ road.add_to(app)
 stops.add_to(app)
 tools.add_to(app)
 local.add_to(app)
+workflow.add_to(app)
 
 
 class _Terminated(BaseException):
@@ -131,6 +134,7 @@ def _report(
     details: dict[str, object] | None = None,
 ) -> None:
     """Say what went wrong: to a person, to a log collector, and to a program that reads JSON."""
+    _tell_kubernetes(message, remedy)
     if as_json:
         error = {"exit_code": code, "message": message, "remedy": remedy, "details": details or {}}
         try:
@@ -150,6 +154,15 @@ def _report(
     for key, value in (details or {}).items():
         if isinstance(value, str | int):
             err.print(Text.assemble((f"  {key}: ", "dim"), (str(value), "dim")))
+
+
+def _tell_kubernetes(message: str, remedy: str) -> None:
+    """Leave the message where Kubernetes looks for the reason why a container ended."""
+    path = os.environ.get(ERROR_FILE)
+    if path:
+        text = f"{message} → {remedy}" if remedy else message
+        with suppress(OSError):
+            Path(path).write_text(text, encoding="utf-8")
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

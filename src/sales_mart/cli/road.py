@@ -15,7 +15,16 @@ from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_serv
 from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import Session, run_command
-from sales_mart.cli.stops import BusinessDate, Destination, ModeName, Shards, Source, Targets
+from sales_mart.cli.stops import (
+    BusinessDate,
+    Destination,
+    ModeName,
+    Shards,
+    Source,
+    Targets,
+    given,
+    mode_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -58,7 +67,6 @@ def _run(  # noqa: PLR0913 - options of a command
 ) -> None:
     """Walk the whole road in one process, from the source to the published marts."""
     from sales_mart.business_date import business_date as find_date
-    from sales_mart.records import Mode
     from sales_mart.run import run
 
     with ExitStack() as stack:
@@ -72,13 +80,13 @@ def _run(  # noqa: PLR0913 - options of a command
             summary = run(
                 config,
                 session.lake,
-                source=source,
+                source=given(source),
                 business_date=find_date(business_date, config.orchestration.timezone),
-                mode=Mode(mode) if mode else None,
+                mode=mode_of(mode),
                 run_id=session.run_id,
                 shards=shards,
                 targets=session.targets(target),
-                destination=destination,
+                destination=destination or None,
                 dry_run=dry_run,
                 progress=progress,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import logging
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +17,8 @@ from sales_mart.cli.output import fields_table, print_data, print_json
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pydantic import BaseModel
     from rich.console import RenderableType
@@ -148,13 +150,37 @@ class Session:
             )
         return RunFolder(self.lake, self.run_id)
 
-    def targets(self, chosen: list[TargetName] | None) -> tuple[Target, ...]:
-        """Give the targets to work on: those chosen, else the configuration's."""
+    def targets(self, chosen: Sequence[str] | None) -> tuple[Target, ...]:
+        """Give the targets to work on: those chosen, else the configuration's.
+
+        Raises:
+            ConfigurationError: A name is no warehouse's.
+        """
         from sales_mart.records import Target
 
-        if not chosen:
+        names = [name.strip() for each in chosen or () for name in each.split(",") if name.strip()]
+        unknown = [name for name in names if name not in set(TargetName)]
+        if unknown:
+            msg = f"{unknown[0]!r} is not a warehouse"
+            raise ConfigurationError(msg, remedy=f"The warehouses are {', '.join(TargetName)}.")
+        if not names:
             return self.config.data_warehouse.targets
-        return tuple(target for target in Target if TargetName(target.value) in chosen)
+        return tuple(target for target in Target if target.value in names)
+
+    def hand_over(self, folder: Path | None, values: Mapping[str, object]) -> None:
+        """Write values into files of their names, for a workflow to pass on; lists as JSON.
+
+        Raises:
+            ConfigurationError: The folder is not writable.
+        """
+        if folder is None:
+            return
+        from sales_mart.storage import open_storage
+
+        storage = open_storage(str(folder))
+        for name, value in values.items():
+            text = json.dumps(value) if isinstance(value, list) else str(value)
+            storage.write(name, text.encode())
 
     def emit(self, document: BaseModel | dict[str, Any], *text: RenderableType) -> None:
         """Print the command's result: the document, or the text made for people."""

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sales_mart.cli.session import Session, TargetName, run_command
 
-__all__ = ["BusinessDate", "Destination", "ModeName", "Shards", "Source", "Targets", "add_to"]
+if TYPE_CHECKING:
+    from sales_mart.records import Mode
+
+__all__ = [
+    "BusinessDate",
+    "Destination",
+    "ModeName",
+    "Outputs",
+    "Shards",
+    "Source",
+    "Targets",
+    "add_to",
+    "given",
+    "mode_of",
+]
 
 PANEL = "The stops of the road"
 
+# A workflow has one command line for all runs: what it leaves empty is not given.
 Source = Annotated[
     list[str] | None,
     typer.Option("--source", help="File, folder or glob, local or gs://; may be repeated."),
@@ -26,13 +42,27 @@ BusinessDate = Annotated[
     ),
 ]
 ModeName = Annotated[
-    Literal["replace", "append"] | None,
-    typer.Option("--mode", help="Default: append for a source with {date}, else replace."),
+    str | None,
+    typer.Option(
+        "--mode",
+        metavar="replace|append",
+        help="Default: append for a source with {date}, else replace.",
+    ),
 ]
 Shards = Annotated[int, typer.Option("--shards", min=1, help="Cut the objects into so many.")]
 Targets = Annotated[
-    list[TargetName] | None,
-    typer.Option("--target", help="Warehouse; may be repeated. Default: all configured."),
+    list[str] | None,
+    typer.Option(
+        "--target",
+        metavar="postgres|bigquery",
+        help="Warehouse; may be repeated, or several with commas. Default: all configured.",
+    ),
+]
+Outputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--outputs", metavar="FOLDER", help="Write what a workflow passes on into files there."
+    ),
 ]
 
 Destination = Annotated[
@@ -56,32 +86,62 @@ def add_to(app: typer.Typer) -> None:
         run_command(app, name, panel=PANEL)(function)  # pyright: ignore[reportArgumentType]
 
 
-def _plan(
+def given(values: list[str] | None) -> list[str] | None:
+    """Leave out what is empty; None when nothing is left."""
+    return [each for each in values or () if each] or None
+
+
+def mode_of(name: str | None) -> Mode | None:
+    """Read `--mode`.
+
+    Raises:
+        ConfigurationError: There is no such mode.
+    """
+    from sales_mart.errors import ConfigurationError
+    from sales_mart.records import Mode
+
+    try:
+        return Mode(name) if name else None
+    except ValueError:
+        msg = f"{name!r} is not a mode"
+        raise ConfigurationError(msg, remedy=f"The modes are {', '.join(Mode)}.") from None
+
+
+def _plan(  # noqa: PLR0913 - options of a command
     session: Session,
     *,
     source: Source = None,
     business_date: BusinessDate = None,
     mode: ModeName = None,
     shards: Shards = 1,
+    target: Targets = None,
+    outputs: Outputs = None,
 ) -> None:
     """Find the source's objects and cut them into shards."""
     from sales_mart.business_date import business_date as find_date
     from sales_mart.plan import plan
-    from sales_mart.records import Mode
 
     config, origins = session.loaded
     session.warn_of_plain_tokens(origins)
-    session.emit(
-        plan(
-            config,
-            session.lake,
-            source=source,
-            business_date=find_date(business_date, config.orchestration.timezone),
-            mode=Mode(mode) if mode else None,
-            run_id=session.run_id,
-            shards=shards,
-        )
+    targets = session.targets(target)
+    made = plan(
+        config,
+        session.lake,
+        source=given(source),
+        business_date=find_date(business_date, config.orchestration.timezone),
+        mode=mode_of(mode),
+        run_id=session.run_id,
+        shards=shards,
     )
+    session.hand_over(
+        outputs,
+        {
+            "business-date": made.business_date,
+            "shards": list(range(len(made.shards))),
+            "targets": ",".join(targets),
+        },
+    )
+    session.emit(made)
 
 
 def _validate(
@@ -112,11 +172,20 @@ def _validate(
     )
 
 
-def _seal(session: Session) -> None:
+def _seal(session: Session, *, outputs: Outputs = None) -> None:
     """Settle duplicates across shards and close the input."""
     from sales_mart.seal import seal
 
-    session.emit(seal(session.config, session.run()))
+    sealed = seal(session.config, session.run())
+    session.hand_over(
+        outputs,
+        {
+            "rows-read": sealed.rows_read,
+            "rows-clean": sealed.rows_clean,
+            "rows-quarantined": sealed.rows_quarantined,
+        },
+    )
+    session.emit(sealed)
 
 
 def _load(
@@ -143,11 +212,25 @@ def _load(
     session.emit(load(session.config, session.run()))
 
 
-def _transform(session: Session, *, target: Targets = None) -> None:
+def _transform(
+    session: Session,
+    *,
+    target: Targets = None,
+    select: Annotated[
+        str | None,
+        typer.Option(
+            "--select",
+            metavar="MODELS",
+            help="Build and test only these, in dbt's syntax, to look at: a part of the marts "
+            "can't be published.",
+        ),
+    ] = None,
+) -> None:
     """Build and test the marts of all warehouses where no reader looks."""
     from sales_mart.transform import transform
 
-    session.emit(transform(session.config, session.run(), session.targets(target)))
+    targets = session.targets(target)
+    session.emit(transform(session.config, session.run(), targets, select=select or None))
 
 
 def _reconcile(session: Session, *, target: Targets = None) -> None:
@@ -157,11 +240,13 @@ def _reconcile(session: Session, *, target: Targets = None) -> None:
     session.emit(reconcile(session.config, session.run(), session.targets(target)))
 
 
-def _publish(session: Session, *, target: Targets = None) -> None:
+def _publish(session: Session, *, target: Targets = None, outputs: Outputs = None) -> None:
     """Make the tested and reconciled marts the ones that readers see."""
     from sales_mart.publish import publish
 
-    session.emit(publish(session.config, session.run(), session.targets(target)))
+    published = publish(session.config, session.run(), session.targets(target))
+    session.hand_over(outputs, {"published-at": int(published.published_at.timestamp())})
+    session.emit(published)
 
 
 def _export(
@@ -172,4 +257,4 @@ def _export(
     """Write the published monthly summary as JSON, CSV and Parquet."""
     from sales_mart.export import export
 
-    session.emit(export(session.config, session.run(), destination))
+    session.emit(export(session.config, session.run(), destination or None))

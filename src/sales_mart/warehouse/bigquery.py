@@ -29,6 +29,7 @@ from sales_mart.warehouse.windows import Publication, Window, union_windows, win
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from datetime import date
 
     from google.api_core.retry import Retry
 
@@ -43,6 +44,7 @@ __all__ = [
     "is_emulator",
     "latest_load",
     "latest_publication",
+    "loaded_days",
     "pending_window",
     "query",
     "run_job",
@@ -351,6 +353,26 @@ def pending_window(client: bigquery.Client, config: Config) -> tuple[int, Window
         [bigquery.ScalarQueryParameter("published", "INT64", published.sequence)],
     )
     return sequence, union_windows([window_from_json(row[0]) for row in rows])
+
+
+def loaded_days(client: bigquery.Client, config: Config) -> set[date]:
+    """Give the business dates of the batches that the raw table was put together from."""
+    name = table_id(config, raw_schema(config), LOAD_RUNS)
+    if existing_table(client, name) is None:
+        return set()
+    rows = query(
+        client,
+        f"""
+        select distinct business_date
+        from `{name}`
+        where
+            mode = 'append'
+            and sequence > coalesce(
+                (select max(sequence) from `{name}` where mode = 'replace'), 0
+            )
+        """,
+    )
+    return {row[0] for row in rows}
 
 
 def latest_publication(client: bigquery.Client, config: Config) -> Publication | None:

@@ -14,9 +14,18 @@ from sales_mart.warehouse.postgres import Connection, exists
 from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from sales_mart.config import Config
 
-__all__ = ["Publication", "check_latest", "latest_load", "latest_publication", "pending_window"]
+__all__ = [
+    "Publication",
+    "check_latest",
+    "latest_load",
+    "latest_publication",
+    "loaded_days",
+    "pending_window",
+]
 
 
 def latest_load(connection: Connection, config: Config) -> Load | None:
@@ -98,6 +107,25 @@ def pending_window(connection: Connection, config: Config) -> tuple[int, Window]
         (published.sequence,),
     )
     return latest.sequence, union_windows(window_from_json(text) for (text,) in rows)
+
+
+def loaded_days(connection: Connection, config: Config) -> set[date]:
+    """Give the business dates of the batches that the raw table was put together from."""
+    schema = raw_schema(config)
+    if not exists(connection, schema, LOAD_RUNS):
+        return set()
+    rows = connection.execute(
+        SQL("""
+            select distinct business_date
+            from {0}
+            where
+                mode = 'append'
+                and sequence > coalesce(
+                    (select max(sequence) from {0} where mode = 'replace'), 0
+                )
+        """).format(Identifier(schema, LOAD_RUNS))
+    )
+    return {day for (day,) in rows}
 
 
 def latest_publication(connection: Connection, config: Config) -> Publication | None:

@@ -1,0 +1,106 @@
+"""What a scheduler's workflow asks for around the road: the days of a backfill, and a message."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from sales_mart.cli.session import Session, command, run_command
+from sales_mart.cli.stops import Outputs, Source, Targets, given
+
+__all__ = ["add_to"]
+
+PANEL = "For a scheduler"
+WEBHOOK = "SALES_MART_WEBHOOK_URL"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    command(app, "days", panel=PANEL)(_days)
+    run_command(app, "notify", panel=PANEL)(_notify)
+
+
+def _days(  # noqa: PLR0913 - options of a command
+    session: Session,
+    *,
+    first: Annotated[
+        str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First business date.")
+    ] = None,
+    last: Annotated[
+        str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last business date.")
+    ] = None,
+    catch_up: Annotated[
+        int,
+        typer.Option(
+            "--catch-up",
+            min=0,
+            metavar="N",
+            help="Instead of a range: those of the last N days that a warehouse has not loaded.",
+        ),
+    ] = 0,
+    source: Source = None,
+    target: Targets = None,
+    outputs: Outputs = None,
+) -> None:
+    """List the business dates that a backfill runs, oldest first."""
+    from sales_mart.backfill import days_of_range, unloaded_days
+    from sales_mart.business_date import business_date
+    from sales_mart.errors import ConfigurationError
+
+    config = session.config
+    if bool(catch_up) == bool(first or last) or bool(first) != bool(last):
+        msg = "days takes a range, or a number of days to catch up with"
+        raise ConfigurationError(msg, remedy="Use --from and --to together, or --catch-up alone.")
+    if catch_up:
+        yesterday = business_date(None, config.orchestration.timezone)
+        begin = yesterday - timedelta(days=catch_up - 1)
+        days = days_of_range(config, begin, yesterday, given(source))
+        days = unloaded_days(config, days, session.targets(target))
+    else:
+        days = days_of_range(config, _day(first), _day(last), given(source))
+    listed = [str(day) for day in days]
+    session.hand_over(outputs, {"days": listed})
+    session.emit({"days": listed}, *(listed or ["There is no day to run."]))
+
+
+def _day(text: str | None) -> date:
+    from sales_mart.errors import ConfigurationError
+
+    try:
+        return datetime.strptime((text or "").strip(), "%Y-%m-%d").date()  # noqa: DTZ007 - a day
+    except ValueError:
+        msg = f"{text!r} is not a date"
+        raise ConfigurationError(msg, remedy="Write it as YYYY-MM-DD.") from None
+
+
+def _notify(
+    session: Session,
+    *,
+    status: Annotated[str, typer.Option("--status", help="How the workflow ended.")],
+    duration: Annotated[str, typer.Option("--duration", help="Its seconds.")] = "",
+    failures: Annotated[
+        str, typer.Option("--failures", metavar="JSON", help="What failed, as Argo lists it.")
+    ] = "",
+) -> None:
+    """Tell a webhook, whose address SALES_MART_WEBHOOK_URL holds, how a workflow ended.
+
+    `--run-id` is the workflow's name.
+    """
+    from pydantic import SecretStr
+
+    from sales_mart.errors import ConfigurationError
+    from sales_mart.notify import notification, runs_of, send
+    from sales_mart.storage import open_storage
+
+    if session.run_id is None:
+        msg = "notify tells of a workflow, and none is named"
+        raise ConfigurationError(msg, remedy="Use --run-id with the workflow's name.")
+    runs = runs_of(open_storage(session.lake), session.run_id)
+    message = notification(session.run_id, status, duration, failures, runs)
+    url = os.environ.get(WEBHOOK)
+    if url:
+        send(SecretStr(url), message)
+    session.emit(message, message.text)

@@ -1,0 +1,194 @@
+"""What a finished workflow tells people: its status, its rows, and what failed, to a webhook."""
+
+from __future__ import annotations
+
+import json
+import logging
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.lake import RunFolder
+from sales_mart.status import summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.status import RunSummary
+    from sales_mart.storage import Storage
+
+__all__ = ["Failure", "Notification", "notification", "runs_of", "send"]
+
+_log = logging.getLogger(__name__)
+
+_SECONDS = 30.0
+_TOO_MANY, _SERVER_ERROR = 429, 500
+# What Argo calls the groups of the graph: the step inside of them is what failed.
+_GROUPS = {"DAG", "Steps", "StepGroup", "TaskGroup", "Retry"}
+
+
+class Failure(NamedTuple):
+    """One step that failed: its name in the graph, and what it said."""
+
+    step: str
+    message: str
+
+
+class RunCounts(BaseModel):
+    """One run of the workflow, as far as it has come."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    business_date: str
+    done: tuple[str, ...]
+    rows_read: int | None
+    rows_clean: int | None
+    rows_quarantined: int | None
+    published: bool
+
+
+class Notification(BaseModel):
+    """What is sent. `text` says it in words; chat services show it, programs read the rest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    text: str
+    workflow: str
+    status: str
+    duration_seconds: float
+    failures: tuple[Failure, ...]
+    runs: tuple[RunCounts, ...]
+
+
+def runs_of(lake: Storage, workflow: str) -> list[RunSummary]:
+    """Read the runs of a workflow: one of its name, or one per day of a backfill."""
+    names = lake.names(f"runs/{workflow}")
+    found = {name.split("/")[1] for name in names if name.endswith("/plan.json")}
+    own = (each for each in found if each == workflow or each.startswith(f"{workflow}-"))
+    return [summarise(RunFolder(lake, each)) for each in sorted(own)]
+
+
+def notification(
+    workflow: str,
+    status: str,
+    duration: str = "",
+    failures: str = "",
+    runs: Sequence[RunSummary] = (),
+) -> Notification:
+    """Put together what is sent.
+
+    Args:
+        workflow: Name of the workflow.
+        status: `Succeeded`, `Failed` or `Error`.
+        duration: Seconds, as Argo's `workflow.duration` gives them.
+        failures: The JSON of Argo's `workflow.failures`.
+        runs: The runs of the workflow.
+
+    Raises:
+        ConfigurationError: `duration` or `failures` is not what Argo gives.
+    """
+    try:
+        seconds = round(float(duration or 0), 1)
+        failed = _failures(json.loads(failures)) if failures.strip() else ()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        msg = "the duration or the failures are not as Argo's workflow variables give them"
+        raise ConfigurationError(
+            msg, remedy="Pass {{workflow.duration}} and {{workflow.failures}} as they are."
+        ) from error
+    counts = tuple(_counts(run) for run in runs)
+    return Notification(
+        text=_text(workflow, status, seconds, failed, counts),
+        workflow=workflow,
+        status=status,
+        duration_seconds=seconds,
+        failures=failed,
+        runs=counts,
+    )
+
+
+def _failures(listed: Any) -> tuple[Failure, ...]:
+    """Read the failed steps; Argo wraps the list in a string of its own, in some versions."""
+    if isinstance(listed, str):
+        listed = json.loads(listed)
+    found: dict[str, Failure] = {}
+    for each in cast("list[dict[str, Any]]", listed or []):
+        # A retried step is listed with every attempt, `load-postgres(0)`: the last one counts.
+        step = str(each["displayName"]).partition("(")[0] if each.get("podName") else ""
+        message = " ".join(str(each.get("message") or each.get("phase") or "").split())
+        if step and str(each.get("type", "")) not in _GROUPS:
+            found[step] = Failure(step, message)
+    return tuple(found.values())
+
+
+def _counts(run: RunSummary) -> RunCounts:
+    rows = run.rows
+    return RunCounts(
+        run_id=run.run_id,
+        business_date=run.business_date.isoformat(),
+        done=run.done,
+        rows_read=rows.rows_read if rows else None,
+        rows_clean=rows.rows_clean if rows else None,
+        rows_quarantined=rows.rows_quarantined if rows else None,
+        published=run.published_at is not None,
+    )
+
+
+def _text(
+    workflow: str,
+    status: str,
+    seconds: float,
+    failures: Sequence[Failure],
+    runs: Sequence[RunCounts],
+) -> str:
+    lines = [f"{workflow}: {status} after {seconds:,.0f} s"]
+    lines += [f"{each.step}: {each.message}" for each in failures]
+    for run in runs:
+        shown = "published" if run.published else f"stopped after {run.done[-1]}"
+        if run.rows_read is None:
+            lines.append(f"{run.business_date}: {shown}")
+            continue
+        lines.append(
+            f"{run.business_date}: {run.rows_read:,} rows read, {run.rows_clean:,} clean, "
+            f"{run.rows_quarantined:,} quarantined; {shown}"
+        )
+    return "\n".join(lines)
+
+
+def send(url: SecretStr, message: Notification) -> None:
+    """Post the notification as JSON. The address is a secret: no message names it.
+
+    Raises:
+        ConfigurationError: The address is not one of https, or its server refuses the message.
+        TemporaryError: The server does not answer.
+    """
+    address = url.get_secret_value().strip()
+    if not address.startswith(("https://", "http://")):
+        msg = "the webhook's address is not a web address"
+        raise ConfigurationError(msg, remedy="Put its https:// address into the secret.")
+    request = urllib.request.Request(  # noqa: S310 - http and https only
+        address,
+        data=message.model_dump_json().encode(),
+        headers={"Content-Type": "application/json", "User-Agent": "sales-mart"},
+        method="POST",
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - as above
+            _log.info("the webhook answered %d", answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        msg = f"the webhook answered {error.code}"
+        if error.code == _TOO_MANY or error.code >= _SERVER_ERROR:
+            raise TemporaryError(msg, remedy="Run the same command again.") from None
+        raise ConfigurationError(
+            msg, remedy="Check the address in the secret, and that it takes JSON by POST."
+        ) from None
+    except (OSError, ValueError) as error:
+        msg = f"the webhook does not answer: {type(error).__name__}"
+        raise TemporaryError(
+            msg, remedy="Check the network policy and the address, then run it again."
+        ) from None
