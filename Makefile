@@ -120,7 +120,7 @@ $(VENV)/.demo: $(VENV)/.pip $(INPUTS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.pip $(INPUTS)
-	$(PIP) --editable '.[local,testing]' --group dev
+	$(PIP) --editable '.[local,testing,workflows]' --group dev
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev $(INPUTS)

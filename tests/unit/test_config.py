@@ -464,20 +464,10 @@ def test_chart_values_come_from_the_file() -> None:
     values = chart_values(load_config(SAMPLE, environ=environ))
     assert "s3cret" not in json.dumps(values)
     assert values["namespace"] == "data-pipeline"
-    assert values["workflow"] == {
-        "name": "transaction-etl",
-        "schedule": "0 0 * * *",
-        "timezone": "UTC",
-    }
+    assert values["fullnameOverride"] == "transaction-etl"
+    assert values["workflow"] == {"schedule": "0 0 * * *", "timezone": "UTC"}
     assert values["resources"] == {"limits": {"cpu": "1", "memory": "2Gi"}}
     assert values["postgres"] == {"secretName": "postgres-credentials"}
-
-
-def test_the_pods_configuration_gives_the_same_digest(tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    original = load_config(SAMPLE, {"orchestration.timezone": "Asia/Jakarta"}, {})
-    path.write_text(yaml.safe_dump(chart_values(original)["config"]))
-    assert load_config(path, environ={}).digest == original.digest
 
 
 def test_the_digest_follows_what_shapes_a_run_only() -> None:

@@ -1,0 +1,57 @@
+# The image of every step. Builds with Docker, Podman and Buildah, as
+#
+#     docker build -t sales-mart:0.1.0 .
+#
+# and needs a base image with Python 3.11 or later and a package index, nothing else. No compiler:
+# every dependency comes as a wheel.
+ARG BASE_IMAGE=python:3.13-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+# A package index of your own: --build-arg PIP_INDEX_URL=...
+ARG PIP_INDEX_URL
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python3 -m venv /opt/sales-mart \
+    && /opt/sales-mart/bin/python -m pip install --quiet pip==26.3
+# The dependencies by themselves: this layer stays the same while only our code changes.
+COPY pyproject.toml constraints.txt ./
+RUN /opt/sales-mart/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && /opt/sales-mart/bin/python -m pip install --quiet --only-binary :all: --no-compile \
+        --constraint constraints.txt --requirement requirements.txt
+COPY README.md LICENSE ./
+COPY src src
+COPY dbt dbt
+RUN /opt/sales-mart/bin/python -m pip wheel --quiet --no-deps --wheel-dir /wheel \
+        --build-constraint constraints.txt . \
+    && /opt/sales-mart/bin/python -m pip install --quiet --no-deps --no-compile \
+        --prefix /opt/sales-mart --root /package /wheel/*.whl
+# The root file system is read-only in the cluster, so bytecode is written here or never. Without it:
+# the tests of the three largest libraries, and Google's libraries that nothing here imports.
+RUN /opt/sales-mart/bin/python -m pip uninstall --quiet --yes pip \
+    && cd /opt/sales-mart/lib/python3*/site-packages \
+    && rm -rf pandas/tests pyarrow/tests \
+    && find numpy -type d -name tests -prune -exec rm -rf {} + \
+    && { python3 -m compileall -q -j 0 -x '/(aiplatform|vertexai|genai|pandas)/' \
+        /opt/sales-mart/lib > /dev/null || true; } \
+    && python3 -m compileall -q /package
+
+FROM ${BASE_IMAGE}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="sales_mart" \
+      org.opencontainers.image.description="Raw sales transactions into the same trusted sales mart in PostgreSQL and BigQuery" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /opt/sales-mart /opt/sales-mart
+COPY --from=build /package/opt/sales-mart /opt/sales-mart
+# What is written at run time, dbt's files among it, goes to /tmp: the only place to mount.
+ENV PATH=/opt/sales-mart/bin:$PATH \
+    HOME=/tmp \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    DO_NOT_TRACK=1
+USER 10001:10001
+WORKDIR /tmp
+ENTRYPOINT ["sales-mart"]
+CMD ["--help"]

@@ -1,0 +1,121 @@
+{{/* 43 characters: Argo adds "-backfill" and "-xxxxx", and the name of a workflow is a label. */}}
+{{- define "sales-mart.fullname" -}}
+{{- $name := .Values.fullnameOverride | default (ternary .Release.Name (printf "%s-sales-mart" .Release.Name) (contains "sales-mart" .Release.Name)) -}}
+{{- $name | trunc 43 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "sales-mart.namespace" -}}
+{{- .Values.namespace | default .Release.Namespace -}}
+{{- end -}}
+
+{{- define "sales-mart.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "sales-mart.fullname" .) -}}
+{{- end -}}
+
+{{- define "sales-mart.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "sales-mart.selector" -}}
+app.kubernetes.io/name: sales-mart
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "sales-mart.labels" -}}
+{{ include "sales-mart.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "sales-mart.metadata" -}}
+name: {{ include "sales-mart.fullname" . }}
+namespace: {{ include "sales-mart.namespace" . }}
+labels:
+  {{- include "sales-mart.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* The warehouses of the configuration, with commas around: ",postgres,bigquery,". */}}
+{{- define "sales-mart.targets" -}}
+{{- printf ",%s," (dig "data_warehouse" "targets" (list "postgres" "bigquery") .Values.config | join ",") -}}
+{{- end -}}
+
+{{/* The site's secrets by the placeholders of files/: name/key -> name and key, where it has them. */}}
+{{- define "sales-mart.secrets" -}}
+{{- if and .Values.postgres.secretName (contains ",postgres," (include "sales-mart.targets" .)) }}
+postgres-credentials/user: {name: {{ .Values.postgres.secretName }}, key: {{ .Values.postgres.userKey }}}
+postgres-credentials/password: {name: {{ .Values.postgres.secretName }}, key: {{ .Values.postgres.passwordKey }}}
+{{- end }}
+{{- if eq "hmac-sha256" (dig "security" "algorithm" "sha256" .Values.config) }}
+pii-hash-key/key: {name: {{ .Values.piiHashKey.secretName }}, key: {{ .Values.piiHashKey.key }}}
+{{- end }}
+{{- if .Values.notify.enabled }}
+sales-mart-webhook/url: {name: {{ .Values.notify.secretName }}, key: {{ .Values.notify.key }}}
+{{- end }}
+{{- end -}}
+
+{{/* Lays the values over a container of files/, in place: takes (list $ container step). */}}
+{{- define "sales-mart.overlay" -}}
+{{- $ := index . 0 }}{{ $container := index . 1 }}{{ $step := index . 2 }}
+{{- $secrets := include "sales-mart.secrets" $ | fromYaml }}
+{{- $env := list }}
+{{- range $each := $container.env }}
+{{- if $each.valueFrom }}
+{{- $ref := $each.valueFrom.secretKeyRef }}
+{{- with index $secrets (printf "%s/%s" $ref.name $ref.key) }}
+{{- $env = append $env (dict "name" $each.name "valueFrom" (dict "secretKeyRef" (mergeOverwrite (deepCopy $ref) .))) }}
+{{- end }}
+{{- else if or $.Values.bigquery.secretName (ne $each.name "GOOGLE_APPLICATION_CREDENTIALS") }}
+{{- $env = append $env $each }}
+{{- end }}
+{{- end }}
+{{- $mounts := list }}
+{{- range $container.volumeMounts }}
+{{- if or $.Values.bigquery.secretName (ne .name "google") }}{{ $mounts = append $mounts . }}{{ end }}
+{{- end }}
+{{- if $.Values.lake.existingClaim }}
+{{- $mounts = append $mounts (dict "name" "lake" "mountPath" $.Values.lake.mountPath) }}
+{{- end }}
+{{- $_ := set $container "image" (include "sales-mart.image" $) }}
+{{- $_ := set $container "imagePullPolicy" $.Values.image.pullPolicy }}
+{{- $_ := set $container "env" (concat $env $.Values.extraEnv) }}
+{{- $_ := set $container "volumeMounts" (concat $mounts $.Values.extraVolumeMounts) }}
+{{- $_ := set $container "resources" (mergeOverwrite (deepCopy $.Values.resources) (dig "resources" dict $step | deepCopy)) }}
+{{- end -}}
+
+{{/* The volumes of a pod, from those of files/: takes (list $ volumes). */}}
+{{- define "sales-mart.volumes" -}}
+{{- $ := index . 0 }}
+{{- range index . 1 }}
+{{- if eq .name "config" }}
+- {name: config, configMap: {name: {{ include "sales-mart.fullname" $ }}}}
+{{- else if eq .name "tmp" }}
+- {name: tmp, emptyDir: {sizeLimit: {{ $.Values.scratch.sizeLimit }}}}
+{{- else if and (eq .name "google") $.Values.bigquery.secretName }}
+- name: google
+  secret:
+    secretName: {{ $.Values.bigquery.secretName }}
+    optional: true
+    items: [{key: {{ $.Values.bigquery.key }}, path: credentials.json}]
+{{- end }}
+{{- end }}
+{{- with $.Values.lake.existingClaim }}
+- {name: lake, persistentVolumeClaim: {claimName: {{ . }}}}
+{{- end }}
+{{- with $.Values.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Names the workflow in its metrics, in place: takes (list spec-or-template name). */}}
+{{- define "sales-mart.name-metrics" -}}
+{{- $name := index . 1 }}
+{{- range dig "metrics" "prometheus" list (index . 0) }}
+{{- range .labels }}{{ if eq .key "workflow" }}{{ $_ := set . "value" $name }}{{ end }}{{ end }}
+{{- end }}
+{{- end -}}

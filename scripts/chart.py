@@ -1,0 +1,184 @@
+# ruff: noqa: INP001 - a script, no package
+"""Write what the chart says about its values: the schema, and the table in its README.
+
+    python scripts/chart.py
+
+Types and defaults come from `values.yaml`, meanings from the comments in it, and the keys of the
+pipeline's configuration from the library. A test fails when a file is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sales_mart.config import Config
+
+CHART = Path(__file__).resolve().parents[1] / "charts" / "sales-mart"
+_TABLE = re.compile(r"(<!-- generated: values -->\n).*?(<!-- /generated -->)", re.DOTALL)
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_OBJECTS = {"type": "array", "items": {"type": "object"}}
+_QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+_RESOURCES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {"requests": _QUANTITIES, "limits": _QUANTITIES},
+}
+_STEPS = (
+    *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
+    *("publish", "export", "days", "notify"),
+)
+_DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"}
+_NAME = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
+_TOLERATES = {"nodeSelector": _TEXTS, "tolerations": _OBJECTS, "affinity": {"type": "object"}}
+SPECIAL: dict[str, dict[str, Any]] = {
+    "affinity": {"type": "object"},
+    "bigquery.secretName": _NAME,
+    "commonLabels": _TEXTS,
+    "config": {"$ref": "#/$defs/Config"},
+    "externalSecrets.secretStore.kind": {"enum": ["SecretStore", "ClusterSecretStore"]},
+    "extraEnv": _OBJECTS,
+    "extraVolumeMounts": _OBJECTS,
+    "extraVolumes": _OBJECTS,
+    "fullnameOverride": _NAME,
+    "image.digest": {"type": "string", "pattern": "^(sha256:[0-9a-f]{64})?$"},
+    "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    "image.pullSecrets": {"type": "array", "items": {"type": "string"}},
+    "image.repository": {"type": "string", "minLength": 1},
+    "image.tag": {"type": "string", "not": {"const": "latest"}},
+    "namespace": _NAME,
+    "networkPolicy.apiServerPorts": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+    "networkPolicy.extraEgress": _OBJECTS,
+    "nodeSelector": _TEXTS,
+    "notify.secretName": _NAME,
+    "piiHashKey.secretName": {**_NAME, "minLength": 1},
+    "podAnnotations": _TEXTS,
+    "podLabels": _TEXTS,
+    "podSecurityContext": {"type": "object"},
+    "postgres.secretName": _NAME,
+    "prometheusRule.labels": _TEXTS,
+    "prometheusRule.quarantinedShare": {"type": "number", "minimum": 0, "maximum": 1},
+    "resources": _RESOURCES,
+    "serviceAccount.annotations": _TEXTS,
+    "steps": {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            step: {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {"resources": _RESOURCES, **_TOLERATES},
+            }
+            for step in _STEPS
+        },
+    },
+    "tolerations": _OBJECTS,
+    "workflow.podGCDelay": _DURATION,
+    "workflow.retry.backoff": _DURATION,
+    "workflow.schedule": {"type": "string", "pattern": r"^(\S+( \S+){4}|@[a-z]+( \S+)?)$"},
+    "workflow.shards": {"type": "integer", "minimum": 1},
+    "workflow.timezone": {"type": "string", "minLength": 1},
+}
+"""What a default does not tell about a value."""
+
+
+def schema() -> str:
+    """Give the JSON Schema of the values."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    made = _object(values, "")
+    # Helm hands a chart this one in any case.
+    made["properties"]["global"] = {"type": "object"}
+    config = Config.model_json_schema()
+    definitions = config.pop("$defs")
+    # Values own the first two, and what becomes a ConfigMap may hold no credentials.
+    for name in ("orchestration", "kubernetes"):
+        del config["properties"][name]
+    for name in ("user", "password", "secretName"):
+        del definitions["Postgres"]["properties"][name]
+    for name in ("Orchestration", "Kubernetes", "Resources"):
+        del definitions[name]
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **made,
+        "$defs": {**definitions, "Config": config},
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _object(values: dict[str, Any], path: str) -> dict[str, Any]:
+    properties = {key: _property(value, f"{path}{key}") for key, value in values.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _property(value: Any, path: str) -> dict[str, Any]:
+    if path in SPECIAL:
+        return SPECIAL[path]
+    if isinstance(value, dict):
+        return _object(value, f"{path}.")
+    if isinstance(value, bool):
+        return {"type": "boolean"}
+    if isinstance(value, int):
+        return {"type": "integer", "minimum": 0}
+    if isinstance(value, str):
+        return {"type": "string"}
+    msg = f"{path}: say in SPECIAL what it takes"
+    raise TypeError(msg)
+
+
+def table() -> str:
+    """Give the table of the values, in Markdown.
+
+    Raises:
+        ValueError: A value has no comment above it.
+    """
+    text = (CHART / "values.yaml").read_text(encoding="utf-8")
+    rows = ["| value | default | meaning |", "| --- | --- | --- |"]
+    comments: list[str] = []
+    path: list[str] = []
+    for line in text.splitlines():
+        key = re.match(r"( *)([A-Za-z]+):", line)
+        if line.strip().startswith("#"):
+            comments.append(line.strip().removeprefix("#").strip())
+        elif key is None:
+            comments = []
+        else:
+            path = [*path[: len(key[1]) // 2], key[2]]
+            above = {".".join(path[:count]) for count in range(1, len(path))}
+            if not above & set(SPECIAL):
+                rows += _row(yaml.safe_load(text), path, comments)
+            comments = []
+    return "\n".join(rows) + "\n"
+
+
+def _row(value: Any, path: list[str], comments: list[str]) -> list[str]:
+    """Give the row of a value; none for one that only holds others."""
+    for key in path:
+        value = value[key]
+    dotted = ".".join(path)
+    if isinstance(value, dict) and value and dotted not in SPECIAL:
+        return []
+    if not comments:
+        msg = f"values.yaml: {dotted} has no comment above it"
+        raise ValueError(msg)
+    shown = json.dumps(value).replace("|", "\\|")
+    return [f"| `{dotted}` | `{shown}` | {' '.join(comments)} |"]
+
+
+def readme() -> str:
+    """Give the chart's README with its table made anew."""
+    text = (CHART / "README.md").read_text(encoding="utf-8")
+    return _TABLE.sub(lambda match: f"{match[1]}\n{table()}\n{match[2]}", text)
+
+
+def files() -> dict[Path, str]:
+    """Give every generated file with what should stand in it."""
+    return {CHART / "values.schema.json": schema(), CHART / "README.md": readme()}
+
+
+if __name__ == "__main__":
+    for file, content in files().items():
+        file.write_text(content, encoding="utf-8")

@@ -1,0 +1,489 @@
+"""The chart: it renders to objects that a strict server takes, and to what is asked for."""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import helm_python
+import promql_parser
+import pytest
+import yaml
+
+from chart.rendering import (
+    CHART,
+    EVERYTHING,
+    MATRIX,
+    ROOT,
+    complaints,
+    containers,
+    objects,
+    one,
+    texts,
+    workflows,
+)
+from sales_mart.config import Config
+from sales_mart.config_file import load_config
+from sales_mart.config_report import chart_values
+
+STEPS = {
+    *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
+    *("publish", "export"),
+}
+GROUPS = {"road", "backfill", "one-by-one"}
+KINDS = {"ConfigMap", "ServiceAccount", "Role", "RoleBinding", "WorkflowTemplate", "CronWorkflow"}
+
+
+def _script(name: str) -> Any:
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- what is generated
+
+
+def test_the_manifests_are_what_the_definitions_say() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows", "--check"], check=False, cwd=ROOT, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    "change", [("limit: '3'", "limit: '4'"), ("- seal\n", "- sael\n"), ("name: plan", "name: x")]
+)
+def test_a_change_of_one_line_is_noticed(tmp_path: Path, change: tuple[str, str]) -> None:
+    from workflows.__main__ import main
+
+    for path in (CHART / "files").glob("*.yaml"):
+        text = path.read_text()
+        tmp_path.joinpath(path.name).write_text(
+            text.replace(*change, 1) if path.name == "workflow.yaml" else text
+        )
+    assert main(["--check", "--folder", str(tmp_path)]) == 1
+    assert main(["--folder", str(tmp_path)]) == 0
+    assert main(["--check", "--folder", str(tmp_path)]) == 0
+
+
+def test_a_change_in_a_definition_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from workflows import __main__, templates
+
+    monkeypatch.setattr(templates, "RETRY_EXPRESSION", "true")
+    assert __main__.main(["--check"]) == 1
+
+
+def test_schema_and_readme_are_up_to_date() -> None:
+    for file, content in _script("chart").files().items():
+        assert content == file.read_text(encoding="utf-8"), f"{file.name}: run scripts/chart.py"
+
+
+# --- every set of values
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_every_object_is_valid_by_its_definition(name: str) -> None:
+    found = objects(MATRIX[name])
+    assert {each["kind"] for each in found} >= KINDS - {"ServiceAccount", "Role", "RoleBinding"}
+    assert {each["metadata"]["name"]: complaints(each) for each in found} == {
+        each["metadata"]["name"]: [] for each in found
+    }
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_the_chart_lints_strictly(name: str) -> None:
+    report = helm_python.lint(CHART, MATRIX[name], strict=True)
+    problems = [each for each in report["messages"] if each["severity"] > 1]
+    assert (report["errors"], problems) == ([], [])
+
+
+def test_a_validator_that_lets_all_pass_would_be_noticed() -> None:
+    for kind in ("WorkflowTemplate", "CronWorkflow", "ServiceAccount", "Role", "ConfigMap"):
+        spoilt = copy.deepcopy(one(objects(), kind))
+        spoilt["specs"] = {}
+        assert complaints(spoilt), kind
+    spoilt = copy.deepcopy(one(objects(), "WorkflowTemplate"))
+    spoilt["spec"]["templates"][0]["container"]["imagePullPolice"] = "Always"
+    assert complaints(spoilt)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_rendering_twice_gives_the_same_bytes(name: str) -> None:
+    assert texts(MATRIX[name]) == texts(MATRIX[name])
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_pods_are_as_restricted_security_wants_them(name: str) -> None:
+    found = objects(MATRIX[name])
+    pods = [each["spec"] for each in (*workflows(found), one(found, "Pod", "sales-mart-doctor"))]
+    for pod in pods:
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        for volume in pod["volumes"]:
+            kinds = set(volume) - {"name"}
+            assert kinds <= {"emptyDir", "configMap", "secret", "persistentVolumeClaim"}, volume
+    for step, container in containers(found):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False, step
+        assert security["capabilities"] == {"drop": ["ALL"]}, step
+        assert security["readOnlyRootFilesystem"] is True, step
+        assert set(container["resources"]) == {"requests", "limits"}, step
+    for each in workflows(found):
+        patch = yaml.safe_load(each["spec"]["podSpecPatch"])
+        added = [*patch["initContainers"], *patch["containers"]]
+        assert [each["name"] for each in added] == ["init", "wait"]
+        for container in added:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_nothing_is_rendered_that_must_not_be(name: str) -> None:
+    text = "\n".join(texts(MATRIX[name]).values())
+    for pattern in ("hostPath", "privileged: true", r":latest\b", "runAsUser: 0", "kind: Secret$"):
+        assert not re.search(pattern, text, re.MULTILINE), pattern
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_secrets_are_references_and_no_parameter_holds_one(name: str) -> None:
+    found = objects(MATRIX[name])
+    for step, container in containers(found):
+        for variable in container["env"]:
+            secret = re.search("PASSWORD|HASH_KEY|WEBHOOK|USER", variable["name"])
+            assert ("valueFrom" in variable) == bool(secret), (step, variable["name"])
+        assert not re.search("password|secret|key|token", " ".join(container["args"])), step
+    for each in workflows(found):
+        names = {each["name"] for each in each["spec"]["arguments"]["parameters"]}
+        assert not [name for name in names if re.search("password|secret|key|token", name)]
+
+
+def test_a_step_sees_the_secrets_that_it_needs_and_no_others() -> None:
+    seen: dict[str, set[str]] = {}
+    for step, container in containers(objects(EVERYTHING)):
+        variables = {each["name"] for each in container["env"] if "valueFrom" in each}
+        assert seen.setdefault(step, variables) == variables
+    postgres = {"POSTGRES_USER", "POSTGRES_PASSWORD"}
+    assert seen == {
+        "plan": set(),
+        "validate": {"PII_HASH_KEY"},
+        "seal": set(),
+        "load-postgres": postgres,
+        "load-bigquery": set(),
+        "transform": postgres,
+        "reconcile": postgres,
+        "publish": postgres,
+        "export": postgres,
+        "days": postgres,
+        "notify": {"SALES_MART_WEBHOOK_URL"},
+        "doctor": {*postgres, "PII_HASH_KEY", "SALES_MART_WEBHOOK_URL"},
+    }
+
+
+def test_the_account_may_report_results_and_nothing_else() -> None:
+    for values in MATRIX.values():
+        found = objects(values)
+        rules = [rule for each in found if each["kind"] == "Role" for rule in each["rules"]]
+        if values.get("rbac", {}).get("create", True):
+            assert rules == [
+                {
+                    "apiGroups": ["argoproj.io"],
+                    "resources": ["workflowtaskresults"],
+                    "verbs": ["create", "patch"],
+                }
+            ]
+        else:
+            assert rules == []
+        assert not [each for each in found if each["kind"].startswith("ClusterRole")]
+        assert (
+            one(found, "Pod", "sales-mart-doctor")["spec"]["automountServiceAccountToken"] is False
+        )
+
+
+# --- the graph
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_every_reference_in_braces_resolves(name: str) -> None:
+    for each in workflows(objects(MATRIX[name])):
+        spec = each["spec"]
+        parameters = {each["name"] for each in spec["arguments"]["parameters"]}
+        templates = {each["name"]: each for each in spec["templates"]}
+        workflow = {"name", "status", "duration", "failures"}
+        workflow |= {f"parameters.{name}" for name in parameters}
+        known = {f"workflow.{name}" for name in workflow}
+        assert _references({**spec, "templates": []}) <= known
+        for template in templates.values():
+            own = {f"inputs.parameters.{name}" for name in _names(template, "inputs")}
+            own |= {f"outputs.parameters.{name}" for name in _names(template, "outputs")}
+            own |= {"status", "item"} | known
+            tasks = template.get("dag", {}).get("tasks", [])
+            for task in tasks:
+                called = templates[task["template"]]
+                given = {each["name"] for each in task.get("arguments", {}).get("parameters", [])}
+                assert given == set(_names(called, "inputs")), (template["name"], task["name"])
+                own |= {
+                    f"tasks.{task['name']}.outputs.parameters.{name}"
+                    for name in _names(called, "outputs")
+                }
+                for before in re.findall(
+                    r"([a-z-]+)\.(?:Succeeded|Skipped)", task.get("depends", "")
+                ):
+                    assert before in {other["name"] for other in tasks}
+                for used in re.findall(r"tasks\.([a-z-]+)\.", yaml.safe_dump(task)):
+                    assert f"{used}.Succeeded" in task.get("depends", ""), (used, task["name"])
+            assert _references(template) <= own, template["name"]
+
+
+def _names(template: dict[str, Any], side: str) -> list[str]:
+    return [each["name"] for each in template.get(side, {}).get("parameters", [])]
+
+
+def _references(document: Any) -> set[str]:
+    return set(re.findall(r"\{\{ *([^}=][^}]*?) *\}\}", yaml.safe_dump(document, width=9999)))
+
+
+def test_the_cron_passes_a_reference_and_the_time_it_fired_for() -> None:
+    cron = one(objects(), "CronWorkflow")["spec"]
+    assert cron["schedules"] == ["0 0 * * *"]
+    assert cron["concurrencyPolicy"] == "Forbid"
+    assert cron["startingDeadlineSeconds"] == 3600
+    assert cron["workflowSpec"] == {
+        "workflowTemplateRef": {"name": "sales-mart"},
+        "arguments": {
+            "parameters": [{"name": "business-date", "value": "{{workflow.scheduledTime}}"}]
+        },
+    }
+
+
+def test_the_exit_handler_is_there_when_it_is_wanted_only() -> None:
+    for each in workflows(objects({"notify": {"enabled": True}})):
+        assert each["spec"]["onExit"] == "notify"
+    for each in workflows(objects()):
+        assert "onExit" not in each["spec"]
+        assert "{{workflow.failures}}" not in yaml.safe_dump(each)
+
+
+def test_both_templates_run_the_same_road() -> None:
+    found = objects({"notify": {"enabled": True}})
+    daily = {each["name"]: each for each in one(found, "WorkflowTemplate")["spec"]["templates"]}
+    past = one(found, "WorkflowTemplate", "sales-mart-backfill")["spec"]["templates"]
+    past = {each["name"]: each for each in past}
+    assert set(daily) == STEPS | {"road", "notify"}
+    assert set(past) == STEPS | GROUPS | {"days", "notify"}
+    for name in STEPS | {"notify"}:
+        ours, theirs = copy.deepcopy(daily[name]), copy.deepcopy(past[name])
+        ours.pop("metrics", None)
+        theirs.pop("metrics", None)
+        assert ours == theirs
+    assert daily["road"]["dag"] == past["road"]["dag"]
+    assert past["one-by-one"]["parallelism"] == 1
+    assert past["one-by-one"]["failFast"] is True
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "again"),
+    [
+        ("Succeeded", "0", False),
+        ("Failed", "1", False),
+        ("Failed", "2", False),
+        ("Failed", "65", False),
+        ("Failed", "75", True),
+        ("Failed", "130", False),
+        ("Failed", "137", True),
+        ("Failed", "143", True),
+        ("Failed", "-1", True),
+        ("Error", "-1", True),
+        ("Error", "", True),
+    ],
+)
+def test_only_what_another_attempt_can_cure_is_tried_again(
+    status: str, code: str, *, again: bool
+) -> None:
+    """Argo's expression, which is made of what means the same in Python, word for word but `||`."""
+    last = SimpleNamespace(status=status, exitCode=code)
+    for each in workflows(objects()):
+        for template in each["spec"]["templates"]:
+            if "container" in template:
+                strategy = template["retryStrategy"]
+                assert strategy["retryPolicy"] == "Always"
+                assert (strategy["limit"], strategy["backoff"]["duration"]) == ("3", "300s")
+                expression = strategy["expression"].replace("||", "or")
+                assert eval(expression, {"lastRetry": last}) is again  # noqa: S307 - ours
+            else:
+                assert "retryStrategy" not in template, template["name"]
+
+
+@pytest.mark.parametrize("length", [1, 20, 43, 53])
+def test_names_stay_within_the_limits_of_argo(length: int) -> None:
+    found = objects(name="x" * length)
+    cron = next(each for each in found if each["kind"] == "CronWorkflow")
+    name = cron["metadata"]["name"]
+    assert len(f"{name}-1700000000") <= 63  # a workflow's name is the value of a label
+    assert len(f"{name}-backfill-abcde") <= 63
+    assert {each["metadata"]["name"] for each in workflows(found)} == {name, f"{name}-backfill"}
+    assert cron["spec"]["workflowSpec"]["workflowTemplateRef"]["name"] == name
+    assert len(f"{name}-backfill-abcde-2023-10-01") <= 100  # a run's name
+
+
+# --- values
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"imag": {}}, "imag"),
+        ({"workflow": {"scedule": "@daily"}}, "scedule"),
+        ({"workflow": {"schedule": "every day"}}, "/workflow/schedule"),
+        ({"workflow": {"shards": 0}}, "/workflow/shards"),
+        ({"image": {"tag": "latest"}}, "/image/tag"),
+        ({"steps": {"sael": {}}}, "sael"),
+        ({"config": {"data_lak": {}}}, "data_lak"),
+        ({"config": {"data_warehouse": {"postgres": {"password": "x"}}}}, "password"),
+        ({"config": {"orchestration": {"timezone": "UTC"}}}, "orchestration"),
+        ({"config": {"security": {"algorithm": "md5"}}}, "/config/security/algorithm"),
+        ({"postgres": {"password": "x"}}, "password"),
+        ({"resources": {"limit": {}}}, "limit"),
+    ],
+)
+def test_an_unknown_or_wrong_value_is_refused_by_name(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=re.escape(named)):
+        texts(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "kinds", "changed"),
+    [
+        ({"image": {"tag": "1.2.3"}}, {"WorkflowTemplate", "Pod"}, {"image"}),
+        ({"workflow": {"schedule": "@daily"}}, {"CronWorkflow"}, {"schedules"}),
+        ({"workflow": {"suspend": True}}, {"CronWorkflow"}, {"suspend"}),
+        (
+            {"resources": {"limits": {"memory": "4Gi"}}},
+            {"WorkflowTemplate", "Pod"},
+            {"memory"},
+        ),
+        (
+            {"steps": {"seal": {"resources": {"limits": {"memory": "4Gi"}}}}},
+            {"WorkflowTemplate"},
+            {"memory"},
+        ),
+        ({"postgres": {"secretName": "other"}}, {"WorkflowTemplate", "Pod"}, {"name"}),
+        ({"piiHashKey": {"key": "other"}}, {"WorkflowTemplate", "Pod"}, {"key"}),
+        ({"namespace": "other"}, KINDS | {"Pod"}, {"namespace"}),
+        (
+            {"config": {"data_warehouse": {"targets": ["postgres"]}}},
+            {"ConfigMap", "WorkflowTemplate"},
+            {"mutexes", "pipeline_config.yaml"},
+        ),
+        ({"workflow": {"retry": {"backoff": "5s"}}}, {"WorkflowTemplate"}, {"duration"}),
+    ],
+)
+def test_a_value_changes_what_it_is_about_and_nothing_else(
+    values: dict[str, Any], kinds: set[str], changed: set[str]
+) -> None:
+    before, after = objects(), objects(values)
+    differing: set[str] = set()
+    where: set[str] = set()
+    for ours, theirs in zip(before, after, strict=True):
+        found = set(_differences(ours, theirs, ""))
+        differing |= found
+        where |= {ours["kind"]} if found else set()
+    assert where == kinds
+    assert differing == changed
+
+
+def _differences(ours: Any, theirs: Any, key: str) -> Any:
+    """Give the keys below which two documents differ; lists of another length differ as a whole."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for name in ours | theirs:
+            yield from _differences(ours.get(name), theirs.get(name), name)
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for left, right in zip(ours, theirs, strict=True):
+            yield from _differences(left, right, key)
+    elif ours != theirs:
+        yield key
+
+
+def test_every_value_has_effect() -> None:
+    """Each key of values.yaml is read by a template."""
+    read = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
+    for path in _leaves(yaml.safe_load((CHART / "values.yaml").read_text())):
+        assert re.search(rf"\.{path[-1]}\b|\"{path[-1]}\"", read), ".".join(path)
+
+
+def _leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Any:
+    for key, value in values.items():
+        if path == () and key in ("config", "resources"):
+            yield (key,)
+        elif isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def test_the_pods_configuration_is_the_file_s(tmp_path: Path) -> None:
+    original = load_config(ROOT / "samples" / "pipeline_config.yaml", environ={})
+    original = Config.model_validate(
+        {**original.model_dump(by_alias=True), "orchestration": {"timezone": "Asia/Jakarta"}}
+    )
+    found = objects(chart_values(original))
+    config = next(each for each in found if each["kind"] == "ConfigMap")
+    path = tmp_path / "pipeline_config.yaml"
+    path.write_text(config["data"]["pipeline_config.yaml"])
+    assert load_config(path, environ={}).digest == original.digest
+
+
+@pytest.mark.parametrize(
+    "text", ["'; drop table x; --", "{{ env_var('X') }}", 'a\\b"c%_', "$(id)\n"]
+)
+def test_a_hostile_value_stays_data(tmp_path: Path, text: str) -> None:
+    values = {"config": {"ingestion": {"validation": {"product_prefix": text}}}}
+    config = one(objects(values), "ConfigMap")
+    path = tmp_path / "pipeline_config.yaml"
+    path.write_text(config["data"]["pipeline_config.yaml"])
+    assert load_config(path, environ={}).rules.product_prefix == text
+    ours, theirs = workflows(objects(values)), workflows(objects())
+    assert ours == theirs
+
+
+def test_large_numbers_stay_numbers(tmp_path: Path) -> None:
+    values = {"config": {"ingestion": {"validation": {"max_quantity": 1_000_000_000}}}}
+    path = tmp_path / "pipeline_config.yaml"
+    path.write_text(one(objects(values), "ConfigMap")["data"]["pipeline_config.yaml"])
+    assert load_config(path, environ={}).rules.max_quantity == 1_000_000_000
+
+
+def test_the_alerts_are_prometheus_queries_about_the_workflow_s_metrics() -> None:
+    found = objects({"prometheusRule": {"enabled": True}})
+    defined = set(re.findall(r"name: (sales_mart_\w+)", "\n".join(texts().values())))
+    rules = one(found, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    used: set[str] = set()
+    for rule in rules:
+        promql_parser.parse(rule["expr"])
+        used |= set(re.findall(r"argo_workflows_(sales_mart_\w+)", rule["expr"]))
+    assert used <= defined
+    assert len(rules) == 4
+
+
+def test_the_notes_name_the_next_commands_and_the_secrets() -> None:
+    notes = texts({"notify": {"enabled": True}})["sales-mart/templates/NOTES.txt"]
+    for text in (
+        "helm test sales-mart",
+        "cronwf/sales-mart",
+        "sales-mart-backfill",
+        "pii-hash-key",
+    ):
+        assert text in notes
+    assert "WARNING: no lake" in notes
+    assert "WARNING" not in texts(EVERYTHING)["sales-mart/templates/NOTES.txt"]

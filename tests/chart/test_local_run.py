@@ -1,0 +1,103 @@
+"""The rendered workflow, with processes for pods, gives what `sales-mart run` gives."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chart.local_argo import LocalArgo
+from chart.rendering import objects, one
+from sales_mart.config import Config
+from sales_mart.generate import generate, write
+from sales_mart.names import fact_table
+from sales_mart.records import Target
+from sales_mart.run import run
+from sales_mart.summary import published_summary
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sales_mart.local import LocalServers
+
+FILES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
+KEY = "a-key-for-tests-of-more-than-32-bytes"
+DAY = "2023-10-05"
+RULES = {"validation": {"product_prefix": "Halal"}}
+HALAL = Config.model_validate({"ingestion": RULES})
+
+
+def _config(servers: LocalServers, lake: Path, raw: Path) -> dict[str, Any]:
+    unique = uuid.uuid4().hex[:8]
+    warehouse = servers.settings()["data_warehouse"]
+    return {
+        "data_lake": {"source": f"{raw}/*.csv", "lake": str(lake)},
+        "data_warehouse": {**warehouse, "project_id": "test-project", "dataset": f"raw_{unique}"},
+        "data_mart": {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"},
+        "ingestion": RULES,
+        "security": {"algorithm": "hmac-sha256"},
+    }
+
+
+def _shown(config: dict[str, Any], target: Target) -> list[tuple[Any, ...]]:
+    with published_summary(Config.model_validate(config), target) as (_, rows):
+        return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("shards", "targets"), [("3", ""), ("1", "postgres")], ids=["three shards", "postgres alone"]
+)
+def test_the_rendered_commands_give_what_one_process_gives(
+    servers: LocalServers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shards: str,
+    targets: str,
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for seed in range(4):
+        write(raw / f"{seed}.csv", generate(500, seed=seed, config=HALAL))
+    monkeypatch.setenv("PII_HASH_KEY", KEY)
+    chosen = tuple(Target(each) for each in targets.split(",") if each) or tuple(Target)
+    alone = _config(servers, tmp_path / "alone", raw)
+    run(
+        Config.model_validate(alone),
+        str(tmp_path / "alone"),
+        business_date=date.fromisoformat(DAY),
+        targets=chosen,
+    )
+
+    config = _config(servers, tmp_path / "lake", raw)
+    postgres = config["data_warehouse"]["postgres"]
+    secrets = {
+        "postgres-credentials": {
+            "user": postgres.pop("user"),
+            "password": postgres.pop("password"),
+        },
+        "pii-hash-key": {"key": KEY},
+    }
+    found = objects({"config": config, "bigquery": {"secretName": ""}})
+    files = one(found, "ConfigMap")["data"]
+    argo = LocalArgo(one(found, "WorkflowTemplate")["spec"], tmp_path / "pods", files, secrets)
+    argo.submit("sales-mart-abcde", business_date=DAY, shards=shards, targets=targets)
+
+    steps = [name for name, *_ in argo.ran]
+    assert steps.count("validate") == int(shards)
+    assert steps.count("load-bigquery") == (Target.BIGQUERY in chosen)
+    assert (tmp_path / "lake" / "runs" / "sales-mart-abcde" / "seal.json").exists()
+    for name in FILES:
+        ours = (tmp_path / "lake" / "export" / name).read_bytes()
+        assert ours == (tmp_path / "alone" / "export" / name).read_bytes()
+        assert len(ours) > 100
+    config["data_warehouse"]["postgres"] |= {
+        "user": "postgres",
+        "password": servers.postgres_password,
+    }
+    for target in chosen:
+        assert _shown(config, target) == _shown(alone, target)
+        assert fact_table(target)
+    words = " ".join(word for command in argo.ran for word in command)
+    assert not {KEY, servers.postgres_password} & set(words.split())

@@ -1,0 +1,159 @@
+"""The graph of one run: the stops of the road, the shards and the warehouses side by side."""
+
+from __future__ import annotations
+
+from hera.workflows import DAG, Gauge, Label, Parameter, Task, WorkflowTemplate
+
+from workflows.notify import notify
+from workflows.spec import ARGUMENTS, workflow_template
+from workflows.templates import KEY, POSTGRES, step
+
+__all__ = ["daily", "road", "stops"]
+
+
+def daily() -> WorkflowTemplate:
+    """Make the template of one run, of the day that its arguments name."""
+    with workflow_template("sales-mart", entrypoint="road") as template:
+        template.arguments = [
+            Parameter(
+                name="business-date",
+                value="",
+                description="YYYY-MM-DD, or the time of a schedule, which means the day before. "
+                "Empty: yesterday.",
+            ),
+            *ARGUMENTS,
+        ]
+        stops("sales-mart")
+        notify()
+        road(run_id="{{workflow.name}}", business_date="{{workflow.parameters.business-date}}")
+    return template
+
+
+def stops(workflow: str) -> None:
+    """Make the leaf templates of the road in the present workflow, whose metrics name it."""
+    run = ("--run-id", "{{inputs.parameters.run-id}}")
+    targets = ("--target", "{{inputs.parameters.targets}}")
+    step(
+        "plan",
+        *("plan", *run, "--business-date", "{{inputs.parameters.business-date}}"),
+        *("--source", "{{workflow.parameters.source}}", "--mode", "{{workflow.parameters.mode}}"),
+        *("--target", "{{workflow.parameters.targets}}"),
+        *("--shards", "{{workflow.parameters.shards}}"),
+        inputs=["run-id", "business-date"],
+        outputs={"shards": "[]", "targets": "", "business-date": ""},
+    )
+    step(
+        "validate",
+        *("validate", *run, "--shard", "{{inputs.parameters.shard}}"),
+        secrets=KEY,
+        inputs=["run-id", "shard"],
+    )
+    step(
+        "seal",
+        *("seal", *run),
+        inputs=["run-id"],
+        outputs={"rows-read": "0", "rows-clean": "0", "rows-quarantined": "0"},
+        metrics=[_rows(workflow, what) for what in ("read", "clean", "quarantined")],
+    )
+    step("load-postgres", *("load", "postgres", *run), secrets=POSTGRES, inputs=["run-id"])
+    step("load-bigquery", *("load", "bigquery", *run), inputs=["run-id"])
+    step(
+        "transform",
+        *("transform", *run, *targets, "--select", "{{workflow.parameters.select}}"),
+        secrets=POSTGRES,
+        inputs=["run-id", "targets"],
+    )
+    step(
+        "reconcile",
+        *("reconcile", *run, *targets),
+        secrets=POSTGRES,
+        inputs=["run-id", "targets"],
+    )
+    step(
+        "publish",
+        *("publish", *run, *targets),
+        secrets=POSTGRES,
+        inputs=["run-id", "targets"],
+        outputs={"published-at": "0"},
+        metrics=[
+            Gauge(
+                name="sales_mart_published_timestamp_seconds",
+                help="When the marts were shown last, in seconds since 1970.",
+                labels=[Label(key="workflow", value=workflow)],
+                value="{{outputs.parameters.published-at}}",
+                when="{{status}} == Succeeded",
+                realtime=False,
+            )
+        ],
+    )
+    step("export", *("export", *run), secrets=POSTGRES, inputs=["run-id"])
+
+
+def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
+    """Make the graph of one run in the present workflow.
+
+    Args:
+        run_id: Name of the run; None leaves it to whoever calls the graph.
+        business_date: Its day, likewise.
+    """
+    given = {"run-id": "{{inputs.parameters.run-id}}"}
+    chosen = {**given, "targets": "{{tasks.plan.outputs.parameters.targets}}"}
+    whole = "'{{workflow.parameters.select}}' == ''"
+    with DAG(
+        name="road",
+        inputs=[
+            Parameter(name="run-id", value=run_id),
+            Parameter(name="business-date", value=business_date),
+        ],
+    ) as graph:
+        Task(
+            name="plan",
+            template="plan",
+            arguments={**given, "business-date": "{{inputs.parameters.business-date}}"},
+        )
+        Task(
+            name="validate",
+            template="validate",
+            depends="plan.Succeeded",
+            arguments={**given, "shard": "{{item}}"},
+            with_param="{{tasks.plan.outputs.parameters.shards}}",
+        )
+        Task(name="seal", template="seal", depends="validate.Succeeded", arguments=given)
+        for target in ("postgres", "bigquery"):
+            Task(
+                name=f"load-{target}",
+                template=f"load-{target}",
+                # The plan is named too, so that its outputs are there for certain.
+                depends="plan.Succeeded && seal.Succeeded",
+                when=f"'{{{{tasks.plan.outputs.parameters.targets}}}}' =~ '{target}'",
+                arguments=given,
+            )
+        Task(
+            name="transform",
+            template="transform",
+            depends="plan.Succeeded && "
+            "(load-postgres.Succeeded || load-postgres.Skipped) && "
+            "(load-bigquery.Succeeded || load-bigquery.Skipped)",
+            arguments=chosen,
+        )
+        for before, name in (("transform", "reconcile"), ("reconcile", "publish")):
+            Task(
+                name=name,
+                template=name,
+                depends=f"plan.Succeeded && {before}.Succeeded",
+                when=whole,
+                arguments=chosen,
+            )
+        Task(name="export", template="export", depends="publish.Succeeded", arguments=given)
+    return graph
+
+
+def _rows(workflow: str, what: str) -> Gauge:
+    return Gauge(
+        name="sales_mart_rows",
+        help="Rows of the last run, by what became of them.",
+        labels=[Label(key="workflow", value=workflow), Label(key="rows", value=what)],
+        value=f"{{{{outputs.parameters.rows-{what}}}}}",
+        when="{{status}} == Succeeded",
+        realtime=False,
+    )

@@ -1,0 +1,132 @@
+"""Leaf templates: one container for each step, with the secrets that it needs and no others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hera.workflows import Container, Env, Parameter, RetryPolicy, RetryStrategy, SecretEnv
+from hera.workflows.models import (
+    Backoff,
+    Capabilities,
+    ConfigMapVolumeSource,
+    EmptyDirVolumeSource,
+    IntOrString,
+    Quantity,
+    ResourceRequirements,
+    SecretVolumeSource,
+    SecurityContext,
+    ValueFrom,
+    Volume,
+    VolumeMount,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["IMAGE", "KEY", "POSTGRES", "RETRY_EXPRESSION", "WEBHOOK", "step", "volumes"]
+
+IMAGE = "sales-mart:0.1.0"
+"""Stands in until the chart puts a site's image in its place."""
+RETRY_EXPRESSION = "lastRetry.status == 'Error' || lastRetry.exitCode in ['75', '137', '143', '-1']"
+"""What another attempt can cure: a pod that was deleted or never came up, a temporary failure, a
+kill, a drained node, an eviction. Never 0, 1, 2 or 65."""
+
+_OUTPUTS = "/tmp/outputs"  # noqa: S108 - a path inside of the container
+_GOOGLE = "/var/run/secrets/sales-mart/google"
+
+
+def _secret(variable: str, secret: str, key: str) -> SecretEnv:
+    # Optional, since a pod without its secret would hang; the command says at once what is missing.
+    return SecretEnv(name=variable, secret_name=secret, secret_key=key, optional=True)
+
+
+POSTGRES = (
+    _secret("POSTGRES_USER", "postgres-credentials", "user"),
+    _secret("POSTGRES_PASSWORD", "postgres-credentials", "password"),
+)
+KEY = (_secret("PII_HASH_KEY", "pii-hash-key", "key"),)
+WEBHOOK = (_secret("SALES_MART_WEBHOOK_URL", "sales-mart-webhook", "url"),)
+
+
+def step(  # noqa: PLR0913 - a container has many sides
+    name: str,
+    *arguments: str,
+    secrets: Sequence[SecretEnv] = (),
+    inputs: Sequence[str] = (),
+    outputs: Mapping[str, str] | None = None,
+    metrics: Sequence[Any] = (),
+    retry: bool = True,
+) -> Container:
+    """Make the template of one step.
+
+    Args:
+        name: Name of the template.
+        arguments: What follows `sales-mart` on the command line.
+        secrets: Variables out of secrets.
+        inputs: Names of the input parameters.
+        outputs: Names of the output parameters, with what they are when the step leaves none.
+        metrics: What the controller publishes about the step.
+        retry: Whether it is tried again.
+    """
+    given = [*arguments]
+    if outputs:
+        given += ["--outputs", _OUTPUTS]
+    return Container(
+        name=name,
+        image=IMAGE,
+        command=["sales-mart"],
+        args=given,
+        env=[
+            Env(name="SALES_MART_CONFIG", value="/etc/sales-mart/pipeline_config.yaml"),
+            Env(name="SALES_MART_ERROR_FILE", value="/dev/termination-log"),
+            Env(name="GOOGLE_APPLICATION_CREDENTIALS", value=f"{_GOOGLE}/credentials.json"),
+            *secrets,
+        ],
+        inputs=[Parameter(name=each) for each in inputs],
+        outputs=[
+            Parameter(name=each, value_from=ValueFrom(path=f"{_OUTPUTS}/{each}", default=without))
+            for each, without in (outputs or {}).items()
+        ],
+        metrics=[*metrics],
+        resources=ResourceRequirements(
+            requests=_quantities(cpu="200m", memory="512Mi"),
+            limits=_quantities(cpu="500m", memory="1Gi"),
+        ),
+        volume_mounts=[
+            VolumeMount(name="tmp", mount_path="/tmp"),  # noqa: S108 - inside of the container
+            VolumeMount(name="config", mount_path="/etc/sales-mart", read_only=True),
+            VolumeMount(name="google", mount_path=_GOOGLE, read_only=True),
+        ],
+        security_context=SecurityContext(
+            allow_privilege_escalation=False,
+            capabilities=Capabilities(drop=["ALL"]),
+            read_only_root_filesystem=True,
+            run_as_non_root=True,
+        ),
+        retry_strategy=_retry() if retry else None,
+    )
+
+
+def _quantities(**texts: str) -> dict[str, Quantity]:
+    return {name: Quantity(text) for name, text in texts.items()}
+
+
+def _retry() -> RetryStrategy:
+    return RetryStrategy(
+        limit="3",
+        retry_policy=RetryPolicy.always,
+        expression=RETRY_EXPRESSION,
+        backoff=Backoff(duration="300s", factor=IntOrString(root="1")),
+    )
+
+
+def volumes() -> list[Any]:
+    """Give what pods mount: room to write, the configuration, Google's credentials."""
+    return [
+        Volume(name="tmp", empty_dir=EmptyDirVolumeSource(size_limit=Quantity("10Gi"))),
+        Volume(name="config", config_map=ConfigMapVolumeSource(name="sales-mart")),
+        Volume(
+            name="google",
+            secret=SecretVolumeSource(secret_name="bigquery-credentials", optional=True),  # noqa: S106 - a name
+        ),
+    ]
