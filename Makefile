@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
+BUILDER ?= docker
 PIP_VERSION := 26.3
 UV_VERSION := 0.13.9
 
@@ -26,6 +27,10 @@ demo: $(VENV)/.demo  ## Walk the sample through real servers on this computer
 .PHONY: test
 test: $(VENV)/.dev  ## Run every test, in two processes (WORKERS=n for more)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+.PHONY: e2e
+e2e: $(VENV)/.dev  ## Install the chart on the cluster in KUBECONFIG, and put it to the test
+	$(BIN)/python -m pytest tests/e2e -p no:randomly --timeout 3600 -rs
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style and formatting
@@ -73,12 +78,22 @@ docs: $(VENV)/.docs  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: reference
-reference: $(VENV)/.dev  ## Write the reference pages anew from the code
+reference: $(VENV)/.dev  ## Write what is generated anew: reference pages, manifests, chart schema
 	$(BIN)/python scripts/reference.py
+	$(BIN)/python -m workflows
+	$(BIN)/python scripts/chart.py
+
+.PHONY: image
+image:  ## Build the image with docker (BUILDER=podman or buildah for another)
+	$(BUILDER) build --tag sales-mart:dev .
 
 .PHONY: bench
 bench: $(VENV)/.bench  ## Measure against what one would pick instead
 	$(BIN)/python -m benchmarks
+
+.PHONY: bench-cluster
+bench-cluster: $(VENV)/.dev  ## Measure how the workflow scales on the cluster in KUBECONFIG
+	$(BIN)/python -m pytest tests/e2e/bench_scale_out.py -p no:randomly --timeout 7200 -s -q
 
 .PHONY: wheel
 wheel: $(VENV)/.dev  ## Build the wheel into dist/

@@ -7,9 +7,10 @@ comment right above a block says what else there is to know about it:
 * `<!-- output -->`: not to run, but what the block before it prints; a line `…` stands for any
   lines, and `…` within a line for any text;
 * `<!-- exit 65 -->`: it ends with this exit code;
-* `<!-- stays up -->`: it runs on while the next block runs.
+* `<!-- stays up -->`: it runs on while the next block runs;
+* `<!-- values -->`: values of the Helm chart, which has to take them.
 
-A block of YAML is a configuration, which has to load.
+A block of YAML without a comment is a configuration, which has to load.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 LANGUAGES = {"sh", "python", "yaml", "text", "sql"}
 _FENCE = re.compile(r"(?P<indent>[ ]*)(?P<fence>`{3,})(?P<language>\w*)[ ]*")
-_MARKER = re.compile(r"<!-- (?P<word>not run|output|exit|stays up)(?:[: ]+(?P<rest>.+?))? -->")
+_MARKER = re.compile(
+    r"<!-- (?P<word>not run|output|exit|stays up|values)(?:[: ]+(?P<rest>.+?))? -->"
+)
 _URL = re.compile(r"postgresql://postgres@127\.0\.0\.1:[^\s'\"]*")
 _SECONDS = 120
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import logging
 import urllib.error
@@ -167,9 +168,12 @@ def send(url: SecretStr, message: Notification) -> None:
         TemporaryError: The server does not answer.
     """
     address = url.get_secret_value().strip()
+    wrong = ConfigurationError(
+        "the webhook's address is not a web address",
+        remedy="Put its https:// address into the secret.",
+    )
     if not address.startswith(("https://", "http://")):
-        msg = "the webhook's address is not a web address"
-        raise ConfigurationError(msg, remedy="Put its https:// address into the secret.")
+        raise wrong
     request = urllib.request.Request(  # noqa: S310 - http and https only
         address,
         data=message.model_dump_json().encode(),
@@ -187,7 +191,9 @@ def send(url: SecretStr, message: Notification) -> None:
         raise ConfigurationError(
             msg, remedy="Check the address in the secret, and that it takes JSON by POST."
         ) from None
-    except (OSError, ValueError) as error:
+    except http.client.InvalidURL:
+        raise wrong from None
+    except (OSError, http.client.HTTPException) as error:
         msg = f"the webhook does not answer: {type(error).__name__}"
         raise TemporaryError(
             msg, remedy="Check the network policy and the address, then run it again."

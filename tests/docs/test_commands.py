@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import yaml
 
+from chart.rendering import objects
 from documentation import LANGUAGES, ROOT, all_pages, blocks, environment, run_page
 from sales_mart import load_config
 
@@ -54,7 +56,9 @@ def test_every_block_is_run_or_says_why_not(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_configuration_loads(name: str, tmp_path: Path) -> None:
     for block in blocks(PAGES[name]):
-        if block.language == "yaml" and block.marker != "not run" and "--8<--" not in block.text:
+        if block.language == "yaml" and block.marker == "values":
+            assert objects(yaml.safe_load(block.text))
+        elif block.language == "yaml" and block.marker != "not run" and "--8<--" not in block.text:
             file = tmp_path / f"{block.line}.yaml"
             file.write_text(block.text, encoding="utf-8")
             load_config(file, environ={})

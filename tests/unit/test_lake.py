@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -64,18 +66,6 @@ def test_a_part_is_described_and_moved(run: RunFolder, tmp_path: Path) -> None:
         assert local.read_bytes() == b"abc"
 
 
-def test_scratch_goes_with_its_context_and_with_dead_attempts(run: RunFolder) -> None:
-    dead = Path(run.uri) / "scratch" / "seal.999999999"
-    alive = Path(run.uri) / "scratch" / f"seal.{os.getppid()}"
-    dead.mkdir(parents=True)
-    alive.mkdir()
-    with run.scratch("seal") as folder:
-        (folder / "x").write_text("x")
-        assert not dead.exists()
-    assert not folder.exists()
-    assert alive.exists()
-
-
 def test_names_deletes_and_unfinished_files(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write("a/c", b"")
@@ -126,3 +116,29 @@ def test_a_record_can_be_forgotten(run: RunFolder) -> None:
     run.write("plan", PLAN)
     run.forget("plan", "never")
     assert run.find("plan", Plan) is None
+
+
+def test_scratch_folders_of_two_attempts_at_once_stay_apart(tmp_path: Path) -> None:
+    run = RunFolder(str(tmp_path), "run")
+    with run.scratch("seal") as first, RunFolder(str(tmp_path), "run").scratch("seal") as second:
+        assert first != second
+        (first / "rows").write_bytes(b"")
+        with run.scratch("seal"):
+            assert (first / "rows").exists()
+            assert second.exists()
+    assert list((tmp_path / "runs" / "run").iterdir()) == []
+
+
+def test_scratch_of_a_killed_attempt_goes_with_the_next(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from sales_mart.lake import RunFolder\n"
+        "with RunFolder(sys.argv[1], 'run').scratch('seal') as folder:\n"
+        "    (folder / 'rows').write_bytes(b'')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    scratch = tmp_path / "runs" / "run" / "scratch"
+    assert len(list(scratch.iterdir())) == 2
+    with RunFolder(str(tmp_path), "run").scratch("seal") as own:
+        assert {path.name.removesuffix(".lock") for path in scratch.iterdir()} == {own.name}
+    assert not scratch.exists()

@@ -1,0 +1,294 @@
+"""What a scheduler asks of the command line: days, notices, outputs, and options left empty."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from sales_mart.backfill import MOST_DAYS, days_of_range
+from sales_mart.cli import main
+from sales_mart.config import Config
+from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
+from sales_mart.notify import Failure, notification, send
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+ROOT = Path(__file__).parents[2]
+DAILY = "raw/{date}/*.csv"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder with a configuration and a source."""
+    monkeypatch.chdir(tmp_path)
+    sample = (ROOT / "samples" / "transactions.csv").read_bytes()
+    for name in ("a.csv", "b.csv", "c.csv"):
+        Path(name).write_bytes(sample)
+    monkeypatch.setenv("SALES_MART_DATA_LAKE__LAKE", "lake")
+    monkeypatch.setenv("SALES_MART_DATA_LAKE__SOURCE", "*.csv")
+    return tmp_path
+
+
+def ask(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
+    """Run a command; gives its exit code and its JSON."""
+    capfd.readouterr()
+    code = main([*arguments, "--output", "json"])
+    return code, json.loads(capfd.readouterr().out)
+
+
+# --- options that a workflow leaves empty
+
+
+def test_an_empty_option_is_not_given(capfd: pytest.CaptureFixture[str]) -> None:
+    given = ("--business-date", "2023-10-05", "--shards", "3")
+    empty = ("--source", "", "--mode", "", "--target", "")
+    code, made = ask(capfd, "plan", "--run-id", "x", *given, *empty)
+    assert code == 0
+    assert (made["mode"], made["source"], len(made["shards"])) == ("replace", "*.csv", 3)
+    _, again = ask(capfd, "plan", "--business-date", "")
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert again["business_date"] == str(yesterday)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--mode", "merge"), "'merge' is not a mode"),
+        (("--target", "oracle"), "'oracle' is not a warehouse"),
+        (("--target", "postgres,oracle"), "'oracle' is not a warehouse"),
+    ],
+)
+def test_a_wrong_word_is_refused(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    code, document = ask(capfd, "plan", *arguments)
+    assert (code, document["error"]["exit_code"]) == (2, 2)
+    assert message in document["error"]["message"]
+
+
+# --- outputs
+
+
+@pytest.mark.parametrize(
+    ("target", "listed"),
+    [
+        ("", "postgres,bigquery"),
+        ("bigquery", "bigquery"),
+        ("bigquery,postgres", "postgres,bigquery"),
+        (" postgres , ", "postgres"),
+    ],
+)
+def test_a_plan_hands_over_its_shards_and_targets(
+    capfd: pytest.CaptureFixture[str], target: str, listed: str
+) -> None:
+    options = ("--business-date", "2023-10-05", "--shards", "2", "--target", target)
+    assert ask(capfd, "plan", *options, "--outputs", "out/puts")[0] == 0
+    outputs = {path.name: path.read_text() for path in Path("out/puts").iterdir()}
+    assert outputs == {"business-date": "2023-10-05", "shards": "[0, 1]", "targets": listed}
+
+
+def test_a_seal_hands_over_its_counts(capfd: pytest.CaptureFixture[str]) -> None:
+    for command in (("plan", "--business-date", "2023-10-05"), ("validate",)):
+        assert ask(capfd, *command, "--run-id", "x")[0] == 0
+    code, sealed = ask(capfd, "seal", "--run-id", "x", "--outputs", "o")
+    assert code == 0
+    for name in ("rows-read", "rows-clean", "rows-quarantined"):
+        assert Path("o", name).read_text() == str(sealed[name.replace("-", "_")])
+    assert sealed["rows_read"] == 15
+
+
+def test_an_error_is_left_where_kubernetes_looks(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_ERROR_FILE", "termination-log")
+    assert ask(capfd, "plan", "--source", "nothing/*.csv")[0] == 65
+    text = Path("termination-log").read_text()
+    assert text.startswith("no object matches nothing/*.csv → ")
+    monkeypatch.setenv("SALES_MART_ERROR_FILE", "no/such/folder/log")
+    assert ask(capfd, "plan", "--source", "nothing/*.csv")[0] == 65
+
+
+# --- days
+
+
+def test_days_of_a_range(capfd: pytest.CaptureFixture[str]) -> None:
+    options = ("--from", "2023-02-27", "--to", "2023-03-01", "--source", DAILY)
+    code, made = ask(capfd, "days", *options, "--outputs", "o")
+    assert (code, made["days"]) == (0, ["2023-02-27", "2023-02-28", "2023-03-01"])
+    assert json.loads(Path("o/days").read_text()) == made["days"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--from", "2023-10-01", "--to", "2023-10-02"), "is a snapshot"),
+        (("--from", "2023-10-02", "--to", "2023-10-01", "--source", DAILY), "are 0 days"),
+        (("--from", "2020-01-01", "--to", "2023-10-01", "--source", DAILY), "takes 1 to 366"),
+        (("--from", "2023-10-01", "--source", DAILY), "takes a range"),
+        (("--source", DAILY), "takes a range"),
+        (("--from", "", "--to", "", "--catch-up", "0"), "takes a range"),
+        (("--from", "2023-10-01", "--to", "2023-10-02", "--catch-up", "3"), "takes a range"),
+        (("--from", "1 October", "--to", "2023-10-02", "--source", DAILY), "is not a date"),
+        (("--catch-up", "400", "--source", DAILY), "takes 1 to 366"),
+        (("--catch-up", "3"), "is a snapshot"),
+    ],
+)
+def test_a_range_that_makes_no_sense_is_refused(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    code, document = ask(capfd, "days", *arguments)
+    assert code == 2
+    assert message in document["error"]["message"]
+    assert document["error"]["remedy"]
+
+
+def test_the_longest_range() -> None:
+    first = date(2024, 1, 1)
+    days = days_of_range(Config(), first, date(2024, 12, 31), DAILY)
+    assert (len(days), days[0], days[-1]) == (MOST_DAYS, first, date(2024, 12, 31))
+
+
+# --- notices
+
+FAILURES = [
+    {
+        "displayName": "load-postgres(0)",
+        "message": "PostgreSQL does not answer (exit code 75)",
+        "templateName": "load-postgres",
+        "phase": "Failed",
+        "podName": "sales-mart-x-load-postgres-1",
+    },
+    {
+        "displayName": "load-postgres(3)",
+        "message": "the role has no right → Grant it. (exit code 2)",
+        "templateName": "load-postgres",
+        "phase": "Failed",
+        "podName": "sales-mart-x-load-postgres-2",
+    },
+    {
+        "displayName": "load-postgres",
+        "message": "No more retries left",
+        "templateName": "load-postgres",
+        "phase": "Failed",
+        "podName": "",
+    },
+]
+
+
+def test_a_notice_says_what_failed_last() -> None:
+    wanted = (Failure("load-postgres", "the role has no right → Grant it. (exit code 2)"),)
+    listed = json.dumps(FAILURES)
+    for failures in (listed, json.dumps(listed)):
+        made = notification("sales-mart-x", "Failed", "63.5", failures)
+        assert made.failures == wanted
+        assert made.duration_seconds == 63.5
+        assert made.text.splitlines() == [
+            "sales-mart-x: Failed after 64 s",
+            "load-postgres: the role has no right → Grant it. (exit code 2)",
+        ]
+
+
+@pytest.mark.parametrize("failures", ["", "null", "[]", '"[]"', '"null"'])
+def test_a_notice_of_a_success_lists_no_failure(failures: str) -> None:
+    assert notification("w", "Succeeded", "1", failures).failures == ()
+
+
+@pytest.mark.parametrize(("duration", "failures"), [("x", ""), ("1", "{"), ("1", "[1]")])
+def test_a_notice_of_something_else_is_refused(duration: str, failures: str) -> None:
+    with pytest.raises(ConfigurationError, match="not as Argo's"):
+        notification("w", "Failed", duration, failures)
+
+
+@contextmanager
+def webhook(*answers: int) -> Generator[tuple[str, list[dict[str, Any]]]]:
+    """Run a server that answers with these codes; gives its address and what it was told."""
+    told: list[dict[str, Any]] = []
+    codes = iter(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(next(codes))
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook/s3cret", told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_notify_tells_the_webhook_of_the_workflow_s_runs(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for run in ("backfill-2023-10-04", "backfill-2023-10-05", "backfilled"):
+        ask(capfd, "plan", "--run-id", run, "--business-date", run[-10:].replace("backfilled", ""))
+    for command in ("validate", "seal"):
+        ask(capfd, command, "--run-id", "backfill-2023-10-04")
+    with webhook(200) as (address, told):
+        monkeypatch.setenv("SALES_MART_WEBHOOK_URL", address)
+        options = ("--status", "Failed", "--duration", "7.04", "--failures", json.dumps(FAILURES))
+        code, document = ask(capfd, "notify", "--run-id", "backfill", *options)
+    assert code == 0
+    assert told == [document]
+    assert [run["run_id"] for run in document["runs"]] == [
+        "backfill-2023-10-04",
+        "backfill-2023-10-05",
+    ]
+    assert "2023-10-04: 15 rows read, 4 clean, 11 quarantined; stopped after seal" in (
+        document["text"].splitlines()
+    )
+    assert "2023-10-05: stopped after plan" in document["text"].splitlines()
+
+
+def test_notify_without_a_webhook_just_prints(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SALES_MART_WEBHOOK_URL", raising=False)
+    code, document = ask(capfd, "notify", "--run-id", "w", "--status", "Succeeded")
+    assert (code, document["text"]) == (0, "w: Succeeded after 0 s")
+    assert ask(capfd, "notify", "--status", "Succeeded")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(429, TemporaryError), (503, TemporaryError), (404, ConfigurationError)],
+)
+def test_a_webhook_that_refuses(answer: int, error: type[SalesMartError]) -> None:
+    with (
+        webhook(answer) as (address, _),
+        pytest.raises(error, match=f"the webhook answered {answer}") as caught,
+    ):
+        send(SecretStr(address), notification("w", "Failed"))
+    assert "s3cret" not in f"{caught.value.message}{caught.value.remedy}{caught.value.details}"
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("file:///etc/passwd", ConfigurationError),
+        ("hooks.example/s3cret", ConfigurationError),
+        ("http://127.0.0.1:9/s3cret", TemporaryError),
+        ("http://127.0.0.1:x/s3cret", ConfigurationError),
+    ],
+)
+def test_a_webhook_that_is_none(address: str, error: type[SalesMartError]) -> None:
+    with pytest.raises(error) as caught:
+        send(SecretStr(address), notification("w", "Failed"))
+    assert "s3cret" not in f"{caught.value.message}{caught.value.remedy}{caught.value.details}"
