@@ -11,13 +11,14 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-RUN python3 -m venv /opt/sales-mart \
-    && /opt/sales-mart/bin/python -m pip install --quiet pip==26.3
 # The dependencies by themselves: this layer stays the same while only our code changes.
 COPY pyproject.toml constraints.txt ./
-RUN /opt/sales-mart/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
-    && /opt/sales-mart/bin/python -m pip install --quiet --only-binary :all: --no-compile \
-        --constraint constraints.txt --requirement requirements.txt
+RUN python3 -m venv /opt/sales-mart \
+    && sed -n '/^pip==/,/[^\\]$/p' constraints.txt > pip.txt \
+    && /opt/sales-mart/bin/python -m pip install --quiet --require-hashes --requirement pip.txt \
+    && /opt/sales-mart/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && /opt/sales-mart/bin/python -m pip install --quiet --no-compile --require-hashes \
+        --constraint constraints.txt --build-constraint constraints.txt --requirement requirements.txt
 COPY README.md LICENSE ./
 COPY src src
 COPY dbt dbt

@@ -5,13 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BUILDER ?= docker
-PIP_VERSION := 26.3
-UV_VERSION := 0.13.9
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt \
-    --build-constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+# Every package in the version of constraints.txt, and only if its hash stands there. An editable
+# folder has no hash, so the project goes in first and alone; what builds it is checked as well.
+LOCKED := $(PIP) --require-hashes -c constraints.txt --build-constraint constraints.txt
+EDITABLE := $(PIP) --no-deps --build-constraint constraints.txt --editable .
 INPUTS := pyproject.toml constraints.txt
+GROUPS := audit bench build dev docs lock
 DEMO := .sales-mart/demo
 
 .DEFAULT_GOAL := help
@@ -99,17 +101,35 @@ bench-cluster: $(VENV)/.dev  ## Measure how the workflow scales on the cluster i
 wheel: $(VENV)/.dev  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
+.PHONY: sbom
+sbom: $(VENV)/.dev  ## Write what a release installs into dist/: SBOM (CycloneDX) and licences
+	$(BIN)/python scripts/sbom.py dist
+
+.PHONY: release
+release: wheel sbom  ## Build what a release has into dist/: wheel, sdist, SBOM, licences, constraints
+	$(BIN)/python -m build --sdist --no-isolation --outdir dist
+	cp constraints.txt dist
+
+# It asks a database about every pinned version: what is known changes without a change here.
+.PHONY: audit
+audit: $(VENV)/.audit  ## Ask for known vulnerabilities of the pinned versions; needs the network
+	$(BIN)/pip-audit --disable-pip --require-hashes -r constraints.txt
+
+.PHONY: secrets
+secrets: $(VENV)/.dev  ## Look for keys and passwords in what git has
+	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
 .PHONY: ci
 ci:  ## Do what the continuous integration does
 	.ci/run
 
 ##@ Keep it
 .PHONY: constraints
-constraints: $(VENV)/.pip  ## Resolve every dependency anew into constraints.txt
-	$(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --group docs --group bench \
+constraints: $(VENV)/.pip  ## Resolve every dependency anew into constraints.txt, with hashes
+	$(LOCKED) --group lock
+	$(BIN)/uv pip compile pyproject.toml --all-extras $(GROUPS:%=--group %) \
 	    --python-version 3.11 --universal --no-header --no-annotate --no-emit-index-url \
-	    --upgrade -o constraints.txt
+	    --generate-hashes --upgrade -o constraints.txt
 
 .PHONY: clean
 clean:  ## Remove what was built and measured; the environment and .sales-mart stay
@@ -127,21 +147,29 @@ $(VENV)/.pip:
 	    echo "sales_mart needs Python 3.11 or later, and $(PYTHON) is not." >&2; \
 	    echo "Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet pip==$(PIP_VERSION)
+	@# An old pip takes versions and hashes from requirements only.
+	sed -n '/^pip==/,/[^\\]$$/p' constraints.txt >$(VENV)/pip.txt
+	$(PIP) --require-hashes -r $(VENV)/pip.txt
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.pip $(INPUTS)
-	$(PIP) --editable '.[local]'
+	$(EDITABLE)
+	$(LOCKED) 'sales-mart[local]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.pip $(INPUTS)
-	$(PIP) --editable '.[local,testing,workflows]' --group dev
+	$(EDITABLE)
+	$(LOCKED) 'sales-mart[local,testing,workflows]' --group dev
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev $(INPUTS)
-	$(PIP) --group docs
+	$(LOCKED) --group docs
+	@touch $@
+
+$(VENV)/.audit: $(VENV)/.pip $(INPUTS)
+	$(LOCKED) --group audit
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev $(INPUTS)
-	$(PIP) --group bench
+	$(LOCKED) --group bench
 	@touch $@

@@ -87,9 +87,10 @@ def _kind(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{each}`" for each in arguments)
+    if origin is Annotated:
+        return _kind(arguments[0])
     inner = [_kind(each) for each in arguments if each not in (type(None), ...)]
     forms: dict[Any, str] = {
-        Annotated: "{0}",
         Union: " or ".join(inner),
         UnionType: " or ".join(inner),
         tuple: "list of {0}",

@@ -63,8 +63,22 @@ _CHART: dict[str, Any] = {"effect": "chart"}
 """Marks a key that only `config values` reads, for the chart's values."""
 
 
+def _no_login(text: str) -> str:
+    if "://" in text and "@" in text:
+        msg = "must not hold a user or a password: it is shown in messages"
+        raise ValueError(msg)
+    return text
+
+
+Shown = Annotated[str, AfterValidator(_no_login)]
+"""An address that messages name."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # A value in the wrong place may be a password.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
 
 class Pipeline(_Section):
@@ -93,15 +107,13 @@ class DataLake(_Section):
 class Postgres(_Section):
     """How to reach PostgreSQL, and as whom."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
     secret_name: str = Field(default="postgres-credentials", alias="secretName")
     """Secret with the keys `user` and `password`."""
-    dbname: str = "postgres"
+    dbname: Shown = "postgres"
     """Database."""
-    host: str = "localhost"
+    host: Shown = "localhost"
     """Host name, address, or folder of a Unix socket."""
     port: int = Field(default=5432, ge=1, le=65535)
     """TCP port."""
@@ -130,7 +142,7 @@ class BigQuery(_Section):
     """Location of the datasets."""
     credentials_file: str | None = None
     """Service account file. Default: application default credentials."""
-    api_endpoint: str | None = None
+    api_endpoint: Shown | None = None
     """Another endpoint of the API, such as an emulator's."""
     maximum_bytes_billed: int | None = Field(default=None, ge=1)
     """Queries that would bill more bytes are refused by the server."""

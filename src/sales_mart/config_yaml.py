@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -50,7 +51,7 @@ def read_yaml(path: Path) -> Tree:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
-        reason = getattr(error, "problem", None) or "it is not text in UTF-8"
+        reason = _without_values(getattr(error, "problem", None) or "it is not text in UTF-8")
         msg = f"{place}: not YAML: {reason}"
         raise ConfigurationError(msg, remedy=_COMPARE) from None
     if node is None:
@@ -59,6 +60,11 @@ def read_yaml(path: Path) -> Tree:
         msg = f"{path}:{node.start_mark.line + 1}: the file must be a mapping of sections"
         raise ConfigurationError(msg, remedy=_COMPARE)
     return _Reader(path, loader).mapping(node, ())
+
+
+def _without_values(problem: str) -> str:
+    """Cut a name that the file makes up: it may be a password that starts with `*` or `!`."""
+    return re.sub(r"""(found (?:undefined|duplicate) [a-z ]+) ['"].*""", r"\1", problem)
 
 
 class _Reader:

@@ -15,6 +15,7 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.names import next_schema, raw_schema
 from sales_mart.records import NodeResult, Target
@@ -33,8 +34,6 @@ _log = logging.getLogger(__name__)
 
 _END_SECONDS = 15.0
 _SCRATCH = "SALES_MART_SCRATCH"
-# What no dbt process needs to know.
-_SECRETS = ("PII_HASH_KEY", "POSTGRES_USER", "POSTGRES_PASSWORD", "PGPASSWORD")
 
 
 class Outcome(NamedTuple):
@@ -242,9 +241,7 @@ def environment(config: Config, target: Target, *, offline: bool = False) -> dic
     Variables of dbt itself are left out: they would turn its options.
     """
     known = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _SECRETS and not name.startswith("DBT_")
+        name: value for name, value in without_secrets().items() if not name.startswith("DBT_")
     }
     warehouse = config.data_warehouse
     if target is Target.POSTGRES:

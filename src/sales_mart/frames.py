@@ -107,14 +107,23 @@ def _texts(frame: object) -> pl.DataFrame:
     if missing:
         msg = f"the frame lacks the columns {', '.join(missing)}"
         raise SourceFormatError(msg, remedy=f"It must have the columns {', '.join(FIELDS)}.")
-    if kind == "pandas":
-        return pl.DataFrame({name: _from_pandas(found[columns[name]]) for name in FIELDS})
     if kind == "pyarrow":
         table = found.select([columns[name] for name in FIELDS])
-        typed = cast("pl.DataFrame", pl.from_arrow(table)).rename(lambda name: name.strip().lower())
-    else:
-        typed = found.lazy().select(pl.col(columns[name]).alias(name) for name in FIELDS).collect()
-    return typed.select(_text(typed[name]) for name in FIELDS)
+        found = cast("pl.DataFrame", pl.from_arrow(table))
+    if kind == "polars":
+        found = found.lazy().select(columns[name] for name in FIELDS).collect()
+    return pl.DataFrame({name: _column(found[columns[name]], kind, name) for name in FIELDS})
+
+
+def _column(series: Any, kind: str, name: str) -> pl.Series:
+    try:
+        return _from_pandas(series) if kind == "pandas" else _text(series)
+    except (pl.exceptions.PolarsError, UnicodeError):
+        # Their words are left out: they may quote a value.
+        msg = f"the column {name}, of type {series.dtype}, cannot be read as text"
+        raise SourceFormatError(
+            msg, remedy="Give it as text in UTF-8, as numbers or as dates."
+        ) from None
 
 
 def _from_pandas(series: Any) -> pl.Series:

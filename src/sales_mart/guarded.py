@@ -18,12 +18,14 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sales_mart.environs import without_secrets
 from sales_mart.errors import TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
     from types import FrameType
 
@@ -45,7 +47,7 @@ class Server(NamedTuple):
         log_file: Where its output goes.
         lock: File descriptor that the server keeps open while it runs.
         user: Whom it runs as; None for ourselves.
-        environment: Its environment; None for ours.
+        environment: What it needs in its environment besides ours, which it gets without secrets.
     """
 
     command: Callable[[int], list[str]]
@@ -53,7 +55,7 @@ class Server(NamedTuple):
     log_file: Path
     lock: int
     user: str | None = None
-    environment: dict[str, str] | None = None
+    environment: Mapping[str, str] = MappingProxyType({})
 
 
 @contextmanager
@@ -90,7 +92,7 @@ def _start_guard(server: Server, port: int) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env=server.environment,
+            env={**without_secrets(), **server.environment},
             pass_fds=(server.lock,),
             start_new_session=True,
         )

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.guarded import LOOPBACK, Server, as_user, served, tail
 
@@ -249,6 +250,7 @@ def _init_postgres(binaries: Path, data: Path, password: str, user: str | None) 
             capture_output=True,
             text=True,
             cwd="/",
+            env=without_secrets(),
             **as_user(user),
         )
     finally:
@@ -269,7 +271,6 @@ def _bigquery(folder: Path, gcs_root: Path | None, lock: int) -> Generator[str]:
     uploads.mkdir(parents=True)
     _link_spatial(home)
     environment = {
-        **os.environ,
         "HOME": str(home),
         "BQEMU_ENABLE_FORMAT_EXTENSIONS": "false",
         "BQEMU_QUERY_CACHE_TTL_SECONDS": "0",

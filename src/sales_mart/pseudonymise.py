@@ -7,7 +7,7 @@ import hmac
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import SecretStr
 
@@ -45,6 +45,11 @@ class Tokeniser:
         if self.key is not None:
             key_id = f"hmac-sha256:{self._hmac(b'sales_mart key_id')[:16]}"
         object.__setattr__(self, "key_id", key_id)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be serialised: the key would be in the bytes."""
+        msg = "a tokeniser holds the key and is not pickled"
+        raise TypeError(msg)
 
     def _hmac(self, message: bytes) -> str:
         secret = self.key.get_secret_value() if self.key else ""
@@ -89,7 +94,8 @@ def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Token
     if KEY_VARIABLE in environ:
         where, text = f"the variable {KEY_VARIABLE}", environ[KEY_VARIABLE]
     elif path is not None:
-        where = f"the key file {path}"
+        # Not its name: it may be the key itself, by mistake.
+        where = "the file that security.key_file names"
         try:
             text = Path(path).read_bytes().decode("utf-8")
         except OSError as error:
@@ -102,7 +108,12 @@ def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Token
         msg = "security.algorithm is hmac-sha256 and there is no key"
         raise ConfigurationError(msg, remedy=remedy)
     key = text.removesuffix("\n")
-    if len(key.encode()) < MIN_KEY_BYTES:
-        msg = f"{where} holds a key of {len(key.encode())} bytes"
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        msg = f"{where} is not UTF-8 text"
+        raise ConfigurationError(msg, remedy=remedy) from None
+    if length < MIN_KEY_BYTES:
+        msg = f"{where} holds a key of {length} bytes"
         raise ConfigurationError(msg, remedy=remedy)
     return Tokeniser(SecretStr(key))

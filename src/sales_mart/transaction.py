@@ -351,7 +351,10 @@ class Transaction(BaseModel):
     @classmethod
     def _judge(cls, row: Any, info: ValidationInfo) -> Any:
         if not isinstance(row, Mapping):
-            return row
+            problem = PydanticCustomError("mapping_type", "a row must be a mapping of its fields")
+            raise ValidationError.from_exception_data(
+                cls.__name__, [InitErrorDetails(type=problem, input=None)], hide_input=True
+            )
         config = info.context if isinstance(info.context, Config) else Config()
         by_reason = {rule.reason: rule.field for rule in rules(config)}
         errors: list[InitErrorDetails] = [

@@ -141,14 +141,18 @@ class Generated(NamedTuple):
     stderr: str
 
 
-def command(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours in a process of its own."""
+def command(
+    *arguments: object, cwd: Path, secrets: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of ours in a process of its own, where `secrets` is a mounted secret."""
     code = "import sys; from sales_mart.cli import main; sys.exit(main())"
     environ = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("SALES_MART_", "POSTGRES_", "PII_"))
     }
+    if secrets is not None:
+        environ["SALES_MART_SECRETS_DIR"] = str(secrets)
     return subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         check=False,
@@ -166,11 +170,16 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
     source = tmp_path_factory.mktemp("source") / "transactions.csv"
     rules = load_config(SAMPLES / "pipeline_config.yaml", environ={})
     write(source, generate(10_000, valid_share=0.6, seed=3, config=rules))
+    # Credentials of another server, which the local one must not be asked for.
+    secrets = tmp_path_factory.mktemp("secrets")
+    for name in ("user", "password"):
+        (secrets / name).write_text("of production")
     done = command(
         *("run", "--local", "--data-dir", "data", "--source", source, "--shards", 2),
         *("--business-date", DAY, "--run-id", "generated", "--output", "json"),
         *("--config", SAMPLES / "pipeline_config.yaml", "--log-level", "debug"),
         cwd=folder,
+        secrets=secrets,
     )
     assert done.returncode == 0, done.stderr
     return Generated(folder, source, json.loads(done.stdout), done.stderr)

@@ -45,12 +45,18 @@ def on_local_servers(session: Session, data_dir: Path) -> Generator[LocalServers
             "data_lake.lake": str(data_dir.absolute() / "lake"),
             **servers.settings(),
         }
-        # Credentials in the environment are meant for another server, and would win.
-        kept = {name: os.environ.pop(name, None) for name in ("POSTGRES_USER", "POSTGRES_PASSWORD")}
+        # Credentials of the environment, a mounted secret or a cluster are meant for another
+        # server. These win over them all.
+        ours = {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": servers.postgres_password}
+        kept = {name: os.environ.pop(name, None) for name in ours}
+        os.environ.update(ours)
         try:
             yield servers
         finally:
-            os.environ.update({name: value for name, value in kept.items() if value is not None})
+            for name, value in kept.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def ways_in(servers: LocalServers) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import importlib
 import ipaddress
 import logging
 import os
+import re
 from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,8 @@ _REFUSALS = (
     "does not support SSL",
 )
 _SECRETS_DIR = "SALES_MART_SECRETS_DIR"
+# Bytes that are no UTF-8 become lone surrogates, from a file as from the environment.
+_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def sslmode(settings: Postgres) -> str:
@@ -96,6 +99,10 @@ def credentials(config: Config) -> tuple[str, SecretStr]:
             remedy="Set POSTGRES_USER and POSTGRES_PASSWORD, or mount the secret "
             f"{settings.secret_name!r} and name its folder in {_SECRETS_DIR}.",
         )
+    for name, text in (("user", user), ("password", password)):
+        if _NOT_TEXT.search(text):
+            msg = f"the {name} for {_where(settings)} is not text in UTF-8, or holds a NUL"
+            raise ConfigurationError(msg, remedy="Set it anew where it comes from.")
     return user, SecretStr(password)
 
 
@@ -106,7 +113,7 @@ def _mounted(key: str, secret_name: str) -> str:
     for path in (Path(folder, key), Path(folder, secret_name, key)):
         if path.is_file():
             try:
-                return path.read_text(encoding="utf-8").removesuffix("\n")
+                return path.read_text("utf-8", "surrogateescape").removesuffix("\n")
             except OSError as error:
                 msg = f"{path} cannot be read: {error.strerror}"
                 raise ConfigurationError(
@@ -132,7 +139,8 @@ def _kubernetes_secret(config: Config) -> dict[str, str]:
     except Exception as error:  # noqa: BLE001 - no common base; the next place is asked instead
         _log.info("secret %s is not readable by the API: %s", name, type(error).__name__)
         return {}
-    return {key: b64decode(value).decode() for key, value in (secret.data or {}).items()}
+    data: dict[str, str] = secret.data or {}
+    return {key: b64decode(data[key]).decode("utf-8", "surrogateescape") for key in data}
 
 
 @contextmanager

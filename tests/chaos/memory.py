@@ -1,0 +1,136 @@
+"""A process and all its children under a limit of memory, with the peak that they reached."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["LIMIT", "Ended", "limited"]
+
+LIMIT = 1 << 30
+"""What the documentation promises to be enough."""
+_SAMPLE_SECONDS = 0.02
+_V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
+
+
+class Ended(NamedTuple):
+    """How a limited process ended.
+
+    Attributes:
+        code: Its exit code.
+        peak: Most bytes that it and its children held at once, pages of files aside: those the
+            kernel takes back when it needs them.
+        enforced: Whether the kernel would have ended it above the limit.
+        stdout: What it printed.
+        stderr: What it logged.
+    """
+
+    code: int
+    peak: int
+    enforced: bool
+    stdout: str
+    stderr: str
+
+
+def limited(command: Sequence[str], cwd: Path, environ: dict[str, str], seconds: float) -> Ended:
+    """Run a command under `LIMIT`, by a control group where we may make one."""
+    with _Group() as group:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=group.enter,  # noqa: PLW1509 - before the command starts, or it is too late
+        )
+        with _Peak(group, process.pid) as peak:
+            try:
+                stdout, stderr = process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                stdout, stderr = process.communicate()
+    return Ended(process.returncode, peak.bytes, group.folder is not None, stdout, stderr)
+
+
+class _Group:
+    """A control group of this kernel's kind; `folder` is None where we may not make one."""
+
+    def __init__(self) -> None:
+        self._old = (_V1 / "memory.limit_in_bytes").exists()
+        self.folder: Path | None = (_V1 if self._old else _V2) / f"sales-mart-{uuid.uuid4().hex}"
+        self._most = "memory.limit_in_bytes" if self._old else "memory.max"
+        self._anonymous = "rss" if self._old else "anon"
+
+    def __enter__(self) -> Self:
+        try:
+            assert self.folder is not None
+            self.folder.mkdir()
+            (self.folder / self._most).write_text(str(LIMIT))
+        except OSError:
+            self._remove()
+            self.folder = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        if self.folder is not None:
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def enter(self) -> None:
+        """Put the process that calls it into the group."""
+        if self.folder is not None:
+            (self.folder / "cgroup.procs").write_text(str(os.getpid()))
+
+    def anonymous(self) -> int:
+        """Give the bytes that the group's processes hold, pages of files aside."""
+        assert self.folder is not None
+        lines = (self.folder / "memory.stat").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.split()[0] == self._anonymous)
+
+
+class _Peak:
+    """Looks again and again how much memory is held."""
+
+    def __init__(self, group: _Group, pid: int) -> None:
+        self._group = group
+        self._pid = pid
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.bytes = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(_SAMPLE_SECONDS):
+            held = self._group.anonymous() if self._group.folder else _anonymous_of(self._pid)
+            self.bytes = max(self.bytes, held)
+
+
+def _anonymous_of(root: int) -> int:
+    """Add up what a process and its descendants hold, pages of files aside."""
+    found, total = [root], 0
+    for pid in found:
+        with suppress(OSError):
+            for path in Path(f"/proc/{pid}/task").glob("*/children"):
+                found.extend(int(child) for child in path.read_text().split())
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            total += sum(int(line.split()[1]) << 10 for line in lines if line[:8] == "RssAnon:")
+    return total

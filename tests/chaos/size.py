@@ -1,0 +1,188 @@
+"""Much of everything, in 1 GiB: rows, files, products, rows of a day, days."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import polars as pl
+
+from sales_mart.config_file import load_config
+from sales_mart.errors import DataError
+from sales_mart.generate import generate, write
+from sales_mart.load.bigquery import MAX_DATES
+from sales_mart.local import local_servers
+
+from .memory import LIMIT, Ended, limited
+from .table import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sales_mart.local import LocalServers
+
+__all__ = ["size"]
+
+_RULES = Path(__file__).parents[2] / "samples" / "pipeline_config.yaml"
+_MOST_ROWS = 30_000_000
+_STEADY_ROWS = 3_000_000
+"""From here on more rows must not take more memory."""
+_FILE_ROWS = 3_000_000
+_FILES = 2_000
+_TOLERANCE = 1.1
+_MEGABYTE = 1_000_000
+_HANGS_SECONDS = 600.0
+_SLOWEST_ROW = 25e-6
+"""Seconds for a row on a busy machine, to begin with."""
+
+
+class _Road(NamedTuple):
+    """Walks the road over some files under the limit."""
+
+    servers: LocalServers
+    folder: Path
+    deadline: float
+
+    def walk(self, name: str, source: str, *targets: str) -> Ended:
+        """Run `sales-mart run` with schemas and datasets of its own."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        clean = {k: v for k, v in os.environ.items() if not k.startswith("SALES_MART_")}
+        postgres = {"host": "127.0.0.1", "port": self.servers.postgres_port, "dbname": "postgres"}
+        warehouse = {
+            "dataset": f"raw_{name}",
+            "targets": targets or ("postgres",),
+            "postgres": {**postgres, "sslmode": "disable"},
+            "bigquery": {"api_endpoint": self.servers.bigquery_endpoint},
+        }
+        environ = {
+            **clean,
+            "POSTGRES_USER": "postgres",
+            "POSTGRES_PASSWORD": self.servers.postgres_password,
+            "SALES_MART_DATA_WAREHOUSE": json.dumps(warehouse),
+            "SALES_MART_DATA_MART": json.dumps(
+                {"dataset": f"mart_{name}", "postgres_schema": f"shown_{name}"}
+            ),
+            "TMPDIR": str(folder),
+        }
+        code = "import sys; from sales_mart.cli import main; sys.exit(main())"
+        options = ("--config", str(_RULES), "--source", source, "--lake", str(folder / "lake"))
+        command = (sys.executable, "-c", code, "run", *options, "--business-date", "2023-12-31")
+        left = max(_HANGS_SECONDS, self.deadline - time.monotonic())
+        return limited((*command, "--output", "json"), folder, environ, left)
+
+
+def size(seconds: float, seed: int) -> list[Row]:
+    """Attack with sizes that fit into about so many seconds, or a few minutes at least.
+
+    Args:
+        seconds: How long it may take; from some 900 on it walks 30 million rows.
+        seed: Of the generated rows.
+    """
+    deadline = time.monotonic() + seconds
+    with (
+        tempfile.TemporaryDirectory(prefix="sales-mart-size-") as name,
+        local_servers(Path(name) / "servers") as servers,
+    ):
+        road = _Road(servers, Path(name), deadline)
+        few = max(20_000, min(1_000_000, int(seconds * 1_000)))
+        return [_crowd(road, few), *_many_dates(road), *_many_rows(road, seed)]
+
+
+def _crowd(road: _Road, rows: int) -> Row:
+    """Many small files, each row of another product, all on one day."""
+    folder = road.folder / "crowd-in"
+    folder.mkdir()
+    each = rows // _FILES
+    for number in range(_FILES):
+        pl.select(number=pl.int_range(number * each, (number + 1) * each)).select(
+            pl.format("C{}", "number").alias("transaction_id"),
+            pl.format("Halal product {}", "number").alias("product"),
+            price=pl.lit("20.00"),
+            quantity=pl.lit(1),
+            date=pl.lit("2023-10-01"),
+        ).write_csv(folder / f"{number:04}.csv")
+    ended = road.walk("crowd", str(folder))
+    rows = each * _FILES
+    name = f"{_FILES:,} files, {rows:,} distinct products, one day"
+    row = _row(name, ended, read=rows, shown=rows)
+    if row.survived and json.loads(ended.stdout)["files"][0]["rows"] != rows:
+        return row._replace(survived=0, found="the export has another number of rows")
+    return row
+
+
+def _many_dates(road: _Road) -> list[Row]:
+    """More sale dates than a BigQuery job may change: refused, with what to do."""
+    days = [date(2000, 1, 1) + timedelta(days=number) for number in range(MAX_DATES + 1)]
+    lines = [f"D{day},Halal Mouse,20.00,1,{day}" for day in days]
+    path = road.folder / "dates.csv"
+    path.write_text("\n".join(["transaction_id,product,price,quantity,date", *lines, ""]))
+    refused = road.walk("dates", str(path), "postgres", "bigquery")
+    error = json.loads(refused.stdout or "{}").get("error", {})
+    right = refused.code == DataError.exit_code and f"{len(days)} sale dates" in error["message"]
+    right = right and "Split the source" in error["remedy"]
+    name = f"{len(days):,} sale dates"
+    found = "" if right else f"exit {refused.code}: {error}"
+    taken = road.walk("days", str(path))
+    return [
+        Row(f"{name} for BigQuery: refused, with the remedy", 1, int(right), found),
+        _row(f"{name} for PostgreSQL alone", taken, read=len(days), shown=len(days)),
+    ]
+
+
+def _many_rows(road: _Road, seed: int) -> list[Row]:
+    """The same peak for ten times the rows."""
+    left = road.deadline - time.monotonic()
+    base = max(100_000, min(_STEADY_ROWS, int(left / 11 / _SLOWEST_ROW)))
+    begun = time.monotonic()
+    first = road.walk("some", _files(road, "some", base, seed))
+    seconds = time.monotonic() - begun
+    done = [_row(f"{base:,} rows", first, read=base, shown=base * 6 // 10)]
+    left = road.deadline - time.monotonic()
+    many = min(_MOST_ROWS, 10 * base, int(0.8 * left / seconds * base) // 1_000_000 * 1_000_000)
+    if many > base:
+        second = road.walk("many", _files(road, "many", many, seed + 1))
+        row = _row(f"{many:,} rows", second, read=many, shown=many * 6 // 10)
+        if base >= _STEADY_ROWS and second.peak > first.peak * _TOLERANCE:
+            row = row._replace(survived=0, found=f"more memory than {base:,} rows take")
+        done.append(row)
+    return done
+
+
+def _files(road: _Road, name: str, rows: int, seed: int) -> str:
+    """Generate several files whose identifiers differ."""
+    config = load_config(_RULES, environ={})
+    folder = road.folder / f"{name}-in"
+    folder.mkdir()
+
+    def renamed(chunks: Iterator[bytes], number: int) -> Iterator[bytes]:
+        yield next(chunks)
+        for chunk in chunks:
+            yield re.sub(rb'(?m)^( *"? *)T(?=\d)', rb"\g<1>F%dx" % number, chunk)
+
+    for number, start in enumerate(range(0, rows, _FILE_ROWS)):
+        count = min(_FILE_ROWS, rows - start)
+        chunks = generate(count, seed=seed + number, valid_share=0.6, config=config)
+        write(folder / f"{number:03}.csv", renamed(chunks, number))
+    return str(folder)
+
+
+def _row(attack: str, ended: Ended, *, read: int, shown: int) -> Row:
+    """Tell how a run went that should end well, having read and shown so many rows."""
+    limit = "" if ended.enforced else ", the limit not enforced"
+    attack = f"{attack} (peak {ended.peak // _MEGABYTE} MB{limit})"
+    outcome: dict[str, Any] = json.loads(ended.stdout) if ended.code == 0 else {}
+    if not outcome:
+        return Row(attack, 1, 0, f"exit {ended.code}: {ended.stderr[-300:]}")
+    counts = (outcome["rows"]["rows_read"], outcome["marts"]["postgres"]["pg_sales"])
+    if counts != (read, shown):
+        return Row(attack, 1, 0, f"{counts[0]:,} rows read, {counts[1]:,} shown")
+    found = "" if ended.peak <= LIMIT else "more memory than promised"
+    return Row(attack, 1, int(not found), found)
