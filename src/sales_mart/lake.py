@@ -8,14 +8,13 @@ import re
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
-from sales_mart.storage import Storage, disk_errors, open_storage
+from sales_mart.storage import Storage, disk_errors, open_storage, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -118,8 +117,8 @@ class RunFolder:
         and removed by the next one, and a finished file moves by a rename.
         """
         if self.lake.uri.startswith("gs://"):
-            with TemporaryDirectory(prefix=f"sales-mart-{stop}-") as folder:
-                yield Path(folder)
+            with scratch_folder(f"sales-mart-{stop}-") as folder:
+                yield folder
             return
         parent = Path(self.uri) / "scratch"
         for left in parent.glob(f"{stop}.*"):
