@@ -23,7 +23,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from sales_mart import errors, parts, records
+from sales_mart import causes, errors, parts, records
 from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config_keys import Key, fields_of, keys, section_of
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 _CODE = re.compile(r"(`[^`]*`|<br>)|<")
+_CLASS = 2  # characters of a class of SQLSTATEs
 _SHARED = ("--config", "--output", "--log-level", "--quiet")
 _OF_A_RUN = ("--lake", "--run-id")
 _PLAIN: dict[Any, str] = {
@@ -277,17 +278,41 @@ def _errors() -> str:
     classes: list[type[errors.SalesMartError]] = [getattr(errors, name) for name in errors.__all__]
     order = sorted(classes, key=lambda each: (each.exit_code, len(each.__mro__), each.__name__))
     return _table(
-        ("class", "base", "exit code", "meaning"),
+        ("class", "base", "exit code", "meaning", "what to do"),
         (
             [
                 f"`{each.__name__}`",
                 f"`{each.__base__.__name__}`" if each.__base__ else "",
                 str(each.exit_code),
                 (each.__doc__ or "").splitlines()[0],
+                each.advice,
             ]
             for each in order
         ),
     )
+
+
+def _server_errors() -> str:
+    states = {**causes.CONFIGURATION_STATES, **causes.TEMPORARY_STATES}
+    rows = [
+        [f"SQLSTATE `{state}`" + ("…" if len(state) == _CLASS else ""), meaning, _code(state)]
+        for state, meaning in states.items()
+    ]
+    refused = ", ".join(str(each) for each in causes.CONFIGURATION_STATUSES)
+    busy = ", ".join(str(each) for each in causes.TEMPORARY_STATUSES)
+    reasons = ", ".join(f"`{each}`" for each in sorted(causes.TEMPORARY_REASONS))
+    rows += [
+        [f"HTTP {refused}", "credentials, rights or names refused", "2"],
+        [f"HTTP {busy}, 5xx", "too many requests, or the service is away", "75"],
+        ["any HTTP status", f"with one of the reasons {reasons}", "75"],
+        ["no answer", "refused, closed, broken off, or silent for too long", "75"],
+        ["anything else", "a statement of ours was wrong", "1"],
+    ]
+    return _table(("the server says", "which means", "exit code"), rows)
+
+
+def _code(state: str) -> str:
+    return str(causes.kind_of_sqlstate(state).exit_code)
 
 
 def _marts() -> str:
@@ -317,6 +342,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "common-options": _common_options,
     "configuration": _configuration,
     "errors": _errors,
+    "server-errors": _server_errors,
     "exit-codes": _exit_codes,
     "keys-without-effect": _keys_without_effect,
     "marts": _marts,

@@ -146,6 +146,10 @@ class BigQuery(_Section):
     """Another endpoint of the API, such as an emulator's."""
     maximum_bytes_billed: int | None = Field(default=None, ge=1)
     """Queries that would bill more bytes are refused by the server."""
+    request_timeout: int = Field(default=60, ge=1)
+    """Seconds that a request may take, its repetitions while the server is away included."""
+    job_timeout: int = Field(default=3600, ge=1)
+    """Seconds that one job may take."""
 
 
 class DataWarehouse(_Section):

@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import socket
 import sys
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sales_mart.causes import quotes_values
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["bigquery_message", "postgres_message"]
 
 _GRACE_SECONDS = 10.0
+_SERVER_SECONDS = 5.0  # what the server's word about its own timeout may take to reach us
+_SETTINGS = "SALES_MART_DATA_WAREHOUSE__"
 # BigQuery quotes row values behind a colon, as in `Bad int64 value: …`; behind these it quotes
 # names and words of our own SQL.
 _SAFE_MESSAGES = (
@@ -62,6 +67,8 @@ def _ready(target: str, parse: list[str]) -> Any:
         adapter.PostgresAdapter.ConnectionManager = _postgres_connections()
     else:
         adapter.BigQueryAdapter.ConnectionManager = _bigquery_connections()
+        clients: Any = importlib.import_module("dbt.adapters.bigquery.clients")
+        clients.BigQueryClient = _client()
     parsed = dbtRunner().invoke(parse)
     # A project that does not parse says so again, to whom it concerns, when the command runs.
     return dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # pyright: ignore[reportArgumentType]
@@ -89,8 +96,7 @@ def postgres_message(state: str | None, message: str | None) -> str:
     """Say what a server said, without the lines and the kinds of messages that quote rows."""
     # Without a state the connection broke.
     state = state or "08006"
-    quotes_values = state.startswith(("22", "P0"))
-    said = "" if quotes_values else (message or "").strip().splitlines()[:1]
+    said = "" if quotes_values(state) else (message or "").strip().splitlines()[:1]
     return f"SQLSTATE {state}: {said[0] if said else 'the server refused a value'}"
 
 
@@ -100,6 +106,31 @@ def bigquery_message(status: int, reason: str, message: str) -> str:
     if not line.startswith(_SAFE_MESSAGES):
         line = line.partition(":")[0]
     return f"HTTP {status} {reason}: {line}"
+
+
+@contextmanager
+def _patient(handle: Any) -> Generator[None]:
+    """Cut a connection whose server has not even said that `statement_timeout` is over."""
+    seconds = float(os.environ.get(f"{_SETTINGS}POSTGRES__STATEMENT_TIMEOUT", "3600"))
+    timer = threading.Timer(seconds + _SERVER_SECONDS, _cut, (handle,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(handle: Any) -> None:
+    with suppress(Exception), socket.socket(fileno=os.dup(handle.fileno())) as connection:
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+def _client() -> Any:
+    from sales_mart.warehouse.bigquery_client import Client
+
+    Client.request_timeout = float(os.environ.get(f"{_SETTINGS}BIGQUERY__REQUEST_TIMEOUT", "60"))
+    return Client
 
 
 def _postgres_connections() -> Any:
@@ -113,8 +144,10 @@ def _postgres_connections() -> Any:
         @contextmanager
         def exception_handler(self, sql: str) -> Generator[None]:  # noqa: ARG002 - dbt's signature
             try:
-                yield
-            except psycopg2.DatabaseError as error:
+                with _patient(self.get_thread_connection().handle):
+                    yield
+            # Not only DatabaseError: a connection that is lost already is an InterfaceError.
+            except psycopg2.Error as error:
                 with suppress(psycopg2.Error):
                     self.rollback_if_open()
                 text = postgres_message(error.pgcode, error.diag.message_primary or str(error))

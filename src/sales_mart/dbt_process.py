@@ -272,6 +272,8 @@ def environment(config: Config, target: Target, *, offline: bool = False) -> dic
             "BIGQUERY__API_ENDPOINT": bigquery.api_endpoint or "",
             "BIGQUERY__CREDENTIALS_FILE": bigquery.credentials_file or "",
             "BIGQUERY__MAXIMUM_BYTES_BILLED": bigquery.maximum_bytes_billed or 0,
+            "BIGQUERY__REQUEST_TIMEOUT": bigquery.request_timeout,
+            "BIGQUERY__JOB_TIMEOUT": bigquery.job_timeout,
         }
     return known | {
         f"SALES_MART_DATA_WAREHOUSE__{key}": str(value) for key, value in settings.items()

@@ -41,6 +41,11 @@ _DISTRIBUTIONS = (
 )
 _BY_GRAVITY = (1, 2, 65, 75)
 _OLDEST_POSTGRES = 140000
+_SECONDS = 30
+_TIMEOUTS = {
+    "postgres": ("connect_timeout", "lock_timeout", "statement_timeout"),
+    "bigquery": ("request_timeout", "job_timeout"),
+}
 
 
 class Check(BaseModel):
@@ -185,7 +190,7 @@ def _check_lake(found: _Findings, config: Config) -> None:
     lake = open_storage(config.lake)
     name = f"doctor-{secrets.token_hex(8)}"
     try:
-        lake.write(name, b"doctor\n", create=True)
+        lake.write(name, b"doctor\n")
         same = lake.read(name) == b"doctor\n"
         lake.delete(name)
     except FileNotFoundError:
@@ -218,12 +223,24 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
 
 
 def _check_warehouses(found: _Findings, config: Config, targets: Sequence[Target]) -> None:
+    config = _impatient(config)
     if Target.POSTGRES in targets:
         with found.about("postgres"):
             _check_postgres(found, config)
     if Target.BIGQUERY in targets:
         with found.about("bigquery"):
             _check_bigquery(found, config)
+
+
+def _impatient(config: Config) -> Config:
+    """Give the configuration with time for a look, not for a load."""
+    warehouse = config.data_warehouse
+    changed: dict[str, BaseModel] = {}
+    for name, timeouts in _TIMEOUTS.items():
+        section: BaseModel = getattr(warehouse, name)
+        values = {each: min(getattr(section, each), _SECONDS) for each in timeouts}
+        changed[name] = section.model_copy(update=values)
+    return config.model_copy(update={"data_warehouse": warehouse.model_copy(update=changed)})
 
 
 def _check_postgres(found: _Findings, config: Config) -> None:
@@ -241,16 +258,13 @@ def _check_postgres(found: _Findings, config: Config) -> None:
             secure = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
             found.add("postgres", "ok", f"{name}, as {connection.info.user}, {secure}")
         # All of it is rolled back: the proof that the rights suffice leaves nothing behind.
-        try:
-            for schema in (
-                raw_schema(config),
-                mart_schema(config, Target.POSTGRES),
-                next_schema(config, Target.POSTGRES),
-            ):
-                ensure_schema(connection, schema)
-                _try_table(connection, schema)
-        finally:
-            connection.rollback()
+        for schema in (
+            raw_schema(config),
+            mart_schema(config, Target.POSTGRES),
+            next_schema(config, Target.POSTGRES),
+        ):
+            ensure_schema(connection, schema)
+            _try_table(connection, schema)
     found.add("postgres rights", "ok", "schemas and tables can be created where they are needed")
 
 
@@ -270,7 +284,7 @@ def _check_bigquery(found: _Findings, config: Config) -> None:
 
     warehouse = config.data_warehouse
     with bigquery_errors(config), client(config) as api:
-        job = api.query("select 1", QueryJobConfig(dry_run=True))
+        job = api.query("select 1", QueryJobConfig(dry_run=True), job_retry=None)
         where = warehouse.bigquery.api_endpoint if is_emulator(config) else "BigQuery"
         found.add(
             "bigquery", "ok", f"{where}: queries run in {warehouse.project_id} ({job.location})"

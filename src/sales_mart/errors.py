@@ -10,6 +10,7 @@ The exit codes are part of the public contract, since an Argo `retryStrategy` re
 | 65 | the data is not acceptable |
 | 75 | temporary: worth a retry |
 | 130 | interrupted (Ctrl-C) |
+| 141 | whoever read the output is gone |
 | 143 | terminated (SIGTERM) |
 """
 
@@ -44,9 +45,11 @@ class SalesMartError(Exception):
         remedy: What the reader can do about it.
         details: The server's own diagnostics (SQLSTATE, job id, …), kept for the log.
         exit_code: The exit status of a process that ends with this error.
+        advice: What helps against errors of this class; `remedy` is about this very one.
     """
 
     exit_code: ClassVar[int] = 1
+    advice: ClassVar[str] = "Do what its remedy says."
 
     def __init__(
         self, message: str, *, remedy: str = "", details: Mapping[str, object] | None = None
@@ -65,50 +68,68 @@ class SalesMartError(Exception):
 class UnexpectedError(SalesMartError):
     """Something that the design says cannot happen: a bug."""
 
+    advice = "Run it again with `--log-level debug`, and report what it prints."
+
 
 class ConfigurationError(SalesMartError):
     """A wrong option, key, value, name or state that only a person can put right."""
 
     exit_code = 2
+    advice = "Do what its remedy says; `sales-mart doctor` looks at everything at once."
 
 
 class DataError(SalesMartError):
     """The data is not acceptable; a retry would find the same data."""
 
     exit_code = 65
+    advice = "Mend the data; a retry finds the same."
 
 
 class NoSourceObjectError(DataError):
     """The source names no object at all, which is not the same as an empty file."""
 
+    advice = "Check the path and the date, or wait for the upload."
+
 
 class SourceChangedError(DataError):
     """An object is not the one that was planned."""
+
+    advice = "Let uploads finish, then start a new run."
 
 
 class SourceFormatError(DataError):
     """A source is not a CSV file with the columns of a transaction."""
 
+    advice = "Mend the export of the source."
+
 
 class RejectedShareError(DataError):
     """More rows were rejected than `ingestion.validation.max_reject_share` allows."""
+
+    advice = "Look at the reasons; mend the source or raise the share."
 
 
 class TestFailedError(DataError):
     """A dbt test failed, so the marts of this run are not shown."""
 
     __test__: ClassVar[bool] = False
+    advice = "Run the SQL of the file that it names, to see the rows."
 
 
 class ReconciliationError(DataError):
     """The warehouses differ from each other or from the sealed input."""
 
+    advice = "Load the run again; if it differs again, report it."
+
 
 class SupersededError(DataError):
     """A newer load has replaced the rows of this run."""
+
+    advice = "Let the newer run finish."
 
 
 class TemporaryError(SalesMartError):
     """A connection, a lock or a quota: the same command may pass later."""
 
     exit_code = 75
+    advice = "Run the same command again."

@@ -8,7 +8,6 @@ import re
 import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
-from sales_mart.storage import Storage, disk_errors, open_storage
+from sales_mart.storage import Storage, disk_errors, open_storage, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -120,8 +119,8 @@ class RunFolder:
         as long as it lives: its process number would say nothing to a pod on another machine.
         """
         if self.lake.uri.startswith("gs://"):
-            with TemporaryDirectory(prefix=f"sales-mart-{stop}-") as folder:
-                yield Path(folder)
+            with scratch_folder(f"sales-mart-{stop}-") as folder:
+                yield folder
             return
         parent = Path(self.uri) / "scratch"
         with disk_errors(parent):

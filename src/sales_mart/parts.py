@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, cast
 
 import polars as pl
@@ -27,6 +29,7 @@ __all__ = [
     "read_part",
 ]
 
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 PART_ROWS = 1 << 18
 """Rows from which on a part is written; a part is held in memory whole."""
 
@@ -80,14 +83,38 @@ class PartWriter:
         name = f"{self._prefix}-{len(self.parts):05d}.parquet"
         path = self._folder / name.replace("/", "-")
         with disk_errors(path):
-            # Tokens are random: packing them costs more than it saves.
-            frame.write_parquet(path, compression="uncompressed", statistics=False)
+            _write_parquet(frame, path)
             self.parts.append(self._run.put_part(name, path, frame.height))
 
 
-def read_part(run: RunFolder, part: Part, columns: list[str] | None = None) -> pl.DataFrame:
-    """Read a part, whole or some of its columns."""
-    with run.lake.local(run.name(part.name)) as path:
+def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    try:
+        # Tokens are random: packing them costs more than it saves.
+        frame.write_parquet(path, compression="uncompressed", statistics=False)
+    except pl.exceptions.ComputeError as error:
+        # What the file system said is in Polars' text only.
+        said = _OS_ERROR.search(str(error))
+        if said is None:
+            raise
+        raise OSError(int(said[1]), os.strerror(int(said[1]))) from error
+
+
+def read_part(
+    run: RunFolder, part: Part, columns: list[str] | None = None, *, checked: bool = False
+) -> pl.DataFrame:
+    """Read a part, whole or some of its columns.
+
+    Args:
+        run: The run.
+        part: The part.
+        columns: The columns; None for all of them.
+        checked: The part's digest has been checked by this process before.
+
+    Raises:
+        SourceChangedError: The part is gone, or is not the file that was written.
+    """
+    place = run.lake.local(run.name(part.name)) if checked else run.sealed_part(part)
+    with place as path:
         return pl.read_parquet(path, columns=columns)
 
 

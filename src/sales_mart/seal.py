@@ -16,6 +16,7 @@ from sales_mart.parts import PartWriter, as_quarantine, read_part
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import Tokeniser
 from sales_mart.records import Part, Plan, Seal, Validate
+from sales_mart.storage import disk_errors
 from sales_mart.validate import CLEAN_COLUMNS, stop_name
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ DUPLICATE = "duplicate_transaction_id"
 BUCKET_ROWS = 1_000_000
 """About how many rows are compared at a time: memory follows this, not the run."""
 
+_ZEROS = 1 << 20
 _FINGERPRINT = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
 _Entries = npt.NDArray[np.void]
 
@@ -51,6 +53,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
     Raises:
         ConfigurationError: A shard has not been validated, the configuration is not the plan's,
             or shards were tokenised with different keys.
+        SourceChangedError: A part is gone, or is not the file that `validate` wrote.
         RejectedShareError: More rows were rejected than `max_reject_share` allows.
         UnexpectedError: The counts do not add up.
     """
@@ -66,7 +69,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
         totals.add(_totals(shard))
         reasons.update(shard.reasons)
     with run.scratch("seal") as folder:
-        losers = _losers(run, parts, folder)
+        with disk_errors(folder):
+            losers = _losers(run, parts, folder)
         lost = PartWriter(run, folder, "quarantine/duplicates")
         judge = Judge(config, Tokeniser())
         clean: list[Part] = []
@@ -142,7 +146,7 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
     total = sum(pair.clean.rows for pair in parts)
     if not total:
         return np.zeros(0, np.bool_)
-    losers = np.memmap(folder / "losers", np.bool_, mode="w+", shape=(total,))
+    losers = _flags(folder / "losers", total)
     buckets = -(-total // BUCKET_ROWS)
     files = [(folder / f"bucket-{number}").open("w+b") for number in range(buckets)]
     try:
@@ -167,6 +171,18 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
         for file in files:
             file.close()
     return losers
+
+
+def _flags(path: Path, count: int) -> npt.NDArray[np.bool_]:
+    """Give `count` flags, all false, that live in a file.
+
+    The file is written first: on a full disk a page of a hole in it would end the process with
+    SIGBUS.
+    """
+    with path.open("wb") as file:
+        for start in range(0, count, _ZEROS):
+            file.write(bytes(min(_ZEROS, count - start)))
+    return np.memmap(path, np.bool_, mode="r+", shape=(count,))
 
 
 def _settle_entries(entries: _Entries, losers: npt.NDArray[np.bool_]) -> _Entries:
@@ -194,9 +210,9 @@ def _settle(
 ) -> tuple[list[Part], _Settled]:
     """Keep a part as it is, or write it again without its losers."""
     if not out.any():
-        dates = read_part(run, pair.clean, ["sale_date"])["sale_date"].unique().to_list()
-        return [pair.clean], _Settled(dates, None)
-    rows = read_part(run, pair.clean)
+        dates = read_part(run, pair.clean, ["sale_date"], checked=True)["sale_date"]
+        return [pair.clean], _Settled(dates.unique().to_list(), None)
+    rows = read_part(run, pair.clean, checked=True)
     mask = pl.Series(np.asarray(out))
     kept = rows.filter(~mask)
     lost = rows.hstack(read_part(run, pair.positions)).filter(mask)

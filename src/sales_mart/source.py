@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from sales_mart.errors import (
-    ConfigurationError,
     NoSourceObjectError,
     SourceChangedError,
     SourceFormatError,
 )
 from sales_mart.records import SourceObject
-from sales_mart.storage import gcs_client, gcs_errors, split_gs
+from sales_mart.storage import disk_errors, gcs_client, gcs_errors, patience, split_gs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -72,12 +71,8 @@ def _find_local(pattern: str) -> list[SourceObject]:
     for each in paths:
         if not each.is_file():
             continue
-        try:
-            with each.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            msg = f"{each} could not be read: {error.strerror}"
-            raise ConfigurationError(msg, remedy="Make the file readable.") from error
+        with disk_errors(each, "read"), each.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         uri, size = str(each), each.stat().st_size
         objects.append(SourceObject(uri=uri, size=size, digest=f"sha256:{digest}"))
     return objects
@@ -97,7 +92,7 @@ def _find_gcs(pattern: str) -> list[SourceObject]:
         )
     try:
         with gcs_errors(pattern):
-            blobs = list(gcs_client().list_blobs(bucket, prefix=prefix))
+            blobs = list(gcs_client().list_blobs(bucket, prefix=prefix, **patience()))
     except FileNotFoundError:
         return []
     return [
@@ -168,14 +163,18 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
 @contextmanager
 def _open_raw(item: SourceObject) -> Generator[IO[bytes]]:
     if not item.uri.startswith("gs://"):
-        with Path(item.uri).open("rb", buffering=0) as file:
+        path = Path(item.uri)
+        with disk_errors(path, "read"):
+            file = path.open("rb", buffering=0)
+        with file:
             yield file
         return
     bucket, key = split_gs(item.uri)
     generation = int(item.digest.removeprefix("generation:"))
     with gcs_errors(item.uri):
         blob = gcs_client().bucket(bucket).blob(key, generation=generation)
-        with blob.open("rb", chunk_size=8 * _CHUNK_BYTES, raw_download=True) as file:
+        options = {"chunk_size": 8 * _CHUNK_BYTES, "raw_download": True, **patience()}
+        with blob.open("rb", **options) as file:
             yield cast("IO[bytes]", file)
 
 

@@ -6,9 +6,10 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import uuid4
 
+from sales_mart.causes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 
 if TYPE_CHECKING:
@@ -25,8 +26,14 @@ __all__ = [
     "gcs_client",
     "gcs_errors",
     "open_storage",
+    "patience",
+    "scratch_folder",
     "split_gs",
 ]
+
+
+RETRY_SECONDS = 60.0
+"""How long a request to Google Cloud Storage may take, and how long it is repeated."""
 
 
 class Storage(Protocol):
@@ -88,7 +95,9 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Read a file whole."""
-        return (self._path / name).read_bytes()
+        path = self._path / name
+        with disk_errors(path, "read"):
+            return path.read_bytes()
 
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Write beside the target, flush to the disk, then rename."""
@@ -132,7 +141,8 @@ class Folder:
     def names(self, prefix: str = "") -> list[str]:
         """List the files below the folder."""
         start = self._path / prefix.rpartition("/")[0]
-        found = (path for path in start.rglob("*") if path.is_file())
+        with disk_errors(start, "read"):
+            found = [path for path in start.rglob("*") if path.is_file()]
         names = (path.relative_to(self._path).as_posix() for path in found)
         return sorted(
             name for name in names if name.startswith(prefix) and not name.endswith(".tmp")
@@ -140,7 +150,11 @@ class Folder:
 
     def delete(self, name: str) -> None:
         """Delete a file."""
-        (self._path / name).unlink(missing_ok=True)
+        path = self._path / name
+        with disk_errors(path, "deleted"):
+            # Whether there is one is asked first: a read-only disk refuses either.
+            if path.exists():
+                path.unlink(missing_ok=True)
 
 
 class GcsPrefix:
@@ -163,38 +177,51 @@ class GcsPrefix:
     def read(self, name: str) -> bytes:
         """Download a file whole."""
         with gcs_errors(f"{self.uri}/{name}"):
-            return self._bucket.blob(self._key(name)).download_as_bytes()
+            return self._bucket.blob(self._key(name)).download_as_bytes(**patience())
 
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Upload in one request; `create` is a generation precondition."""
-        with gcs_errors(f"{self.uri}/{name}"):
+        with self._uploading(name):
             self._bucket.blob(self._key(name)).upload_from_string(
                 data,
                 content_type="application/octet-stream",
                 if_generation_match=0 if create else None,
+                **patience(),
             )
 
     def put(self, name: str, path: Path) -> None:
         """Upload a local file, then remove it."""
-        with gcs_errors(f"{self.uri}/{name}"):
+        with self._uploading(name):
             self._bucket.blob(self._key(name)).upload_from_filename(
-                str(path), content_type="application/octet-stream"
+                str(path), content_type="application/octet-stream", **patience()
             )
         path.unlink()
 
     @contextmanager
+    def _uploading(self, name: str) -> Generator[None]:
+        """Who writes and hears of something missing has no bucket."""
+        try:
+            with gcs_errors(f"{self.uri}/{name}"):
+                yield
+        except FileNotFoundError as error:
+            msg = f"{self.uri}/{name} could not be written: there is no bucket {self._bucket.name}"
+            raise ConfigurationError(
+                msg, remedy="Create the bucket, or name another one."
+            ) from error
+
+    @contextmanager
     def local(self, name: str) -> Generator[Path]:
         """Download to a temporary file, which goes with the context."""
-        with tempfile.TemporaryDirectory(prefix="sales-mart-") as folder:
-            path = Path(folder) / name.rpartition("/")[2]
-            with gcs_errors(f"{self.uri}/{name}"):
-                self._bucket.blob(self._key(name)).download_to_filename(str(path))
+        with scratch_folder("sales-mart-") as folder:
+            path = folder / name.rpartition("/")[2]
+            with disk_errors(path), gcs_errors(f"{self.uri}/{name}"):
+                self._bucket.blob(self._key(name)).download_to_filename(str(path), **patience())
             yield path
 
     def names(self, prefix: str = "") -> list[str]:
         """List the objects under the prefix."""
         with gcs_errors(self.uri):
-            blobs = list(self._bucket.list_blobs(prefix=self._key(prefix)))
+            blobs = list(self._bucket.list_blobs(prefix=self._key(prefix), **patience()))
         skip = len(self._key(""))
         return sorted(cast("str", blob.name)[skip:] for blob in blobs)
 
@@ -202,7 +229,7 @@ class GcsPrefix:
         """Delete an object."""
         try:
             with gcs_errors(f"{self.uri}/{name}"):
-                self._bucket.blob(self._key(name)).delete()
+                self._bucket.blob(self._key(name)).delete(**patience())
         except FileNotFoundError:
             return
 
@@ -223,6 +250,13 @@ def split_gs(uri: str) -> tuple[str, str]:
         msg = f"{uri!r} names no bucket"
         raise ConfigurationError(msg, remedy="Write it as gs://bucket/prefix.")
     return bucket, key
+
+
+def patience() -> dict[str, Any]:
+    """Give how long a request to Google Cloud Storage may take and be repeated."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return {"retry": DEFAULT_RETRY.with_timeout(RETRY_SECONDS), "timeout": RETRY_SECONDS}
 
 
 def gcs_client() -> Client:
@@ -252,34 +286,67 @@ def gcs_client() -> Client:
 def gcs_errors(uri: str) -> Generator[None]:
     """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
     import requests
+    import urllib3
     from google.api_core import exceptions as api
-    from google.auth.exceptions import GoogleAuthError
+    from google.auth.exceptions import GoogleAuthError, TransportError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
+    # A download that breaks off shows in any of three libraries.
+    broken = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption)
     try:
         yield
     except api.NotFound as error:
         raise FileNotFoundError(uri) from error
     except api.PreconditionFailed as error:
         raise FileExistsError(uri) from error
-    except (api.TooManyRequests, api.ServerError, api.RetryError, requests.RequestException) as e:
-        msg = f"{uri}: Google Cloud Storage did not answer: {type(e).__name__}"
-        raise TemporaryError(msg, remedy="Run the same command again.") from e
-    except (api.ClientError, GoogleAuthError) as error:
-        msg = f"{uri}: Google Cloud Storage refused: {type(error).__name__}"
+    except (api.GoogleAPIError, GoogleAuthError, InvalidResponse, *broken) as error:
+        cause: Any = getattr(error, "cause", None) or error  # of a RetryError
+        status = int(getattr(cause, "code", None) or _status(cause))
+        said = f"HTTP {status}" if status else type(cause).__name__
+        away = isinstance(cause, (*broken, TransportError, ConnectionError))
+        if away or kind_of_http(status, _reason(cause)) is TemporaryError:
+            msg = f"{uri}: Google Cloud Storage did not answer: {said}"
+            raise TemporaryError(msg, remedy="Run the same command again.") from error
+        msg = f"{uri}: Google Cloud Storage refused: {said}"
         raise ConfigurationError(
             msg, remedy="Check the address, and that the account may read and write objects there."
         ) from error
 
 
+def _status(error: Any) -> int:
+    return getattr(getattr(error, "response", None), "status_code", 0)
+
+
+def _reason(error: Any) -> str:
+    reasons = (str(item.get("reason", "")) for item in getattr(error, "errors", None) or ())
+    return next(reasons, "")
+
+
 @contextmanager
-def disk_errors(path: Path) -> Generator[None]:
-    """Turn a file system's errors about writing `path` into ours."""
+def disk_errors(path: Path, what: str = "written") -> Generator[None]:
+    """Turn a file system's errors about `path` into ours; `what` is what it could not be."""
     try:
         yield
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):
         raise
     except OSError as error:
-        msg = f"{path} could not be written: {error.strerror}"
+        msg = f"{path} could not be {what}: {error.strerror}"
         raise ConfigurationError(
-            msg, remedy="Make room, or make the folder writable, then run the same command again."
+            msg,
+            remedy="Let this user read the file, then run the same command again."
+            if what == "read"
+            else "Make room, or make the folder writable, then run the same command again.",
         ) from error
+
+
+@contextmanager
+def scratch_folder(prefix: str) -> Generator[Path]:
+    """Give an empty folder of the system's temporary ones, which goes with the context.
+
+    Raises:
+        ConfigurationError: There is no room for it.
+    """
+    with disk_errors(Path(tempfile.gettempdir())):
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    with folder as name:
+        yield Path(name)

@@ -9,6 +9,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from sales_mart.causes import kind_of_http, kind_of_sqlstate, refuses
 from sales_mart.dbt_process import DbtProcess, Outcome
 from sales_mart.errors import (
     ConfigurationError,
@@ -32,14 +33,7 @@ _SHOWN = 3
 # Unit tests prove the logic on made-up rows; they belong to the tests of the project.
 _BUILD_OPTIONS = ("--resource-type", "model", "--resource-type", "test", "--cache-selected-only")
 _CODE = re.compile(r"(?P<kind>SQLSTATE|HTTP) (?P<code>[0-9A-Z]{3,5})(?P<reason> \w+)?")
-# SQLSTATEs by class or whole, as `warehouse.postgres` reads those of its own connections.
-_TEMPORARY_STATES = ("08", "40", "53", "57", "55P03")
-_CONFIGURATION_STATES = ("28", "3D", "3F", "42501", "42939", "25006")
-# Both drivers say so, and give no code with it.
-_NO_LOGIN = "authenticat"
 _NODE_ERRORS = {"Compilation": "configuration", "Database": "database"}
-_TEMPORARY_REASONS = ("rateLimitExceeded", "quotaExceeded", "jobRateLimitExceeded", "backendError")
-_CONFIGURATION_STATUSES = ("401", "403", "404")
 
 
 class WarmDbt:
@@ -235,30 +229,23 @@ def _classified(
     message: str, text: str, kind: str, details: Mapping[str, object]
 ) -> SalesMartError:
     code = _CODE.search(text)
-    refused = _is_refusal(code) if code is not None else _NO_LOGIN in text
-    if kind == "configuration" or refused:
+    # Every statement's error carries a code, so one without it is of the connection.
+    found = _kind(code) if code else ConfigurationError if refuses(text) else TemporaryError
+    if kind == "configuration" or found is ConfigurationError:
         return ConfigurationError(
             message, remedy="Put the named setting or permission right.", details=details
         )
-    # Every statement's error carries a code, so one without it is of the connection.
-    if kind == "database" and (code is None or _is_temporary(code)):
+    if kind == "database" and found is TemporaryError:
         return TemporaryError(message, remedy="Run the same command again.", details=details)
     return UnexpectedError(
         message, remedy="Please report this as a bug, with the named file.", details=details
     )
 
 
-def _is_temporary(code: re.Match[str]) -> bool:
+def _kind(code: re.Match[str]) -> type[SalesMartError]:
     if code["kind"] == "SQLSTATE":
-        return code["code"].startswith(_TEMPORARY_STATES)
-    reason = (code["reason"] or "").strip()
-    return code["code"] == "429" or code["code"].startswith("5") or reason in _TEMPORARY_REASONS
-
-
-def _is_refusal(code: re.Match[str]) -> bool:
-    if code["kind"] == "SQLSTATE":
-        return code["code"].startswith(_CONFIGURATION_STATES)
-    return code["code"] in _CONFIGURATION_STATUSES and not _is_temporary(code)
+        return kind_of_sqlstate(code["code"])
+    return kind_of_http(int(code["code"]), (code["reason"] or "").strip())
 
 
 def _name(node: NodeResult) -> str:

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.cloud import bigquery
 
 from append_story import D1, D2, D3, STORY, dates, expected_after
 from sales_mart.errors import (
@@ -24,6 +23,7 @@ from sales_mart.load.bigquery_tables import LoadTables, ensure_tables
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (
+    Client,
     bigquery_errors,
     check_latest,
     client,
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def connected(config: Config) -> Generator[bigquery.Client]:
+def connected(config: Config) -> Generator[Client]:
     with client(config) as opened:
         yield opened
 
 
-def raw_rows(connected: bigquery.Client, config: Config) -> list[tuple[Any, ...]]:
+def raw_rows(connected: Client, config: Config) -> list[tuple[Any, ...]]:
     """Give the clean columns, run and batch of every raw row, in the order of tokens."""
     name = table_id(config, raw_schema(config), config.data_warehouse.table)
     rows = query(
@@ -64,12 +64,12 @@ def append(config: Config, lake: Path, run_id: str, day: str, rows: Sequence[Row
     return load(config, run)
 
 
-def tables_of(connected: bigquery.Client, config: Config) -> set[str]:
+def tables_of(connected: Client, config: Config) -> set[str]:
     return {table.table_id for table in connected.list_tables(raw_schema(config))}
 
 
 def test_replace_makes_the_table_the_rows_of_the_run(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     first = load(config, sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)]))
     run = sealed_run(config, lake, "b", [row("T3", D3, "0.01", 7)])
@@ -82,9 +82,7 @@ def test_replace_makes_the_table_the_rows_of_the_run(
     ]
 
 
-def test_missing_values_and_extremes_arrive(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_missing_values_and_extremes_arrive(config: Config, lake: Path, connected: Client) -> None:
     rows = [
         Row("T1", None, None, None, *dates("0001-01-01")),
         Row("T2", "'\\\"\n€ 🎉", Decimal("9999999999999999.99"), 2**63 - 1, *dates("9999-12-31")),
@@ -95,7 +93,7 @@ def test_missing_values_and_extremes_arrive(
 
 
 def test_the_raw_table_is_partitioned_and_clustered(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     name = table_id(config, raw_schema(config), config.data_warehouse.table)
@@ -105,16 +103,14 @@ def test_the_raw_table_is_partitioned_and_clustered(
     assert table.clustering_fields == ["product"]
 
 
-def test_an_empty_run_empties_the_table(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_an_empty_run_empties_the_table(config: Config, lake: Path, connected: Client) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     assert load(config, sealed_run(config, lake, "b", [])).rows == 0
     assert raw_rows(connected, config) == []
 
 
 def test_the_same_run_twice_in_a_row_changes_nothing(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     run = sealed_run(config, lake, "a", [row("T1", D1)])
     first = load(config, run)
@@ -140,16 +136,14 @@ def test_already_loaded_tells_the_facts_of_an_append(config: Config, lake: Path)
     assert load(config, run).model_copy(update={"already_loaded": False}) == first
 
 
-def test_a_then_b_then_a_again_loads_a(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_a_then_b_then_a_again_loads_a(config: Config, lake: Path, connected: Client) -> None:
     a = sealed_run(config, lake, "a", [row("T1", D1)])
     b = sealed_run(config, lake, "b", [row("T2", D1)])
     assert [load(config, run).sequence for run in (a, b, a)] == [1, 2, 3]
     assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
 
 
-def test_an_older_run_is_superseded(config: Config, lake: Path, connected: bigquery.Client) -> None:
+def test_an_older_run_is_superseded(config: Config, lake: Path, connected: Client) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
     assert check_latest(connected, config, "b").sequence == 2
@@ -157,7 +151,7 @@ def test_an_older_run_is_superseded(config: Config, lake: Path, connected: bigqu
         check_latest(connected, config, "a")
 
 
-def test_nothing_loaded_yet_is_said(config: Config, connected: bigquery.Client) -> None:
+def test_nothing_loaded_yet_is_said(config: Config, connected: Client) -> None:
     assert latest_load(connected, config) is None
     with pytest.raises(ConfigurationError, match="nothing is loaded"):
         check_latest(connected, config, "a")
@@ -166,13 +160,13 @@ def test_nothing_loaded_yet_is_said(config: Config, connected: bigquery.Client) 
 
 
 def test_before_the_first_publication_everything_is_pending(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     append(config, lake, "a", D1, [row("T1", D1)])
     assert pending_window(connected, config) == (1, None)
 
 
-def test_key_ids_do_not_mix(config: Config, lake: Path, connected: bigquery.Client) -> None:
+def test_key_ids_do_not_mix(config: Config, lake: Path, connected: Client) -> None:
     append(config, lake, "a", D1, [row("T1", D1)])
     other = sealed_run(
         config,
@@ -193,9 +187,7 @@ def test_key_ids_do_not_mix(config: Config, lake: Path, connected: bigquery.Clie
     assert load(config, other).sequence == 3
 
 
-def test_appended_batches_replace_and_yield(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_appended_batches_replace_and_yield(config: Config, lake: Path, connected: Client) -> None:
     for number, batch in enumerate(STORY, start=1):
         record = append(config, lake, f"r{number}", batch.day, batch.rows)
         found = {Row(*values[:5]) for values in raw_rows(connected, config)}
@@ -204,9 +196,7 @@ def test_appended_batches_replace_and_yield(
         assert record.rows + record.yielded_rows == len(batch.rows), batch.name
 
 
-def test_nothing_but_the_tables_stays_behind(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_nothing_but_the_tables_stays_behind(config: Config, lake: Path, connected: Client) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     assert tables_of(connected, config) == {
         "raw_transactions",
@@ -217,7 +207,7 @@ def test_nothing_but_the_tables_stays_behind(
 
 
 def test_what_a_killed_attempt_staged_is_not_loaded_twice(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     run = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D1)])
     seal = run.read("seal", Seal)
@@ -242,7 +232,7 @@ def test_what_a_killed_attempt_staged_is_not_loaded_twice(
 def test_a_failure_after_the_change_takes_it_back(
     config: Config,
     lake: Path,
-    connected: bigquery.Client,
+    connected: Client,
     monkeypatch: pytest.MonkeyPatch,
     mode: Mode,
 ) -> None:
@@ -265,7 +255,7 @@ def test_a_failure_after_the_change_takes_it_back(
 
 
 def test_a_load_that_was_overtaken_changes_nothing(
-    config: Config, lake: Path, connected: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+    config: Config, lake: Path, connected: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     run = sealed_run(config, lake, "b", [row("T2", D1)])
@@ -282,7 +272,7 @@ def test_a_load_that_was_overtaken_changes_nothing(
     assert [found[0] for found in raw_rows(connected, config)] == [token("T3")]
 
 
-def test_a_lost_row_is_noticed(config: Config, lake: Path, connected: bigquery.Client) -> None:
+def test_a_lost_row_is_noticed(config: Config, lake: Path, connected: Client) -> None:
     run = sealed_run(config, lake, "a", [row("T1", D1)])
     run.write("seal", run.read("seal", Seal).model_copy(update={"rows_clean": 2}))
     with pytest.raises(UnexpectedError, match="does not hold the 2 sealed rows"):
@@ -306,9 +296,7 @@ def test_another_configuration_is_refused(config: Config, lake: Path) -> None:
         load(config, run)
 
 
-def test_a_column_of_another_type_is_refused(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_a_column_of_another_type_is_refused(config: Config, lake: Path, connected: Client) -> None:
     connected.create_dataset(raw_schema(config))
     name = table_id(config, raw_schema(config), config.data_warehouse.table)
     query(connected, f"create table `{name}` (transaction_id string, price float64)")
@@ -317,7 +305,7 @@ def test_a_column_of_another_type_is_refused(
 
 
 def test_too_many_dates_are_refused_before_the_load(
-    config: Config, lake: Path, connected: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+    config: Config, lake: Path, connected: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stop, "MAX_DATES", 2)
     run = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2), row("T3", D3)])
@@ -329,7 +317,7 @@ def test_too_many_dates_are_refused_before_the_load(
 
 
 def test_old_dates_count_as_touched(
-    config: Config, lake: Path, connected: bigquery.Client, monkeypatch: pytest.MonkeyPatch
+    config: Config, lake: Path, connected: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(config, lake, "a", D1, [row("T1", D1), row("T2", D2)])
     monkeypatch.setattr(stop, "MAX_DATES", 2)
@@ -341,7 +329,7 @@ def test_old_dates_count_as_touched(
 
 
 def test_parts_of_a_bucket_are_loaded_by_their_addresses(
-    config: Config, lake: Path, gcs: str, connected: bigquery.Client
+    config: Config, lake: Path, gcs: str, connected: Client
 ) -> None:
     local = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)])
     run = RunFolder(f"{gcs}/lake", "a")
@@ -353,12 +341,9 @@ def test_parts_of_a_bucket_are_loaded_by_their_addresses(
     assert len(raw_rows(connected, config)) == 2
 
 
-def test_a_server_that_is_away_is_temporary(
-    config: Config, lake: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sales_mart.warehouse.bigquery.RETRY_SECONDS", 0.1)
+def test_a_server_that_is_away_is_temporary(config: Config, lake: Path) -> None:
     settings = config.data_warehouse.bigquery.model_copy(
-        update={"api_endpoint": "http://127.0.0.1:9"}
+        update={"api_endpoint": "http://127.0.0.1:9", "request_timeout": 1}
     )
     warehouse = config.data_warehouse.model_copy(update={"bigquery": settings})
     away = config.model_copy(update={"data_warehouse": warehouse})
@@ -367,16 +352,14 @@ def test_a_server_that_is_away_is_temporary(
     assert caught.value.exit_code == 75
 
 
-def test_a_wrong_statement_is_a_bug_and_quotes_no_value(
-    config: Config, connected: bigquery.Client
-) -> None:
+def test_a_wrong_statement_is_a_bug_and_quotes_no_value(config: Config, connected: Client) -> None:
     with pytest.raises(UnexpectedError) as caught, bigquery_errors(config):
         query(connected, "select cast('secret-value' as int64)")
     assert "secret-value" not in str(caught.value) + str(caught.value.details)
     assert caught.value.__cause__ is None
 
 
-def test_load_runs_tells_every_load(config: Config, lake: Path, connected: bigquery.Client) -> None:
+def test_load_runs_tells_every_load(config: Config, lake: Path, connected: Client) -> None:
     append(config, lake, "a", D1, [row("T1", D1)])
     append(config, lake, "b", D2, [row("T2", D2)])
     rows = query(

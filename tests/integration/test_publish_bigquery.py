@@ -23,6 +23,7 @@ from sales_mart.names import (
 from sales_mart.publish.bigquery import publish_marts
 from sales_mart.records import Mode, Target
 from sales_mart.warehouse.bigquery import (
+    Client,
     client,
     latest_publication,
     pending_window,
@@ -81,12 +82,12 @@ class Built(NamedTuple):
 
 
 @pytest.fixture
-def connected(config: Config) -> Generator[bigquery.Client]:
+def connected(config: Config) -> Generator[Client]:
     with client(config) as opened:
         yield opened
 
 
-def build(connected: bigquery.Client, config: Config, run: RunFolder) -> Built:
+def build(connected: Client, config: Config, run: RunFolder) -> Built:
     """Build the next tables of the pending window, as `transform` does."""
     sequence, window = pending_window(connected, config)
     raw = table_id(config, raw_schema(config), config.data_warehouse.table)
@@ -103,7 +104,7 @@ def build(connected: bigquery.Client, config: Config, run: RunFolder) -> Built:
 
 
 def loaded(  # noqa: PLR0913 - a test's story
-    connected: bigquery.Client,
+    connected: Client,
     config: Config,
     lake: Path,
     run_id: str,
@@ -121,7 +122,7 @@ def show(config: Config, built: Built) -> dict[str, int]:
     return publish_marts(config, built.run, built.window, built.sequence)
 
 
-def contents(connected: bigquery.Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
+def contents(connected: Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
     """Read all published tables."""
     return {
         name: {
@@ -132,7 +133,7 @@ def contents(connected: bigquery.Client, config: Config) -> dict[str, set[tuple[
     }
 
 
-def rebuilt(connected: bigquery.Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
+def rebuilt(connected: Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
     """Compute every mart from the raw table at once."""
     raw = table_id(config, raw_schema(config), config.data_warehouse.table)
     return {
@@ -145,7 +146,7 @@ def rebuilt(connected: bigquery.Client, config: Config) -> dict[str, set[tuple[A
 
 
 def test_the_first_publication_shows_every_mart(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     rows = [row("T1", D1), row("T2", D2), row("T3", D3, "5.00", 2)]
     built = loaded(connected, config, lake, "a", rows)
@@ -167,7 +168,7 @@ def test_the_first_publication_shows_every_mart(
 
 
 def test_the_live_tables_are_partitioned_and_clustered(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
     found: dict[str, tuple[str | None, str | None, list[str] | None]] = {}
@@ -185,7 +186,7 @@ def test_the_live_tables_are_partitioned_and_clustered(
 
 
 def test_a_months_report_over_ten_million_rows_reads_under_ten_megabytes(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
     summary = connected.get_table(
@@ -217,9 +218,7 @@ def test_the_real_server_says_the_same_of_a_months_report() -> None:
     assert job.total_bytes_processed < TEN_MEGABYTES
 
 
-def test_appends_end_as_a_full_build(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_appends_end_as_a_full_build(config: Config, lake: Path, connected: Client) -> None:
     for number, batch in enumerate(STORY[:7]):
         built = loaded(
             connected,
@@ -237,15 +236,13 @@ def test_appends_end_as_a_full_build(
         assert shown == rebuilt(connected, config), batch.name
 
 
-def test_an_empty_run_is_published(config: Config, lake: Path, connected: bigquery.Client) -> None:
+def test_an_empty_run_is_published(config: Config, lake: Path, connected: Client) -> None:
     assert set(show(config, loaded(connected, config, lake, "a", [])).values()) == {0}
     assert show(config, loaded(connected, config, lake, "b", [row("T1", D1)]))["fact_sales"] == 1
     assert set(show(config, loaded(connected, config, lake, "c", [])).values()) == {0}
 
 
-def test_the_same_run_again_changes_nothing(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_the_same_run_again_changes_nothing(config: Config, lake: Path, connected: Client) -> None:
     built = loaded(connected, config, lake, "a", [row("T1", D1)])
     first = show(config, built)
     before = contents(connected, config)
@@ -255,9 +252,7 @@ def test_the_same_run_again_changes_nothing(
     assert contents(connected, config) == before
 
 
-def test_a_view_of_an_analyst_survives(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_a_view_of_an_analyst_survives(config: Config, lake: Path, connected: Client) -> None:
     show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
     view = table_id(config, mart_schema(config, BQ), "my_sales")
     fact = table_id(config, mart_schema(config, BQ), "fact_sales")
@@ -266,9 +261,7 @@ def test_a_view_of_an_analyst_survives(
     assert [found[0] for found in query(connected, f"select count(*) from `{view}`")] == [2]
 
 
-def test_a_superseded_run_is_not_published(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_a_superseded_run_is_not_published(config: Config, lake: Path, connected: Client) -> None:
     older = loaded(connected, config, lake, "a", [row("T1", D1)])
     show(config, loaded(connected, config, lake, "b", [row("T2", D1, "7.00")]))
     with pytest.raises(SupersededError, match="superseded by b"):
@@ -279,9 +272,7 @@ def test_a_superseded_run_is_not_published(
     assert show(config, build(connected, config, older.run))["fact_sales"] == 1
 
 
-def test_marts_that_are_not_built_are_named(
-    config: Config, lake: Path, connected: bigquery.Client
-) -> None:
+def test_marts_that_are_not_built_are_named(config: Config, lake: Path, connected: Client) -> None:
     built = loaded(connected, config, lake, "a", [row("T1", D1)])
     connected.delete_table(table_id(config, next_schema(config, BQ), "sales_by_date"))
     with pytest.raises(ConfigurationError, match="sales_by_date has not been built"):
@@ -290,7 +281,7 @@ def test_marts_that_are_not_built_are_named(
 
 
 def test_a_live_table_with_other_columns_is_refused(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
     built = loaded(connected, config, lake, "b", [row("T2", D1)])
@@ -301,7 +292,7 @@ def test_a_live_table_with_other_columns_is_refused(
 
 
 def test_a_table_that_is_gone_is_built_whole_again(
-    config: Config, lake: Path, connected: bigquery.Client
+    config: Config, lake: Path, connected: Client
 ) -> None:
     show(config, loaded(connected, config, lake, "a", [row("T1", D1), row("T2", D2)]))
     connected.delete_table(table_id(config, mart_schema(config, BQ), "summary_sales"))

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from sales_mart import errors
+from sales_mart import cli, errors
 from sales_mart.errors import SalesMartError
 
 TREE = [
@@ -34,6 +34,18 @@ def test_exit_codes_are_the_documented_ones() -> None:
     documented = errors.__doc__ or ""
     for error in TREE:
         assert f"| {error.exit_code} |" in documented
+
+
+def test_every_exit_code_of_the_command_line_is_documented() -> None:
+    documented = errors.__doc__ or ""
+    for code in (cli.USAGE, cli.INTERRUPTED, cli.TERMINATED, cli.PIPE_CLOSED):
+        assert f"| {code} |" in documented
+
+
+def test_every_kind_of_error_says_what_helps() -> None:
+    advice = [error.advice for error in TREE]
+    assert len(set(advice)) == len(TREE)
+    assert all(each.endswith(".") for each in advice)
 
 
 @pytest.mark.parametrize("kind", TREE)

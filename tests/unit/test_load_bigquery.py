@@ -20,8 +20,7 @@ from sales_mart.load.bigquery import Change, append_query, change_script
 from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
 from sales_mart.publish.bigquery import publish_script
 from sales_mart.records import Mode, Seal
-from sales_mart.warehouse import bigquery as warehouse
-from sales_mart.warehouse.bigquery import bigquery_errors, client, is_emulator, run_job
+from sales_mart.warehouse.bigquery import Client, bigquery_errors, client, is_emulator, run_job
 from sales_mart.warehouse.bigquery_sql import date_predicate, empty_table, literal
 from support import row, sealed_run
 
@@ -56,6 +55,8 @@ class FakeJob:
 class FakeClient:
     """The jobs that a server knows by their ids."""
 
+    job_timeout = 10.0
+
     def __init__(self, **jobs: FakeJob) -> None:
         self.jobs = jobs
         self.started: list[str] = []
@@ -72,7 +73,7 @@ class FakeClient:
         return self.jobs[job_id]
 
     def run(self, name: str) -> Any:
-        return run_job(cast("bigquery.Client", self), name, self.start)
+        return run_job(cast("Client", self), name, self.start)
 
 
 def test_a_new_job_gets_the_first_suffix() -> None:
@@ -495,7 +496,9 @@ def test_another_scale_than_the_configured_is_refused(seal: Seal) -> None:
 
 
 def test_requests_are_not_repeated_for_ten_minutes() -> None:
-    assert warehouse.retry().timeout == warehouse.RETRY_SECONDS <= 60
+    assert REAL.data_warehouse.bigquery.request_timeout <= 60
+    with client(LOCAL) as opened:
+        assert opened.request_timeout == LOCAL.data_warehouse.bigquery.request_timeout
 
 
 def test_loads_of_either_mode_have_staging_tables_of_their_own(tmp_path: Path) -> None:

@@ -200,7 +200,9 @@ def test_each_kind_of_failure_has_its_exit_code(
     [
         ("database", "Database Error could not connect", TemporaryError),
         ("database", "Database Error password authentication failed", ConfigurationError),
+        ("database", 'Database Error FATAL: database "x" does not exist', ConfigurationError),
         ("database", "Database Error SQLSTATE 42501: no create", ConfigurationError),
+        ("database", "Database Error SQLSTATE 58030: could not write", TemporaryError),
         ("configuration", "Compilation Error", ConfigurationError),
         ("unexpected", "KeyError", UnexpectedError),
     ],

@@ -17,12 +17,11 @@ from sales_mart.errors import ConfigurationError, DataError, TemporaryError
 from sales_mart.load.bigquery_tables import CLEAN_COLUMNS, LoadTables, ensure_tables, stage
 from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (
-    RETRY_SECONDS,
+    Client,
     bigquery_errors,
     client,
     latest_load,
     query,
-    retry,
     run_job,
 )
 from sales_mart.warehouse.bigquery_sql import (
@@ -82,7 +81,7 @@ def load(config: Config, run: RunFolder) -> Load:
     return record
 
 
-def _load(client: bigquery.Client, config: Config, run: RunFolder, seal: Seal) -> Load:
+def _load(client: Client, config: Config, run: RunFolder, seal: Seal) -> Load:
     tables = LoadTables.of(config, seal)
     ensure_tables(client, config, tables)
     latest = latest_load(client, config)
@@ -98,9 +97,7 @@ def _load(client: bigquery.Client, config: Config, run: RunFolder, seal: Seal) -
     script = change_script(config, tables, seal, change, sequence)
 
     def start(job_id: str) -> bigquery.QueryJob:
-        return client.query(
-            script, job_id=job_id, retry=retry(), job_retry=None, timeout=RETRY_SECONDS
-        )
+        return client.query(script, job_id=job_id, job_retry=None)
 
     run_job(client, f"{prefix}-change", start)
     loaded = latest_load(client, config)
@@ -116,8 +113,8 @@ def _is_this(latest: Load | None, seal: Seal) -> TypeGuard[Load]:
     return found == (seal.run_id, seal.digest)
 
 
-def _drop(client: bigquery.Client, staging: str) -> None:
-    client.delete_table(staging, not_found_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+def _drop(client: Client, staging: str) -> None:
+    client.delete_table(staging, not_found_ok=True)
 
 
 def _check_dates(days: int, run_id: str) -> None:
@@ -128,7 +125,7 @@ def _check_dates(days: int, run_id: str) -> None:
         raise DataError(msg, remedy="Split the source by date, and load the pieces one by one.")
 
 
-def _check_key(client: bigquery.Client, tables: LoadTables, seal: Seal) -> None:
+def _check_key(client: Client, tables: LoadTables, seal: Seal) -> None:
     """Refuse to put tokens of two keys into one table: one identifier would count as two."""
     rows = query(
         client,
@@ -148,7 +145,7 @@ def _check_key(client: bigquery.Client, tables: LoadTables, seal: Seal) -> None:
             )
 
 
-def _plan_append(client: bigquery.Client, tables: LoadTables, seal: Seal) -> Change:
+def _plan_append(client: Client, tables: LoadTables, seal: Seal) -> Change:
     """Find out what replacing one business date changes, and which rows must stay out.
 
     This runs before the transaction, which checks that no other load came in between.

@@ -7,7 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Semaphore
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from google.api_core import exceptions as api
 from google.cloud import bigquery
@@ -15,10 +15,9 @@ from google.cloud import bigquery
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, raw_schema
 from sales_mart.warehouse.bigquery import (
-    RETRY_SECONDS,
+    Client,
     existing_table,
     query,
-    retry,
     run_job,
     table_id,
 )
@@ -38,6 +37,7 @@ _log = logging.getLogger(__name__)
 MAX_URIS = 10_000
 """Addresses that one load job may name."""
 _JOBS = 8
+_UPLOAD_IS_OVER = (404, 410)
 _UPLOADS = 2  # the client holds up to 100 MB of a file that it sends
 _EXPIRY = timedelta(days=1)
 _SPARE = timedelta(hours=2)
@@ -96,17 +96,17 @@ class LoadTables(NamedTuple):
         )
 
 
-def ensure_dataset(client: bigquery.Client, config: Config, name: str) -> None:
+def ensure_dataset(client: Client, config: Config, name: str) -> None:
     """Create a dataset that is missing; the right to create one is not needed for others."""
     dataset = bigquery.Dataset(f"{config.data_warehouse.project_id}.{name}")
     try:
-        client.get_dataset(dataset.reference, retry=retry(), timeout=RETRY_SECONDS)
+        client.get_dataset(dataset.reference)
     except api.NotFound:
         dataset.location = config.data_warehouse.bigquery.location
-        client.create_dataset(dataset, exists_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+        client.create_dataset(dataset, exists_ok=True)
 
 
-def ensure_tables(client: bigquery.Client, config: Config, tables: LoadTables) -> None:
+def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
     """Create what is missing, and compare the raw table's columns with what a load writes.
 
     Raises:
@@ -119,7 +119,7 @@ def ensure_tables(client: bigquery.Client, config: Config, tables: LoadTables) -
         raw = bigquery.Table(tables.raw, schema=_raw_columns(config))
         raw.time_partitioning = bigquery.TimePartitioning(field="sale_date")
         raw.clustering_fields = ["product"]
-        raw = client.create_table(raw, exists_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+        raw = client.create_table(raw, exists_ok=True)
     _check_columns(config, raw)
     for name, columns in (
         (LOAD_RUNS, _LOAD_RUNS_SCHEMA),
@@ -130,7 +130,7 @@ def ensure_tables(client: bigquery.Client, config: Config, tables: LoadTables) -
         table = existing_table(client, full)
         if table is None:
             table = bigquery.Table(full, schema=columns)
-            table = client.create_table(table, exists_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+            table = client.create_table(table, exists_ok=True)
         if name == LOCK and not table.num_rows:
             query(client, f"insert into `{full}` (run_id) values ('')")
 
@@ -177,7 +177,7 @@ def _shown(field: bigquery.SchemaField) -> str:
     return field.field_type if field.scale is None else f"{field.field_type}(18,{field.scale})"
 
 
-def stage(client: bigquery.Client, run: RunFolder, seal: Seal, staging: str, sequence: int) -> str:
+def stage(client: Client, run: RunFolder, seal: Seal, staging: str, sequence: int) -> str:
     """Bring the sealed parts into the staging table, each row once.
 
     Job ids derive from the run, the load's sequence and the moment at which the table was made,
@@ -202,30 +202,30 @@ def stage(client: bigquery.Client, run: RunFolder, seal: Seal, staging: str, seq
             return prefix
         # What an attempt left behind that was killed half way: start with an empty table.
         _log.info("staging table %s is filled wrongly, starting anew", table.table_id)
-        client.delete_table(staging, not_found_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+        client.delete_table(staging, not_found_ok=True)
     msg = f"the staging table of run {run.run_id} does not hold the {seal.rows_clean} sealed rows"
     raise UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
 
 
-def _staging_table(client: bigquery.Client, staging: str) -> bigquery.Table:
+def _staging_table(client: Client, staging: str) -> bigquery.Table:
     table = existing_table(client, staging)
     now = datetime.now(UTC)
     if table is not None and table.expires is not None and table.expires < now + _SPARE:
-        client.delete_table(staging, not_found_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+        client.delete_table(staging, not_found_ok=True)
         table = None
     if table is None:
         table = bigquery.Table(staging, schema=_STAGING_SCHEMA)
         table.expires = now + _EXPIRY
-        table = client.create_table(table, exists_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+        table = client.create_table(table, exists_ok=True)
     return table
 
 
-def _count(client: bigquery.Client, name: str) -> int:
+def _count(client: Client, name: str) -> int:
     return next(iter(query(client, f"select count(*) from `{name}`")))[0]
 
 
 def _load_parts(
-    client: bigquery.Client, run: RunFolder, parts: Sequence[Part], staging: str, prefix: str
+    client: Client, run: RunFolder, parts: Sequence[Part], staging: str, prefix: str
 ) -> None:
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET,
@@ -235,19 +235,30 @@ def _load_parts(
 
     uploading = Semaphore(_UPLOADS)
 
+    def send(file: IO[bytes], job_id: str) -> bigquery.LoadJob:
+        return client.load_table_from_file(
+            file,
+            staging,
+            num_retries=3,
+            job_id=job_id,
+            job_config=config,
+            timeout=client.request_timeout,
+        )
+
     def upload(numbered: tuple[int, Part]) -> None:
         number, part = numbered
 
         def start(job_id: str) -> bigquery.LoadJob:
             with uploading, run.sealed_part(part) as path, path.open("rb") as file:
-                return client.load_table_from_file(
-                    file,
-                    staging,
-                    num_retries=3,
-                    job_id=job_id,
-                    job_config=config,
-                    timeout=RETRY_SECONDS,
-                )
+                try:
+                    return send(file, job_id)
+                except api.ClientError as error:
+                    if error.code not in _UPLOAD_IS_OVER:
+                        raise
+                    # The upload is over, as after an answer that got lost. If that made the job,
+                    # its id says so now.
+                    file.seek(0)
+                    return send(file, job_id)
 
         run_job(client, f"{prefix}-part-{number}", start)
 
@@ -265,8 +276,6 @@ def _load_parts(
                 staging,
                 job_id=job_id,
                 job_config=config,
-                retry=retry(),
-                timeout=RETRY_SECONDS,
             )
 
         run_job(client, f"{prefix}-uris-{first}", start)

@@ -17,14 +17,13 @@ from sales_mart.load.bigquery_tables import ensure_dataset
 from sales_mart.names import PUBLICATIONS, mart_schema, next_schema, published_tables, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse.bigquery import (
-    RETRY_SECONDS,
+    Client,
     bigquery_errors,
     check_latest,
     client,
     existing_table,
     latest_publication,
     query,
-    retry,
     table_id,
 )
 from sales_mart.warehouse.bigquery_sql import (
@@ -86,14 +85,14 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
     return published.rows
 
 
-def _check_load(client: bigquery.Client, config: Config, run_id: str, sequence: int) -> None:
+def _check_load(client: Client, config: Config, run_id: str, sequence: int) -> None:
     latest = check_latest(client, config, run_id)
     if latest.sequence != sequence:
         msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
         raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
 
 
-def _published(client: bigquery.Client, config: Config, sequence: int) -> Publication | None:
+def _published(client: Client, config: Config, sequence: int) -> Publication | None:
     published = latest_publication(client, config)
     if published is None:
         return None
@@ -104,7 +103,7 @@ def _published(client: bigquery.Client, config: Config, sequence: int) -> Public
     return published if all(existing_table(client, name) for name in names) else None
 
 
-def _ensure_live_tables(client: bigquery.Client, config: Config) -> dict[str, list[str]]:
+def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:
     """Create the live tables that are missing; gives the columns of each table.
 
     A transaction takes no DDL, so the tables come into being before it, empty.
@@ -124,7 +123,7 @@ def _ensure_live_tables(client: bigquery.Client, config: Config) -> dict[str, li
                 live.time_partitioning = bigquery.TimePartitioning(_PARTITIONING[name], column)
             if name in _CLUSTERING:
                 live.clustering_fields = _CLUSTERING[name]
-            live = client.create_table(live, exists_ok=True, retry=retry(), timeout=RETRY_SECONDS)
+            live = client.create_table(live, exists_ok=True)
         _check_columns(live, built)
         columns[name] = [field.name for field in built.schema]
     return columns

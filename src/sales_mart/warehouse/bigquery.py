@@ -16,6 +16,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
 from google.cloud.bigquery.table import RowIterator
 
+from sales_mart.causes import kind_of_http
 from sales_mart.errors import (
     ConfigurationError,
     SalesMartError,
@@ -25,17 +26,17 @@ from sales_mart.errors import (
 )
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
 from sales_mart.records import Load, Mode, Target
+from sales_mart.warehouse.bigquery_client import Client
 from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from datetime import date
 
-    from google.api_core.retry import Retry
-
     from sales_mart.config import Config
 
 __all__ = [
+    "Client",
     "Publication",
     "bigquery_errors",
     "check_latest",
@@ -53,24 +54,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 60.0
-"""How long a request is repeated while the server answers with an error of its own."""
-JOB_SECONDS = 3600.0
-"""How long a job may take."""
 _ATTEMPTS = 3
-_TEMPORARY_REASONS = {
-    "backendError",
-    "internalError",
-    "jobBackendError",
-    "jobInternalError",
-    "jobRateLimitExceeded",
-    "quotaExceeded",
-    "rateLimitExceeded",
-    "stopped",
-    "timeout",
-}
 _CONFLICTS = ("concurrent update", "Transaction is aborted")
-_REFUSED = (api.Unauthorized, api.Forbidden, api.NotFound)
 
 Job = bigquery.QueryJob | bigquery.LoadJob
 
@@ -80,14 +65,13 @@ def is_emulator(config: Config) -> bool:
     return (config.data_warehouse.bigquery.api_endpoint or "").startswith("http://")
 
 
-def client(config: Config) -> bigquery.Client:
+def client(config: Config) -> Client:
     """Open a client; use it as a context manager.
 
     Raises:
         ConfigurationError: There are no credentials, or they are not readable.
     """
     settings = config.data_warehouse.bigquery
-    project = config.data_warehouse.project_id
     labels = {"application": "sales_mart"}
     query_defaults = bigquery.QueryJobConfig(labels=labels)
     if settings.maximum_bytes_billed is not None:
@@ -99,17 +83,26 @@ def client(config: Config) -> bigquery.Client:
     }
     if settings.api_endpoint:
         options["client_options"] = {"api_endpoint": settings.api_endpoint}
+    opened = _open(config, options)
+    opened.request_timeout = settings.request_timeout
+    opened.job_timeout = settings.job_timeout
+    return opened
+
+
+def _open(config: Config, options: dict[str, Any]) -> Client:
+    settings = config.data_warehouse.bigquery
+    project = config.data_warehouse.project_id
     if is_emulator(config):
         anonymous = AnonymousCredentials()
         session = AuthorizedSession(anonymous)
         session.trust_env = False  # a proxy of the environment is no way to this computer
-        return bigquery.Client(project, credentials=anonymous, _http=session, **options)
+        return Client(project, credentials=anonymous, _http=session, **options)
     try:
         if settings.credentials_file:
-            return bigquery.Client.from_service_account_json(
+            return Client.from_service_account_json(
                 settings.credentials_file, project=project, **options
             )
-        return bigquery.Client(project, **options)
+        return Client(project, **options)
     except (DefaultCredentialsError, OSError, ValueError) as error:
         msg = f"no usable Google credentials: {type(error).__name__}"
         raise ConfigurationError(
@@ -117,11 +110,6 @@ def client(config: Config) -> bigquery.Client:
             remedy="Run `gcloud auth application-default login`, or name a service account file "
             "in data_warehouse.bigquery.credentials_file or GOOGLE_APPLICATION_CREDENTIALS.",
         ) from error
-
-
-def retry() -> Retry:
-    """Give a retry that ends: the client's own goes on for ten minutes without a word."""
-    return bigquery.DEFAULT_RETRY.with_timeout(RETRY_SECONDS)
 
 
 @contextmanager
@@ -135,14 +123,19 @@ def bigquery_errors(config: Config) -> Generator[None]:
     except (api.GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
         raise _translated(error, config) from None
     except FutureTimeoutError:
-        msg = f"{_where(config)}: a job took longer than {JOB_SECONDS:.0f} seconds"
+        seconds = config.data_warehouse.bigquery.job_timeout
+        msg = f"{_where(config)}: a job took longer than {seconds} seconds"
         raise TemporaryError(
-            msg, remedy="Run the same command again: it waits for the same job."
+            msg,
+            remedy="Run the same command again: it waits for the same job. If it happens again, "
+            "raise data_warehouse.bigquery.job_timeout.",
         ) from None
 
 
 def _translated(error: Exception, config: Config) -> SalesMartError:
     where = _where(config)
+    if isinstance(error, api.RetryError) and error.cause is not None:
+        error = error.cause  # what the server said each time
     kind = type(error).__name__
     if not isinstance(error, api.GoogleAPICallError):
         if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
@@ -157,9 +150,12 @@ def _translated(error: Exception, config: Config) -> SalesMartError:
     reason = _reason(error)
     job = getattr(error, "query_job", None)
     details = {"code": error.code, "reason": reason, "job_id": getattr(job, "job_id", None)}
-    conflict = any(text in str(error.message) for text in _CONFLICTS)
-    temporary = isinstance(error, (api.ServerError, api.TooManyRequests))
-    if temporary or conflict or reason in _TEMPORARY_REASONS:
+    if any(text in str(error.message) for text in _CONFLICTS):
+        reason = "concurrent update"
+    found = (
+        TemporaryError if reason == "concurrent update" else kind_of_http(error.code or 0, reason)
+    )
+    if found is TemporaryError:
         return TemporaryError(
             f"{where}: {kind}, {reason}", remedy="Run the same command again.", details=details
         )
@@ -169,7 +165,7 @@ def _translated(error: Exception, config: Config) -> SalesMartError:
             remedy="Raise data_warehouse.bigquery.maximum_bytes_billed.",
             details=details,
         )
-    if isinstance(error, _REFUSED):
+    if found is ConfigurationError:
         return ConfigurationError(
             f"{where} refused: {error.message}",
             remedy="Check project, datasets and location, and that the account has the roles "
@@ -199,16 +195,16 @@ def table_id(config: Config, dataset: str, table: str) -> str:
     return f"{config.data_warehouse.project_id}.{dataset}.{table}"
 
 
-def existing_table(client: bigquery.Client, name: str) -> bigquery.Table | None:
+def existing_table(client: Client, name: str) -> bigquery.Table | None:
     """Look a table up; None when there is none."""
     try:
-        return client.get_table(name, retry=retry(), timeout=RETRY_SECONDS)
+        return client.get_table(name)
     except api.NotFound:
         return None
 
 
 def query(
-    client: bigquery.Client,
+    client: Client,
     sql: str,
     params: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter] = (),
 ) -> RowIterator:
@@ -216,15 +212,13 @@ def query(
     job = client.query(
         sql,
         job_config=bigquery.QueryJobConfig(query_parameters=list(params)),
-        retry=retry(),
         job_retry=None,
-        timeout=RETRY_SECONDS,
     )
-    rows = job.result(page_size=10_000, retry=retry(), job_retry=None, timeout=JOB_SECONDS)
+    rows = job.result(page_size=10_000, job_retry=None, timeout=client.job_timeout)
     return cast("RowIterator", rows)
 
 
-def run_job(client: bigquery.Client, name: str, start: Callable[[str], Job]) -> Job:
+def run_job(client: Client, name: str, start: Callable[[str], Job]) -> Job:
     """Run a job whose id derives from `name`, once, however often this is called.
 
     A job of the same id that runs already, or is done, is the one that is wanted. A job that
@@ -247,14 +241,15 @@ def run_job(client: bigquery.Client, name: str, start: Callable[[str], Job]) -> 
             ours = True
         except api.Conflict:
             _log.info("attaching to job %s", job_id)
-            job = cast("Job", client.get_job(job_id, retry=retry(), timeout=RETRY_SECONDS))
+            job = cast("Job", client.get_job(job_id))
             ours = False
         try:
-            _finish(job)
+            _finish(job, client.job_timeout)
         except api.GoogleAPICallError as error:
             if job.state != "DONE" or not job.error_result:
                 raise
-            again = started < _ATTEMPTS and _reason(error) in _TEMPORARY_REASONS
+            kind = kind_of_http(error.code or 0, _reason(error))
+            again = started < _ATTEMPTS and kind is TemporaryError
             if ours and not again:
                 raise
             _log.info("job %s ended in an error: %s", job_id, _reason(error))
@@ -264,14 +259,14 @@ def run_job(client: bigquery.Client, name: str, start: Callable[[str], Job]) -> 
     raise UnexpectedError(msg, remedy="Start a new run with a new id.")
 
 
-def _finish(job: Job) -> None:
+def _finish(job: Job, seconds: float) -> None:
     if isinstance(job, bigquery.QueryJob):
-        job.result(max_results=0, retry=retry(), job_retry=None, timeout=JOB_SECONDS)
+        job.result(max_results=0, job_retry=None, timeout=seconds)
     else:
-        job.result(retry=retry(), timeout=JOB_SECONDS)
+        job.result(timeout=seconds)
 
 
-def latest_load(client: bigquery.Client, config: Config) -> Load | None:
+def latest_load(client: Client, config: Config) -> Load | None:
     """Give the load with the highest sequence; None when there was none."""
     name = table_id(config, raw_schema(config), LOAD_RUNS)
     if existing_table(client, name) is None:
@@ -302,7 +297,7 @@ def latest_load(client: bigquery.Client, config: Config) -> Load | None:
     return None
 
 
-def check_latest(client: bigquery.Client, config: Config, run_id: str) -> Load:
+def check_latest(client: Client, config: Config, run_id: str) -> Load:
     """Give the latest load if it is this run's.
 
     Raises:
@@ -318,7 +313,7 @@ def check_latest(client: bigquery.Client, config: Config, run_id: str) -> Load:
     return latest
 
 
-def _some_load(client: bigquery.Client, config: Config) -> Load:
+def _some_load(client: Client, config: Config) -> Load:
     latest = latest_load(client, config)
     if latest is None:
         msg = "nothing is loaded into BigQuery yet"
@@ -326,7 +321,7 @@ def _some_load(client: bigquery.Client, config: Config) -> Load:
     return latest
 
 
-def pending_window(client: bigquery.Client, config: Config) -> tuple[int, Window]:
+def pending_window(client: Client, config: Config) -> tuple[int, Window]:
     """Give the latest load's sequence and the sale dates changed since the last publication.
 
     The window is None, everything, when a load since then replaced the table, nothing was
@@ -355,7 +350,7 @@ def pending_window(client: bigquery.Client, config: Config) -> tuple[int, Window
     return sequence, union_windows([window_from_json(row[0]) for row in rows])
 
 
-def loaded_days(client: bigquery.Client, config: Config) -> set[date]:
+def loaded_days(client: Client, config: Config) -> set[date]:
     """Give the business dates of the batches that the raw table was put together from."""
     name = table_id(config, raw_schema(config), LOAD_RUNS)
     if existing_table(client, name) is None:
@@ -375,7 +370,7 @@ def loaded_days(client: bigquery.Client, config: Config) -> set[date]:
     return {row[0] for row in rows}
 
 
-def latest_publication(client: bigquery.Client, config: Config) -> Publication | None:
+def latest_publication(client: Client, config: Config) -> Publication | None:
     """Give the publication of the highest load; None when there was none."""
     name = table_id(config, raw_schema(config), PUBLICATIONS)
     if existing_table(client, name) is None:

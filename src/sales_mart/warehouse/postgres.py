@@ -7,20 +7,25 @@ import ipaddress
 import logging
 import os
 import re
+import time
 from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
+from sales_mart.causes import LOCKED, READ_ONLY, kind_of_sqlstate, quotes_values, refuses
+from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.names import raw_schema
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from psycopg.abc import PQGen
 
     from sales_mart.config import Config, Postgres
 
@@ -35,28 +40,39 @@ __all__ = [
     "sslmode",
 ]
 
+R = TypeVar("R")
+
 _log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 """A connection whose rows are tuples."""
 
-_TEMPORARY = ("08", "40", "53", "57", "55P03")
-_CONFIGURATION = ("28", "3D", "3F", "42501", "25006")
-# These classes quote the value that they choke on in the message itself, not only in the detail.
-_QUOTES_VALUES = ("22", "P0")
-# libpq gives no SQLSTATE when a connection fails, so the text has to tell a refusal from a
-# server that is away. A translated text falls through to "temporary": retried, then reported.
-_REFUSALS = (
-    "password authentication failed",
-    "no password supplied",
-    "authentication failed",
-    "does not exist",
-    "pg_hba.conf",
-    "not permitted to log in",
-    "permission denied for database",
-    "certificate",
-    "does not support SSL",
-)
+
+class _Session(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that does not wait for ever for a server that has gone silent.
+
+    The server ends a statement after `statement_timeout` and says so. Who hears nothing even then
+    talks to a server, or a network, that is gone.
+    """
+
+    patience = 0.0
+
+    def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
+        """Wait for what the server has to say, `patience` seconds at most."""
+        started = time.monotonic()
+        seconds = self.patience if timeout is None else timeout
+        try:
+            return super().wait(gen, interval, seconds or None)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is None and seconds and time.monotonic() - started >= seconds:
+                self.pgconn.finish()  # or the rollback would wait once more
+                msg = f"it has said nothing for {seconds:.0f} seconds"
+                raise psycopg.OperationalError(msg) from None
+            raise
+
+
+# What the server's word about its own timeout may take to reach us.
+_GRACE_SECONDS = 5.0
 _SECRETS_DIR = "SALES_MART_SECRETS_DIR"
 # Bytes that are no UTF-8 become lone surrogates, from a file as from the environment.
 _NOT_TEXT = re.compile("[\0\ud800-\udfff]")
@@ -151,13 +167,13 @@ def connect(config: Config) -> Generator[Connection]:
 
     Raises:
         ConfigurationError: The server refuses user, password, database or TLS.
-        TemporaryError: The server does not answer.
+        TemporaryError: The server does not answer, or stops to answer.
     """
     settings = config.data_warehouse.postgres
     user, password = credentials(config)
     with (
         postgres_errors(config),
-        psycopg.connect(
+        _Session.connect(
             host=settings.host,
             port=settings.port,
             dbname=settings.dbname,
@@ -169,10 +185,14 @@ def connect(config: Config) -> Generator[Connection]:
             client_encoding="utf8",
             # A load balancer may silently drop a connection that a long statement keeps quiet.
             keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            row_factory=tuple_row,
             # Tables are dropped and made anew between statements, which breaks cached plans.
             prepare_threshold=None,
         ) as connection,
     ):
+        connection.patience = settings.connect_timeout
         # Not as `options` of the start-up packet: connection poolers refuse those.
         connection.execute(
             "select set_config('lock_timeout', %s, false),"
@@ -180,6 +200,7 @@ def connect(config: Config) -> Generator[Connection]:
             (f"{settings.lock_timeout}s", f"{settings.statement_timeout}s"),
         )
         connection.commit()
+        connection.patience = settings.statement_timeout + _GRACE_SECONDS
         yield connection
         # Who wants a change kept commits it; psycopg would commit what is left over.
         connection.rollback()
@@ -199,41 +220,37 @@ def postgres_errors(config: Config) -> Generator[None]:
 
 
 def _translated(error: psycopg.Error, settings: Postgres) -> SalesMartError:
-    state = error.sqlstate
-    if state is None and isinstance(error, psycopg.OperationalError):
+    state = error.sqlstate or ""
+    if not state and isinstance(error, psycopg.OperationalError):
         return _connection_error(error, settings)
-    message = "" if (state or "").startswith(_QUOTES_VALUES) else error.diag.message_primary or ""
-    details = {"sqlstate": state, "server_message": message}
-    said = f"{message or type(error).__name__} (SQLSTATE {state})"
-    if state == "55P03":
-        return TemporaryError(
-            f"{_where(settings)}: another run holds the lock: {said}",
-            remedy="Run the same command again when the other run is done, "
-            "or raise data_warehouse.postgres.lock_timeout.",
-            details=details,
-        )
-    if (state or "").startswith(_TEMPORARY):
-        return TemporaryError(
-            f"{_where(settings)}: {said}", remedy="Run the same command again.", details=details
-        )
-    if (state or "").startswith(_CONFIGURATION):
-        return ConfigurationError(
-            f"{_where(settings)}: {said}",
-            remedy="Grant the user what the message asks for, or name another user or database.",
-            details=details,
-        )
-    return UnexpectedError(
+    message = "" if quotes_values(state) else error.diag.message_primary or ""
+    kind = kind_of_sqlstate(state)
+    said = f"{message or type(error).__name__} (SQLSTATE {error.sqlstate})"
+    if state == LOCKED:
+        said = f"another run holds the lock: {said}"
+    return kind(
         f"{_where(settings)}: {said}",
-        remedy="Please report this as a bug, with the details.",
-        details=details,
+        remedy=_REMEDIES.get(state) or _REMEDIES[kind.__name__],
+        details={"sqlstate": error.sqlstate, "server_message": message},
     )
+
+
+_REMEDIES = {
+    LOCKED: "Run the same command again when the other run is done, "
+    "or raise data_warehouse.postgres.lock_timeout.",
+    READ_ONLY: "Name the primary server in data_warehouse.postgres.host, or a user who may write.",
+    "TemporaryError": "Run the same command again.",
+    "ConfigurationError": "Grant the user what the message asks for, or name another user or "
+    "database.",
+    "UnexpectedError": "Please report this as a bug, with the details.",
+}
 
 
 def _connection_error(error: psycopg.OperationalError, settings: Postgres) -> SalesMartError:
     # The text of a failed connection names host, user and database, never the password.
     text = " ".join(str(error).split()).rpartition(" failed: ")[2]
     details = {"sqlstate": None, "server_message": text}
-    if any(refusal in text for refusal in _REFUSALS):
+    if refuses(text):
         tls = "certificate" in text or "SSL" in text
         return ConfigurationError(
             f"{_where(settings)} refused the connection: {text}",
@@ -243,8 +260,9 @@ def _connection_error(error: psycopg.OperationalError, settings: Postgres) -> Sa
             else "Check user, password and database; `sales-mart doctor` shows what is used.",
             details=details,
         )
+    what = "takes no connection now" if text.startswith("FATAL:") else "does not answer"
     return TemporaryError(
-        f"{_where(settings)} does not answer: {text}",
+        f"{_where(settings)} {what}: {text}",
         remedy="Check host and port, or wait for the server, then run the same command again.",
         details=details,
     )
