@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -43,6 +44,13 @@ Identifier = Annotated[str, Field(pattern=_IDENTIFIER), AfterValidator(_not_rese
 """A table, schema or dataset name that is safe in both warehouses, short enough for suffixes."""
 
 
+def _is_project(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name):
+        msg = "must be the id of a project, such as 'my-project-123'"
+        raise ValueError(msg)
+    return name
+
+
 def _exact(value: object) -> object:
     """Read a YAML float by its shortest text, so that `10.1` is exactly 10.1."""
     return repr(value) if isinstance(value, float) else value
@@ -65,6 +73,15 @@ _CHART: dict[str, Any] = {"effect": "chart"}
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and "\0" in text:
+            msg = "must not hold a NUL, which neither a warehouse nor a file system takes"
+            raise ValueError(msg)
+        return value
 
 
 class Pipeline(_Section):
@@ -139,7 +156,7 @@ class BigQuery(_Section):
 class DataWarehouse(_Section):
     """The private raw tables, in both warehouses under the same names."""
 
-    project_id: str = "sales-mart"
+    project_id: Annotated[str, AfterValidator(_is_project)] = "sales-mart"
     """Google Cloud project."""
     dataset: Identifier = "transactions_warehouse"
     """Dataset on BigQuery and schema on PostgreSQL of the raw tables."""
@@ -177,7 +194,7 @@ class DataMart(_Section):
 class Validation(_Section):
     """The rules of a valid transaction that a site may set."""
 
-    min_price: Annotated[Decimal, BeforeValidator(_exact)] = Field(
+    min_price: Annotated[Decimal, BeforeValidator(_exact), AfterValidator(abs)] = Field(
         default=Decimal(0), ge=0, max_digits=18
     )
     """Lowest valid price; a price must be above 0 in any case."""

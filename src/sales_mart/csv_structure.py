@@ -22,7 +22,7 @@ ENCODING = 2
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_NUL, _LF, _CR, _QUOTE, _COMMA = 0, 10, 13, 34, 44
+_NUL, _TAB, _LF, _CR, _SPACE, _QUOTE, _COMMA = 0, 9, 10, 13, 32, 34, 44
 _FIRST_BEYOND_ASCII = 128
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+'
 FIELD = rb'(?:%b"|[^",\n]*+)' % _QUOTED
@@ -43,10 +43,10 @@ class Split:
     flaws: npt.NDArray[np.uint8]
 
     @staticmethod
-    def oversized(length: int) -> Split:
+    def oversized(length: int, flaws_found: int) -> Split:
         """Give the one broken record of a line that was too long to hold."""
         one = np.zeros(1, np.int64)
-        flaws = np.full(1, MALFORMED, np.uint8)
+        flaws = np.full(1, flaws_found, np.uint8)
         return Split(length, 1, b"", one, one + length, one, flaws)
 
 
@@ -75,7 +75,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
             real = len(data)
             array = array[:real]
 
-    first = _first_lines(data, real, starts, ends, commas, spans)
+    first = _first_lines(array, real, starts, ends, commas, spans)
     last = first.copy()
     fields = commas[first] + 1
     stops = ends[first]
@@ -178,7 +178,7 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
 
 
 def _first_lines(  # noqa: PLR0913 - the arrays of one pass
-    data: bytes,
+    array: npt.NDArray[np.uint8],
     real: int,
     starts: Integers,
     ends: Integers,
@@ -189,11 +189,14 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     takes_part = np.ones(len(ends), np.bool_)
     for line, (stop_line, _) in spans.items():
         takes_part[line + 1 : stop_line + 1] = False
-    for line in np.flatnonzero(takes_part & (commas == 0)).tolist():
-        content = data[starts[line] : ends[line]]
+    alone = np.flatnonzero(takes_part & (commas == 0))
+    if len(alone):
+        first, stops = starts[alone], ends[alone]
         # Without a line feed behind it, a carriage return is data.
-        line_end = b"\r" if ends[line] < real else b""
-        takes_part[line] = bool(content.removesuffix(line_end).strip(b" \t"))
+        stops = stops - ((stops > first) & (stops < real) & (array[stops - 1] == _CR))
+        solid = np.zeros(len(array) + 1, np.int32)
+        np.cumsum((array != _SPACE) & (array != _TAB), out=solid[1:])
+        takes_part[alone] = solid[stops] > solid[first]
     return np.flatnonzero(takes_part)
 
 
