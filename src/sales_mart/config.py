@@ -51,6 +51,14 @@ def _is_project(name: str) -> str:
     return name
 
 
+def _without_quotes(name: str) -> str:
+    # dbt's adapter writes the name of the database into statements without escaping it.
+    if "'" in name or '"' in name:
+        msg = "must hold no quotes"
+        raise ValueError(msg)
+    return name
+
+
 def _exact(value: object) -> object:
     """Read a YAML float by its shortest text, so that `10.1` is exactly 10.1."""
     return repr(value) if isinstance(value, float) else value
@@ -116,7 +124,7 @@ class Postgres(_Section):
 
     secret_name: str = Field(default="postgres-credentials", alias="secretName")
     """Secret with the keys `user` and `password`."""
-    dbname: str = "postgres"
+    dbname: Annotated[str, AfterValidator(_without_quotes)] = "postgres"
     """Database."""
     host: str = "localhost"
     """Host name, address, or folder of a Unix socket."""

@@ -22,6 +22,7 @@ from sales_mart.csv_structure import (
     FIELD,
     MALFORMED,
     MAX_RECORD_BYTES,
+    OPEN_RECORD,
     RECORD,
     Flags,
     Integers,
@@ -240,6 +241,8 @@ def _read_header(
     if not buffer.data and buffer.final:
         return None
     match = RECORD.match(buffer.data)
+    while not match and _may_go_on(buffer) and buffer.fill():
+        match = RECORD.match(buffer.data)
     record = match.group() if match else b""
     names = [_unquote(field) for field in _split_fields(record)]
     missing = [name for name in fields if name not in names]
@@ -274,6 +277,15 @@ def _read_header(
     end += 2 if rest == b"\r\n" else 1 if rest[:1] == b"\n" else 0
     buffer.drop(end, buffer.data.count(b"\n", 0, end))
     return _Header(len(names), tuple(names.index(name) for name in fields))
+
+
+def _may_go_on(buffer: _Buffer) -> bool:
+    """Tell whether the record at the start may end in what has not been read yet."""
+    return (
+        not buffer.final
+        and len(buffer.data) <= MAX_RECORD_BYTES
+        and OPEN_RECORD.match(buffer.data) is not None
+    )
 
 
 def _end_of_blanks(buffer: _Buffer) -> int:

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ENCODING", "FIELD", "MALFORMED", "MAX_RECORD_BYTES", "RECORD", "Split", "split_records"]
+__all__ = [
+    "ENCODING",
+    "FIELD",
+    "MALFORMED",
+    "MAX_RECORD_BYTES",
+    "OPEN_RECORD",
+    "RECORD",
+    "Split",
+    "split_records",
+]
 
 MAX_RECORD_BYTES = 16 << 20
 """A longer record is malformed: it is nearly always a quote that nobody closed."""
@@ -27,7 +36,7 @@ _FIRST_BEYOND_ASCII = 128
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+'
 FIELD = rb'(?:%b"|[^",\n]*+)' % _QUOTED
 RECORD = re.compile(rb"%b(?:,%b)*+(?=\r?\n|\Z)" % (FIELD, FIELD))
-_OPEN_RECORD = re.compile(rb"(?:%b,)*+%b\Z" % (FIELD, _QUOTED))
+OPEN_RECORD = re.compile(rb"(?:%b,)*+%b\Z" % (FIELD, _QUOTED))
 
 
 @dataclass(frozen=True)
@@ -167,9 +176,7 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
             width = re.sub(rb'"[^"]*"', b"", match.group()).count(b",") + 1
             spans[line] = (stop_line, width)
             free = stop_line + 1
-        elif (
-            not final and len(data) - start <= MAX_RECORD_BYTES and _OPEN_RECORD.match(data, start)
-        ):
+        elif not final and len(data) - start <= MAX_RECORD_BYTES and OPEN_RECORD.match(data, start):
             return line
         else:
             broken_lines[line] = True

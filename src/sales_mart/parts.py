@@ -88,7 +88,8 @@ class PartWriter:
 def read_part(run: RunFolder, part: Part, columns: list[str] | None = None) -> pl.DataFrame:
     """Read a part, whole or some of its columns."""
     with run.lake.local(run.name(part.name)) as path:
-        return pl.read_parquet(path, columns=columns)
+        # A lake may stand in a folder whose name looks like a glob.
+        return pl.read_parquet(path, columns=columns, glob=False)
 
 
 def place_columns(places: Places) -> list[pl.Series]:

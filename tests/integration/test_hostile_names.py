@@ -79,8 +79,11 @@ def test_the_whole_road_with_odd_names(servers: LocalServers, tmp_path: Path) ->
     )
     with psycopg.connect(servers.postgres_url or "", autocommit=True) as connection:
         connection.execute(create)
-        connection.execute(SQL("create database {} owner {}").format(*[Identifier(name)] * 2))
-    settings = {"dbname": name, "user": name, "password": SecretStr(f"{ODD} secret")}
+        database = name.replace("'", "").replace('"', "")
+        connection.execute(
+            SQL("create database {} owner {}").format(Identifier(database), Identifier(name))
+        )
+    settings = {"dbname": database, "user": name, "password": SecretStr(f"{ODD} secret")}
     reached = server.data_warehouse.postgres.model_copy(
         update={**settings, "application_name": ODD}
     )
@@ -154,6 +157,12 @@ def test_a_project_is_an_id_and_no_sql(project: str) -> None:
     with pytest.raises(ValueError, match="id of a project"):
         Config.model_validate({"data_warehouse": {"project_id": project}})
     assert Config.model_validate({"data_warehouse": {"project_id": "example.com:my-p1"}})
+
+
+@pytest.mark.parametrize("name", ["x' or '1", 'x"."y'])
+def test_a_database_with_quotes_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="must hold no quotes"):
+        Config.model_validate({"data_warehouse": {"postgres": {"dbname": name}}})
 
 
 def test_a_user_that_is_refused_is_named_without_the_password(servers: LocalServers) -> None:
