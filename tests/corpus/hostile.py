@@ -116,7 +116,7 @@ def _bomb(unit: bytes, mib: int, pack: Callable[[bytes], bytes] = gzip.compress)
 
 def _open_bomb() -> bytes:
     """A quote that nobody closes within the longest record, so that each line counts again."""
-    return gzip.compress(HEADER + row(1) + b'"\n' + (b"x" * 511 + b"\n") * 8 * 4096 + row(2))
+    return gzip.compress(HEADER + row(1) + b'"\n' + (b"x" * 1023 + b"\n") * 2 * 8192 + row(2))
 
 
 GOOD = HEADER + row(1) + row(2)
@@ -344,9 +344,9 @@ STRUCTURE = [
         body(
             row(1, "Halal " + "x" * 10**7),
             row(2, '"Halal ' + "x,\n" * 300_000 + '"'),
-            row(3, price="9" * 10**7),
-            row(4, quantity="9" * 10**7),
-            row(5, date="9" * 10**7),
+            row(3, price="9" * 10**6),
+            row(4, quantity="9" * 10**6),
+            row(5, date="9" * 10**6),
         ),
     ),
     Hostile("a record of 17 MiB", Counted(1, {"malformed_row": 1}), body(row(1, "x" * (17 * MIB)))),
@@ -409,13 +409,13 @@ COMPRESSED = [
         Refused(DAMAGED, None),
         only(FRAME[:20] + bytes([FRAME[20] ^ 8]) + FRAME[21:]),
     ),
-    Hostile("a bomb of NULs", Counted(2, {"malformed_row": 1}), lambda: _bomb(b"\0", 24)),
-    Hostile("a bomb of blank lines", Counted(2), lambda: _bomb(b"\n", 2)),
+    Hostile("a bomb of NULs", Counted(2, {"malformed_row": 1}), lambda: _bomb(b"\0", 18)),
+    Hostile("a bomb of blank lines", Counted(2), lambda: _bomb(b"\n", 1)),
     Hostile("a bomb of spaces", Counted(2, {"malformed_row": 1}), lambda: _bomb(b" x", 20)),
     Hostile(
         "a bomb of commas", Counted(2, {"malformed_row": 1}), lambda: _bomb(b",", 20, zstd.compress)
     ),
-    Hostile("a bomb in an open quote", Counted(2, {"malformed_row": 1 + 8 * 4096}), _open_bomb),
+    Hostile("a bomb in an open quote", Counted(2, {"malformed_row": 1 + 2 * 8192}), _open_bomb),
 ]
 VALUES = [
     Hostile(

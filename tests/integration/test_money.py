@@ -15,7 +15,7 @@ from sales_mart.reconcile import reconcile
 from sales_mart.records import Target
 from sales_mart.transform import transform
 from support import Row, sealed_run, token
-from warehouses import BOTH, ask, change, fresh_config, loaded, next_table
+from warehouses import BOTH, POSTGRES, ask, change, fresh_config, loaded, next_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 EXACT = Context(prec=200)
 PLACES = [int(text) for text in os.environ.get("MONEY_PLACES", "9").split(",")]
+"""Decimals to try; fewer than 9 by hand, and with PostgreSQL only: the stand-in for BigQuery
+divides as a float, so means of more than 13 digits are not BigQuery's there."""
 FIRST = date(2023, 1, 1)
 DAYS = 40
 """Days with rows of their own, one for each difference to plant."""
@@ -64,14 +66,19 @@ def rows_for(places: int) -> list[Row]:
     return rows
 
 
+def targets(config: Config) -> tuple[Target, ...]:
+    return BOTH if config.rules.max_decimals == 9 else POSTGRES
+
+
 @pytest.fixture(scope="module", params=PLACES)
 def built(
     servers: LocalServers, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> tuple[Config, RunFolder, list[Row]]:
     config = fresh_config(servers, max_decimals=request.param, max_quantity=10**9)
     rows = rows_for(request.param)
-    run = loaded(config, sealed_run(config, tmp_path_factory.mktemp("lake"), "r1", rows))
-    transform(config, run, BOTH)
+    sealed = sealed_run(config, tmp_path_factory.mktemp("lake"), "r1", rows)
+    run = loaded(config, sealed, targets(config))
+    transform(config, run, targets(config))
     return config, run, rows
 
 
@@ -117,6 +124,8 @@ def test_every_sum_and_mean_is_what_decimal_arithmetic_gives(
     built: tuple[Config, RunFolder, list[Row]], target: Target
 ) -> None:
     config, _, rows = built
+    if target not in targets(config):
+        pytest.skip("the stand-in server has no exact means of this size")
     columns = "total_amount, transaction_count, avg_price"
     for name, (key_columns, key) in KEYS.items():
         table = next_table(config, target, name)
@@ -136,7 +145,7 @@ def test_every_sum_and_mean_is_what_decimal_arithmetic_gives(
 
 def test_the_warehouses_reconcile(built: tuple[Config, RunFolder, list[Row]]) -> None:
     config, run, rows = built
-    record = reconcile(config, run, BOTH)
+    record = reconcile(config, run, targets(config))
     assert (record.rows, record.amount) == (len(rows), measures(rows)[0])
 
 
@@ -204,6 +213,8 @@ def test_every_difference_is_found_wherever_it_is_planted(
 ) -> None:
     """One difference a day, so that one comparison tells of each whether it was seen."""
     config, run, _ = built
+    if len(targets(config)) == 1:
+        pytest.skip("one warehouse has none to differ from")
     fact = next_table(config, target, "fact_sales")
     copy = f"{fact[:-1]}_copy{fact[-1]}"
     statements, days = planted(config, target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hostile_settings import (
@@ -43,6 +43,7 @@ BOMB = "a: &a {x: 1}\n" + "".join(
 )
 
 
+@settings(max_examples=50)
 @given(data=yaml_files())
 @example(data=BOMB.encode())
 @example(data=b"a: &a\n  <<: *a\n")
@@ -61,6 +62,7 @@ def test_any_file(folder: Path, data: bytes) -> None:
     check_file(folder, data)
 
 
+@settings(max_examples=50)
 @given(environ=st.dictionaries(names, variable_texts, max_size=4))
 @example(environ={"SALES_MART_INGESTION": "[" * 100_000})
 @example(environ={"SALES_MART_INGESTION": '{"validation":' * 2000})
@@ -79,6 +81,7 @@ def test_any_name_of_a_file(path: str) -> None:
         check_refusal(error)
 
 
+@settings(max_examples=50)
 @given(key=st.sampled_from(KEYS), value=values)
 def test_any_option(key: Key, value: object) -> None:
     load(None, {key.dotted: value}, {"SALES_MART_CONFIG": ""})

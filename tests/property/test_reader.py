@@ -48,7 +48,8 @@ def test_a_mutated_compressed_file_is_read_or_refused(chance: random.Random) -> 
         read_packed(Path(folder) / "a.csv", mutate(pack(chance.choice(SEEDS) * 20), chance))
 
 
-fields = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
+# Before 3.13 Python put no quotes around a carriage return, which then ends a line with the next.
+fields = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6)
 
 
 @given(
