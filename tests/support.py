@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -40,6 +40,11 @@ def row(identifier: str, day: str, price: str = "20.00", quantity: int = 1) -> R
 def token(identifier: str) -> str:
     """Give the plain SHA-256 token of an identifier."""
     return hashlib.sha256(identifier.encode()).hexdigest()
+
+
+def _amount(rows: Sequence[Row]) -> Decimal:
+    with localcontext(prec=100):
+        return sum(((r.price or Decimal(0)) * (r.quantity or 0) for r in rows), Decimal(0))
 
 
 def sealed_run(  # noqa: PLR0913 - a record has many fields
@@ -80,7 +85,7 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
         reasons={},
         outside_marts={},
         rows_outside_marts=len(rows) - len(shown),
-        amount=sum(((r.price or Decimal(0)) * (r.quantity or 0) for r in shown), Decimal(0)),
+        amount=_amount(shown),
         quantity=sum(r.quantity or 0 for r in shown),
         key_id=key_id,
         clean=(part,) if rows else (),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -41,6 +42,21 @@ def _not_reserved(name: str) -> str:
 
 Identifier = Annotated[str, Field(pattern=_IDENTIFIER), AfterValidator(_not_reserved)]
 """A table, schema or dataset name that is safe in both warehouses, short enough for suffixes."""
+
+
+def _is_project(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name):
+        msg = "must be the id of a project, such as 'my-project-123'"
+        raise ValueError(msg)
+    return name
+
+
+def _without_quotes(name: str) -> str:
+    # dbt's adapter writes the name of the database into statements without escaping it.
+    if "'" in name or '"' in name:
+        msg = "must hold no quotes"
+        raise ValueError(msg)
+    return name
 
 
 def _exact(value: object) -> object:
@@ -80,6 +96,15 @@ class _Section(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
     )
 
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and "\0" in text:
+            msg = "must not hold a NUL, which neither a warehouse nor a file system takes"
+            raise ValueError(msg)
+        return value
+
 
 class Pipeline(_Section):
     """What the pipeline is called."""
@@ -111,7 +136,7 @@ class Postgres(_Section):
 
     secret_name: str = Field(default="postgres-credentials", alias="secretName")
     """Secret with the keys `user` and `password`."""
-    dbname: Shown = "postgres"
+    dbname: Annotated[Shown, AfterValidator(_without_quotes)] = "postgres"
     """Database."""
     host: Shown = "localhost"
     """Host name, address, or folder of a Unix socket."""
@@ -155,7 +180,7 @@ class BigQuery(_Section):
 class DataWarehouse(_Section):
     """The private raw tables, in both warehouses under the same names."""
 
-    project_id: str = "sales-mart"
+    project_id: Annotated[str, AfterValidator(_is_project)] = "sales-mart"
     """Google Cloud project."""
     dataset: Identifier = "transactions_warehouse"
     """Dataset on BigQuery and schema on PostgreSQL of the raw tables."""
@@ -193,7 +218,7 @@ class DataMart(_Section):
 class Validation(_Section):
     """The rules of a valid transaction that a site may set."""
 
-    min_price: Annotated[Decimal, BeforeValidator(_exact)] = Field(
+    min_price: Annotated[Decimal, BeforeValidator(_exact), AfterValidator(abs)] = Field(
         default=Decimal(0), ge=0, max_digits=18
     )
     """Lowest valid price; a price must be above 0 in any case."""

@@ -115,13 +115,20 @@ def find_file(path: Path | str | None, environ: Mapping[str, str]) -> Path | Non
     if named is None or str(named) == "":
         default = Path(DEFAULT_FILE)
         return default if default.is_file() else None
-    if not Path(named).is_file():
+    if not _is_file(Path(named)):
         source = "--config" if path else "SALES_MART_CONFIG"
         msg = f"configuration file {str(named)!r} does not exist (from {source})"
         raise ConfigurationError(
             msg, remedy="Name an existing file, or write one with `sales-mart init`."
         )
     return Path(named)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # such as a name that no file system takes
+        return False
 
 
 def algorithm_warning(origins: Mapping[str, str]) -> str | None:
@@ -156,7 +163,7 @@ def _read_variable(name: str, text: str) -> Tree:
     source.env_vars = {name.lower(): text}
     try:
         found = source()
-    except (SettingsError, ValueError):
+    except (SettingsError, ValueError, RecursionError):
         msg = f"{name}: a list or a section is written as JSON in the environment"
         raise ConfigurationError(msg, remedy=f"""For example {name}='["a", "b"]'.""") from None
     if found:

@@ -17,6 +17,7 @@ __all__ = ["Given", "Tree", "read_plain", "read_yaml"]
 _MOST_NODES = 10_000
 _DEEPEST = 8
 _MOST_BYTES = 1_000_000
+_MERGE = "tag:yaml.org,2002:merge"
 _COMPARE = "Compare the file with what `sales-mart init` writes."
 
 
@@ -86,16 +87,43 @@ class _Reader:
         lines: dict[str, int] = {}
         for key, _ in node.value:
             name = self._name(key)
-            if name in lines and name != "<<":
+            if name in lines and key.tag != _MERGE:
                 dotted = ".".join((*path, name))
                 msg = f"{self._place(key)}: {dotted} stands in line {lines[name]} already"
                 raise ConfigurationError(msg, remedy="Remove one of the two.")
             lines[name] = key.start_mark.line + 1
-        self._loader.flatten_mapping(node)
         return {
             self._name(key): self._value(value, (*path, self._name(key)), key)
-            for key, value in node.value
+            for key, value in self._merged(node, 0)
         }
+
+    def _merged(
+        self, node: yaml.MappingNode, depth: int
+    ) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+        """Put what `<<` names before a mapping's own keys, so that the own ones win.
+
+        PyYAML would do it too, but without a limit on merges of merges.
+        """
+        own = [(key, value) for key, value in node.value if key.tag != _MERGE]
+        pairs: list[tuple[yaml.ScalarNode, yaml.Node]] = []
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                continue
+            parents = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for parent in reversed(parents):
+                if not isinstance(parent, yaml.MappingNode):
+                    msg = f"{self._place(key)}: << can only take in sections"
+                    raise ConfigurationError(msg, remedy=_COMPARE)
+                self._count(parent, depth)
+                pairs += self._merged(parent, depth + 1)
+        return pairs + own
+
+    def _count(self, node: yaml.Node, depth: int) -> None:
+        """Aliases of aliases can blow a small file up, or lead round in a circle."""
+        self._nodes += 1
+        if self._nodes > _MOST_NODES or depth > 2 * _DEEPEST:
+            msg = f"{self._place(node)}: the file has more values than any configuration"
+            raise ConfigurationError(msg, remedy="Remove its aliases.")
 
     def _name(self, key: yaml.Node) -> str:
         if isinstance(key, yaml.ScalarNode):
@@ -104,11 +132,7 @@ class _Reader:
         raise ConfigurationError(msg, remedy=_COMPARE)
 
     def _value(self, node: yaml.Node, path: tuple[str, ...], key: yaml.Node) -> Given | Tree:
-        self._nodes += 1
-        # Aliases of aliases can blow a small file up, or lead round in a circle.
-        if self._nodes > _MOST_NODES or len(path) > 2 * _DEEPEST:
-            msg = f"{self._place(node)}: the file has more values than any configuration"
-            raise ConfigurationError(msg, remedy="Remove its aliases.")
+        self._count(node, len(path))
         origin = self._place(key)
         if isinstance(node, yaml.MappingNode):
             return self.mapping(node, path)
@@ -117,7 +141,7 @@ class _Reader:
             return Given([i.value if isinstance(i, Given) else {} for i in items], origin)
         try:
             value = self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError) as error:
+        except Exception as error:
             msg = f"{self._place(node)}: {'.'.join(path)}: not a value that YAML knows"
             raise ConfigurationError(msg, remedy="Put the value in quotes.") from error
         return Given(value, origin, str(node.value))

@@ -8,6 +8,7 @@ Polars then gets well-formed records only, and must find exactly as many as were
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +22,7 @@ from sales_mart.csv_structure import (
     FIELD,
     MALFORMED,
     MAX_RECORD_BYTES,
+    OPEN_RECORD,
     RECORD,
     Flags,
     Integers,
@@ -38,8 +40,12 @@ BLOCK_BYTES = 4 << 20
 """Bytes that are judged at a time: memory follows this, not the file."""
 
 _LONGEST_SHOWN_NAME = 64
+_FIRST_BYTES = 1024
+_MOST_COLUMNS = 10_000
+"""Every column of a block is parsed, so more of them take more memory than a run may have."""
 _BOM = b"\xef\xbb\xbf"
-_COLUMN_NAME = re.compile(r"[a-z_]+")
+_COLUMN_NAME = re.compile(rf"[a-z_]{{1,{_LONGEST_SHOWN_NAME}}}")
+_BLANK_LINES = re.compile(rb"(?:[ \t]*+\r?\n)*+")
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,7 @@ def read_blocks(
     while header is not None and buffer.fill():
         offset, line = buffer.offset, buffer.line
         if buffer.line_is_too_long:
-            length = buffer.skip_line()
-            found = Split.oversized(length)
+            found = buffer.skip_line()
         else:
             found = split_records(buffer.data, header.width, final=buffer.final)
             buffer.drop(found.consumed, found.lines)
@@ -140,6 +145,7 @@ class _Buffer:
         self._stream = stream
         self._block_bytes = block_bytes
         self._bytes = b""
+        self._is_unused = False
         self.data = b""
         self.final = False
         self.offset = 0
@@ -149,17 +155,19 @@ class _Buffer:
     def fill(self) -> bool:
         """Read on; False when the stream has ended and everything is dropped."""
         longest = MAX_RECORD_BYTES + len(b"\r")
-        goal = max(self._block_bytes, 2 * len(self._bytes))
         pieces = [self._bytes]
         held = len(self._bytes)
+        # More than a block only for who could use nothing of what there was.
+        goal = 2 * held if self._is_unused else self._block_bytes
         has_line = b"\n" in self._bytes
         while not self.final and not (held >= goal and (has_line or held > longest)):
-            piece = self._stream.read(max(goal - held, self._block_bytes))
+            piece = self._stream.read(goal - held if held < goal else self._block_bytes)
             pieces.append(piece)
             held += len(piece)
             self.final = not piece
             has_line = has_line or b"\n" in piece
         self._bytes = b"".join(pieces)
+        self._is_unused = held > 0
         end = held if self.final else self._bytes.rfind(b"\n") + 1
         self.line_is_too_long = end == 0 and held > longest
         self.data = self._bytes if end == held else self._bytes[:end]
@@ -168,24 +176,51 @@ class _Buffer:
     def drop(self, count: int, lines: int) -> None:
         """Forget the first bytes, which hold this many line ends."""
         self._bytes = self._bytes[count:]
+        self._is_unused = self._is_unused and not count
         self.offset += count
         self.line += lines
 
-    def skip_line(self) -> int:
-        """Drop one line of any length without holding it; give its bytes without the line end."""
+    def skip_line(self) -> Split:
+        """Drop one line of any length without holding it; give it as one broken record."""
+        self._is_unused = False
+        text = _Utf8()
         length = 0
         tail = b""
         piece = self._bytes
         while piece and b"\n" not in piece:
+            text.feed(piece)
             length += len(piece)
             tail = piece[-1:]
             piece = self._stream.read(1 << 20)
         self.final = not piece
         last, found, self._bytes = piece.partition(b"\n")
+        text.feed(last)
         length += len(last)
         self.offset += length + len(found)
         self.line += len(found)
-        return length - (1 if found and (tail + last).endswith(b"\r") else 0)
+        length -= 1 if found and (tail + last).endswith(b"\r") else 0
+        return Split.oversized(length, MALFORMED if text.ends_well() else MALFORMED | ENCODING)
+
+
+class _Utf8:
+    """Tells whether bytes that come in pieces are UTF-8."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._holds = True
+
+    def feed(self, piece: bytes, *, final: bool = False) -> None:
+        """Take the next bytes."""
+        try:
+            if self._holds:
+                self._decoder.decode(piece, final)
+        except UnicodeDecodeError:
+            self._holds = False
+
+    def ends_well(self) -> bool:
+        """Tell it, when no more bytes come."""
+        self.feed(b"", final=True)
+        return self._holds
 
 
 @dataclass(frozen=True)
@@ -198,16 +233,16 @@ def _read_header(
     buffer: _Buffer, uri: str, fields: tuple[str, ...], warn: Callable[[str], None]
 ) -> _Header | None:
     """Take the first record off the buffer and find the columns in it."""
-    if buffer.fill() and buffer.data.startswith(_BOM):
-        buffer.drop(len(_BOM), 0)
     while buffer.fill() and not buffer.line_is_too_long:
-        line, found, _ = buffer.data.partition(b"\n")
-        if line.strip(b" \t\r"):
+        before = _end_of_blanks(buffer)
+        if not before:
             break
-        buffer.drop(len(line) + len(found), len(found))
+        buffer.drop(before, buffer.data.count(b"\n", 0, before))
     if not buffer.data and buffer.final:
         return None
     match = RECORD.match(buffer.data)
+    while not match and _may_go_on(buffer) and buffer.fill():
+        match = RECORD.match(buffer.data)
     record = match.group() if match else b""
     names = [_unquote(field) for field in _split_fields(record)]
     missing = [name for name in fields if name not in names]
@@ -218,12 +253,17 @@ def _read_header(
             what = "no header was found: the first line may be data"
         else:
             what = f"the header lacks {', '.join(missing)}; it has {', '.join(seen[:20])}"
-        if b"\r" in record.rstrip(b"\r"):
-            what += "; the lines seem to end with a lone CR"
+        what += _suspicion(buffer.data, record)
         msg = f"{uri}, line {buffer.line}: {what}"
         raise SourceFormatError(
             msg, remedy=f"The first line must name the columns {', '.join(fields)}, in any order."
         )
+    if len(names) > _MOST_COLUMNS:
+        msg = (
+            f"{uri}, line {buffer.line}: the header names {len(names):,} columns, "
+            f"more than {_MOST_COLUMNS:,}"
+        )
+        raise SourceFormatError(msg, remedy=f"Keep the columns {', '.join(fields)}.")
     twice = sorted({name for name in fields if names.count(name) > 1})
     if twice:
         msg = f"{uri}, line {buffer.line}: the header names {', '.join(twice)} twice"
@@ -237,6 +277,37 @@ def _read_header(
     end += 2 if rest == b"\r\n" else 1 if rest[:1] == b"\n" else 0
     buffer.drop(end, buffer.data.count(b"\n", 0, end))
     return _Header(len(names), tuple(names.index(name) for name in fields))
+
+
+def _may_go_on(buffer: _Buffer) -> bool:
+    """Tell whether the record at the start may end in what has not been read yet."""
+    return (
+        not buffer.final
+        and len(buffer.data) <= MAX_RECORD_BYTES
+        and OPEN_RECORD.match(buffer.data) is not None
+    )
+
+
+def _end_of_blanks(buffer: _Buffer) -> int:
+    """Find where blank lines end, or the file's byte order mark."""
+    if buffer.offset == 0 and buffer.data.startswith(_BOM):
+        return len(_BOM)
+    match = _BLANK_LINES.match(buffer.data)
+    end = match.end() if match else 0
+    # The last line of a file needs no line end to be blank.
+    is_all = buffer.final and not buffer.data[end:].strip(b" \t")
+    return len(buffer.data) if is_all else end
+
+
+def _suspicion(data: bytes, record: bytes) -> str:
+    """Say what probably keeps a header from being one."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:_FIRST_BYTES]:
+        return "; the file is not text in UTF-8 (UTF-16 or binary, by the look of it)"
+    if b"\r" in record.rstrip(b"\r"):
+        return "; the lines seem to end with a lone CR"
+    if data.startswith(_BOM):
+        return "; a second byte order mark stands before it"
+    return ""
 
 
 def _is_showable(name: str) -> bool:

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ENCODING", "FIELD", "MALFORMED", "MAX_RECORD_BYTES", "RECORD", "Split", "split_records"]
+__all__ = [
+    "ENCODING",
+    "FIELD",
+    "MALFORMED",
+    "MAX_RECORD_BYTES",
+    "OPEN_RECORD",
+    "RECORD",
+    "Split",
+    "split_records",
+]
 
 MAX_RECORD_BYTES = 16 << 20
 """A longer record is malformed: it is nearly always a quote that nobody closed."""
@@ -22,12 +31,12 @@ ENCODING = 2
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_NUL, _LF, _CR, _QUOTE, _COMMA = 0, 10, 13, 34, 44
+_NUL, _TAB, _LF, _CR, _SPACE, _QUOTE, _COMMA = 0, 9, 10, 13, 32, 34, 44
 _FIRST_BEYOND_ASCII = 128
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+'
 FIELD = rb'(?:%b"|[^",\n]*+)' % _QUOTED
 RECORD = re.compile(rb"%b(?:,%b)*+(?=\r?\n|\Z)" % (FIELD, FIELD))
-_OPEN_RECORD = re.compile(rb"(?:%b,)*+%b\Z" % (FIELD, _QUOTED))
+OPEN_RECORD = re.compile(rb"(?:%b,)*+%b\Z" % (FIELD, _QUOTED))
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,10 @@ class Split:
     flaws: npt.NDArray[np.uint8]
 
     @staticmethod
-    def oversized(length: int) -> Split:
+    def oversized(length: int, flaws_found: int) -> Split:
         """Give the one broken record of a line that was too long to hold."""
         one = np.zeros(1, np.int64)
-        flaws = np.full(1, MALFORMED, np.uint8)
+        flaws = np.full(1, flaws_found, np.uint8)
         return Split(length, 1, b"", one, one + length, one, flaws)
 
 
@@ -75,7 +84,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
             real = len(data)
             array = array[:real]
 
-    first = _first_lines(data, real, starts, ends, commas, spans)
+    first = _first_lines(array, real, starts, ends, commas, spans)
     last = first.copy()
     fields = commas[first] + 1
     stops = ends[first]
@@ -167,9 +176,7 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
             width = re.sub(rb'"[^"]*"', b"", match.group()).count(b",") + 1
             spans[line] = (stop_line, width)
             free = stop_line + 1
-        elif (
-            not final and len(data) - start <= MAX_RECORD_BYTES and _OPEN_RECORD.match(data, start)
-        ):
+        elif not final and len(data) - start <= MAX_RECORD_BYTES and OPEN_RECORD.match(data, start):
             return line
         else:
             broken_lines[line] = True
@@ -178,7 +185,7 @@ def _walk(  # noqa: PLR0913 - the arrays of one pass
 
 
 def _first_lines(  # noqa: PLR0913 - the arrays of one pass
-    data: bytes,
+    array: npt.NDArray[np.uint8],
     real: int,
     starts: Integers,
     ends: Integers,
@@ -189,11 +196,14 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     takes_part = np.ones(len(ends), np.bool_)
     for line, (stop_line, _) in spans.items():
         takes_part[line + 1 : stop_line + 1] = False
-    for line in np.flatnonzero(takes_part & (commas == 0)).tolist():
-        content = data[starts[line] : ends[line]]
+    alone = np.flatnonzero(takes_part & (commas == 0))
+    if len(alone):
+        first, stops = starts[alone], ends[alone]
         # Without a line feed behind it, a carriage return is data.
-        line_end = b"\r" if ends[line] < real else b""
-        takes_part[line] = bool(content.removesuffix(line_end).strip(b" \t"))
+        stops = stops - ((stops > first) & (stops < real) & (array[stops - 1] == _CR))
+        solid = np.zeros(len(array) + 1, np.int32)
+        np.cumsum((array != _SPACE) & (array != _TAB), out=solid[1:])
+        takes_part[alone] = solid[stops] > solid[first]
     return np.flatnonzero(takes_part)
 
 

@@ -7,10 +7,10 @@ older one, the manifest does not match, so a careful reader can tell.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
+import re
 import tempfile
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -36,7 +36,11 @@ __all__ = ["export"]
 _log = logging.getLogger(__name__)
 
 _ROWS = 65_536
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the start of a formula, full-width characters too; behind quotes, so
+# that whoever reads the file can take the one away that was put before.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+# Where the comma is a decimal point, a spreadsheet splits at semicolons; and all split at tabs.
+_SPLITS = re.compile('[",;\t\r\n|]')
 _CSV_DECIMALS = 2
 _NAMES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 
@@ -162,23 +166,21 @@ def _write_json(file: IO[str], chunk: Sequence[Summary], *, first: bool) -> None
 
 
 def _write_csv(file: IO[str], chunk: Sequence[Summary]) -> None:
-    writer = csv.writer(file, lineterminator="\n")
     for row in chunk:
         decimals = max(_CSV_DECIMALS, -int(row.total_amount.as_tuple().exponent))
-        writer.writerow(
-            (
-                _harmless(row.product),
-                row.sale_month.isoformat(),
-                f"{row.total_amount:.{decimals}f}",
-                f"{row.avg_price:f}",
-                row.transaction_count,
-            )
+        file.write(
+            f"{_csv_text(row.product)},{row.sale_month.isoformat()},"
+            f"{row.total_amount:.{decimals}f},{row.avg_price:f},{row.transaction_count}\n"
         )
 
 
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from running a cell: a leading quote makes it text."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+def _csv_text(text: str) -> str:
+    """Keep a spreadsheet from running a text, or a part of it, as a formula.
+
+    A quote before it makes it text; double quotes around it keep it in one cell.
+    """
+    text = f"'{text}" if _FORMULA.match(text) else text
+    return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
 
 
 def _describe(path: Path, rows: int) -> ExportedFile:

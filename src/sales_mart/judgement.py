@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sales_mart import money
 from sales_mart.config import FIELDS
 from sales_mart.transaction import GATES, Present, mart_rules, rules
 
@@ -55,7 +56,7 @@ class Totals:
         for reason, count in other.outside.items():
             self.outside[reason] += sign * count
         self.rows_outside += sign * other.rows_outside
-        self.amount += sign * other.amount
+        self.amount = money.add(self.amount, other.amount, sign)
         self.quantity += sign * other.quantity
 
 
@@ -169,7 +170,7 @@ class Judge:
             rows=clean.height,
             outside=+outside,
             rows_outside=clean.height - shown.height,
-            amount=Decimal(str(amount or 0)).quantize(Decimal(1).scaleb(-self._decimals)),
+            amount=money.at_scale(Decimal(str(amount or 0)), self._decimals),
             quantity=int(shown["quantity"].sum()),
         )
 

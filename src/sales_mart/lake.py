@@ -24,7 +24,7 @@ __all__ = ["RunFolder", "run_ids"]
 
 R = TypeVar("R", bound=Record)
 
-_RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class RunFolder:
@@ -41,7 +41,7 @@ class RunFolder:
         Raises:
             ConfigurationError: `run_id` is not a safe name.
         """
-        if not _RUN_ID.match(run_id):
+        if not _RUN_ID.fullmatch(run_id):
             msg = f"run id {run_id[:100]!r} is not a safe name"
             raise ConfigurationError(
                 msg, remedy="Use up to 100 letters, digits, points, underscores and hyphens."

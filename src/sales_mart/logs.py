@@ -7,7 +7,6 @@ may quote a row.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import traceback
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
+
+from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -64,7 +65,7 @@ class _Json(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = type(record.exc_info[1]).__name__
             line["traceback"] = _places(record.exc_info[1])
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return visible_json(line)
 
 
 class _Human(logging.Formatter):
@@ -76,7 +77,7 @@ class _Human(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             lines.append(f"  {type(record.exc_info[1]).__name__}")
             lines += [f"    {place}" for place in _places(record.exc_info[1])]
-        return "\n".join(lines)
+        return visible("\n".join(lines))
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -115,7 +115,8 @@ def read_part(
     """
     place = run.lake.local(run.name(part.name)) if checked else run.sealed_part(part)
     with place as path:
-        return pl.read_parquet(path, columns=columns)
+        # A lake may stand in a folder whose name looks like a glob.
+        return pl.read_parquet(path, columns=columns, glob=False)
 
 
 def place_columns(places: Places) -> list[pl.Series]:

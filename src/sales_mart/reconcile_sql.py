@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sales_mart import money
 from sales_mart.names import STAGING, fact_table, next_schema, raw_schema
 from sales_mart.records import DayTotals, Target
 
@@ -39,7 +40,9 @@ class Totals(NamedTuple):
     def plus(self, other: Totals) -> Totals:
         """Add up."""
         return Totals(
-            self.rows + other.rows, self.amount + other.amount, self.quantity + other.quantity
+            self.rows + other.rows,
+            money.add(self.amount, other.amount),
+            self.quantity + other.quantity,
         )
 
     def __str__(self) -> str:

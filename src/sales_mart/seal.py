@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sales_mart.errors import ConfigurationError, RejectedShareError, UnexpectedError
+from sales_mart.errors import (
+    ConfigurationError,
+    DataError,
+    RejectedShareError,
+    UnexpectedError,
+)
 from sales_mart.judgement import Judge, Totals
+from sales_mart.money import MOST_DIGITS
 from sales_mart.parts import PartWriter, as_quarantine, read_part
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import Tokeniser
@@ -54,6 +61,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         ConfigurationError: A shard has not been validated, the configuration is not the plan's,
             or shards were tokenised with different keys.
         SourceChangedError: A part is gone, or is not the file that `validate` wrote.
+        DataError: The amounts add up to more than a warehouse can hold.
         RejectedShareError: More rows were rejected than `max_reject_share` allows.
         UnexpectedError: The counts do not add up.
     """
@@ -91,6 +99,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
     rows_read = sum(shard.rows_read for shard in shards)
     rejected = sum(shard.rows_quarantined for shard in shards) + reasons[DUPLICATE]
     _check_counts(config, run, rows_read, totals.rows, rejected, reasons)
+    _check_amount(config, run, totals.amount)
     record = Seal(
         run_id=run.run_id,
         business_date=plan.business_date,
@@ -249,4 +258,19 @@ def _check_counts(  # noqa: PLR0913 - the counts of a run
         )
         raise RejectedShareError(
             msg, remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Mend the source."
+        )
+
+
+def _check_amount(config: Config, run: RunFolder, amount: Decimal) -> None:
+    """See that every total fits its column: amounts are positive, so this one is the largest."""
+    decimals = config.rules.max_decimals
+    if amount >= Decimal(10) ** (MOST_DIGITS - decimals):
+        msg = (
+            f"the amounts of run {run.run_id} add up to {amount:f}, and a total has at most "
+            f"{MOST_DIGITS} digits, {decimals} of them behind the point"
+        )
+        raise DataError(
+            msg,
+            remedy="Look for prices and quantities that are wrong; nothing was loaded. A lower "
+            "ingestion.validation.max_quantity would have rejected them.",
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import gzip
 import hashlib
 import io
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from sales_mart.errors import (
+    ConfigurationError,
     NoSourceObjectError,
     SourceChangedError,
     SourceFormatError,
@@ -30,6 +32,7 @@ DATE_MARK = "{date}"
 _SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 _MAGIC = re.compile(r"[*?\[]")
 _CHUNK_BYTES = 1 << 20
+_LONGEST_SHOWN = 300
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -60,22 +63,30 @@ def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
 
 
 def _find_local(pattern: str) -> list[SourceObject]:
-    path = Path(pattern).expanduser().absolute()
-    if path.is_dir():
-        paths = [each for each in path.iterdir() if each.name.endswith(_SUFFIXES)]
-    elif path.exists() or not _MAGIC.search(pattern):
-        paths = [path]
-    else:
-        paths = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    try:
+        paths = [path for path in _matches(pattern) if path.is_file()]
+    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or error
+        msg = f"{pattern[:_LONGEST_SHOWN]!r} could not be looked for: {reason}"
+        raise ConfigurationError(
+            msg, remedy="Name a file, a folder that you may read, or a glob."
+        ) from error
     objects: list[SourceObject] = []
     for each in paths:
-        if not each.is_file():
-            continue
         with disk_errors(each, "read"), each.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         uri, size = str(each), each.stat().st_size
         objects.append(SourceObject(uri=uri, size=size, digest=f"sha256:{digest}"))
     return objects
+
+
+def _matches(pattern: str) -> list[Path]:
+    path = Path(pattern).expanduser().absolute()
+    if path.is_dir():
+        return [each for each in path.iterdir() if each.name.endswith(_SUFFIXES)]
+    if path.exists() or not _MAGIC.search(pattern):
+        return [path]
+    return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
 
 
 def _find_gcs(pattern: str) -> list[SourceObject]:
@@ -109,9 +120,16 @@ def _find_gcs(pattern: str) -> list[SourceObject]:
 def _glob(pattern: str) -> re.Pattern[str]:
     """Translate a glob: `*` and `?` stay within a folder, `**/` spans any folders."""
     meanings = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = [match.group() for match in re.finditer(r"\*\*/|\*\*|\*|\?|\[[^\]]+\]|.", pattern)]
-    translated = (t if t.startswith("[") else meanings.get(t, re.escape(t)) for t in tokens)
-    return re.compile("".join(translated))
+    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL)
+    return re.compile("".join(meanings.get(token) or _one(token) for token in tokens), re.DOTALL)
+
+
+def _one(token: str) -> str:
+    """Translate a single character, or the set of those that may stand in its place."""
+    if len(token) == 1:
+        return re.escape(token)
+    # In the end it is the standard library that knows what `[!a-c]` and `[z-a]` mean.
+    return f"(?={fnmatch.translate(token)[:-2]})[^/]"
 
 
 class _Digesting(io.RawIOBase):

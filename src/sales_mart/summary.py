@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.money import at_scale
 from sales_mart.names import mart_schema
 from sales_mart.records import Target
 
@@ -61,10 +62,10 @@ def best_products(config: Config, target: Target, month: date, limit: int) -> li
 
 def _summaries(config: Config, rows: Iterable[tuple[Any, ...]]) -> Iterator[Summary]:
     """Give amounts their own scale: a server may pad them with zeros."""
-    amount = Decimal(1).scaleb(-config.rules.max_decimals)
-    average = Decimal(1).scaleb(-AVERAGE_DECIMALS)
+    decimals = config.rules.max_decimals
     for product, month, total, mean, count in rows:
-        yield Summary(product, month, total.quantize(amount), mean.quantize(average), count)
+        amount, average = at_scale(total, decimals), at_scale(mean, AVERAGE_DECIMALS)
+        yield Summary(product, month, amount, average, count)
 
 
 def _not_published(target: Target) -> ConfigurationError:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,29 @@ def test_no_cell_is_a_formula_and_quoting_is_right(
     assert json.loads(files["summary_sales.json"])[0]["product"] == product
     table = pq.read_table(io.BytesIO(files["summary_sales.parquet"]))
     assert table["product"].to_pylist() == [product]
+
+
+FORMULAS = (
+    *("=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "=HYPERLINK(A1)", '="x"', "'=1", "''@a"),
+    *("\uff1d1+1", "\uff0b1", "\uff0d1", "\uff201", "\t=1", "\r=1", "\n=1", "'", "'t Hooft", "''"),
+    *("Halal;=1+1", "Halal\t=1+1", "Halal\n=1+1", "Halal\r=1+1", 'Halal";=1', "Halal,=1", "a|=1"),
+)
+
+
+def test_no_program_finds_a_formula_and_every_reader_the_product(
+    config: Config, lake: Path
+) -> None:
+    """Whichever character a spreadsheet splits at; and what was put before can be taken away."""
+    rows: list[Row] = [(product, "2023-10-01", "1.00", "1.00", 1) for product in FORMULAS]
+    text = exported(config, lake, Target.POSTGRES, rows)["summary_sales.csv"].decode()
+    for delimiter in ",;\t":
+        for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            for cell in line:
+                assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+                assert not cell.startswith(("\uff1d", "\uff0b", "\uff0d", "\uff20"))
+    cells = [line[0] for line in csv.reader(io.StringIO(text, newline=""))][1:]
+    behind = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+    assert {cell[1:] if behind.match(cell) else cell for cell in cells} == set(FORMULAS)
 
 
 def test_more_decimals_are_kept(config: Config, lake: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 
@@ -151,3 +152,47 @@ def test_a_wrong_header_is_refused(header: bytes, expected: str) -> None:
         list(read_blocks(io.BytesIO(header + b"\nT001,a,1,1,x\n"), "f.csv", FIELDS))
     assert "T001" not in str(caught.value)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"\xef\xbb\xbf", b"\n" * 30, b"\xef\xbb\xbf" + b" \r\n" * 30]
+)
+def test_what_stands_before_the_header_makes_no_block_larger(before: bytes) -> None:
+    data = before + HEADER + b"T1,a,1,1,x\n" * 50_000
+    stream = io.BytesIO(data)
+    next(iter(read_blocks(stream, "file", FIELDS, block_bytes=1000)))
+    assert stream.tell() < 5000
+
+
+def test_a_hundred_thousand_blank_lines_before_the_header_take_no_time() -> None:
+    start = time.process_time()
+    assert read(b"\r\n" * 300_000 + HEADER + b"T1,a,1,1,x\n")[0][1] == 300_002
+    assert time.process_time() - start < 2
+
+
+def test_a_line_that_is_too_long_has_its_reasons_however_it_is_read() -> None:
+    for block_bytes in (1 << 20, 64 << 20):
+        flaws = [row[4] for row in read(HEADER + b"\xff" * (18 << 20) + b"\n", block_bytes)]
+        assert flaws == [MALFORMED | ENCODING]
+    cut = [row[4] for row in read(HEADER + b"x" * (18 << 20) + b"\xe2\x82\n")]
+    assert cut == [MALFORMED | ENCODING]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xff\xfe" + HEADER.decode().encode("utf-16-le"), "not text in UTF-8"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf" + HEADER, "a second byte order mark"),
+        (b",".join([HEADER[:-1], *[b"x"] * 10_000]), "10,005 columns"),
+    ],
+)
+def test_a_refusal_says_what_it_probably_is(data: bytes, expected: str) -> None:
+    with pytest.raises(SourceFormatError, match=expected) as caught:
+        read(data + b"\n")
+    assert len(caught.value.message) < 300
+
+
+def test_a_name_of_any_length_is_not_shown_whole() -> None:
+    with pytest.raises(SourceFormatError) as caught:
+        read(b"product," + b"a" * 100_000 + b"\n")
+    assert len(caught.value.message) < 300

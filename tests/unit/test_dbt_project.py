@@ -245,6 +245,11 @@ def test_a_hostile_value_is_one_literal_of_googlesql(bigquery: Compiled) -> None
         ("30.75", "2", "15.38"),
         ("10.00", "3", "3.33"),
         ("3000000000000000.99", "200", "15000000000000"),
+        # The largest means: the stand-in server divides as a float, so only this can tell.
+        ("999999999999999999", "1", "999999999999999999"),
+        ("1999999999999999999", "2", "999999999999999999.5"),
+        ("99999999999999999999999999999", "100000000001", "999999999990000000"),
+        ("2999999999.999999997", "3", "1000000000"),
     ],
 )
 def test_a_mean_is_rounded_once_in_googlesql(

@@ -19,6 +19,7 @@ from sales_mart import logs
 from sales_mart.cli import local, road, stops, tools, workflow
 from sales_mart.cli.output import PipeClosed, console, print_json
 from sales_mart.errors import SalesMartError
+from sales_mart.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -148,12 +149,12 @@ def _report(
     from rich.text import Text
 
     err = console(stderr=True)
-    err.print(Text.assemble(("error: ", "bold red"), message))
+    err.print(Text.assemble(("error: ", "bold red"), visible(message)))
     if remedy:
-        err.print(Text.assemble(("  → ", "bold green"), remedy))
+        err.print(Text.assemble(("  → ", "bold green"), visible(remedy)))
     for key, value in (details or {}).items():
         if isinstance(value, str | int):
-            err.print(Text.assemble((f"  {key}: ", "dim"), (str(value), "dim")))
+            err.print(Text.assemble((f"  {key}: ", "dim"), (visible(str(value)), "dim")))
 
 
 def _tell_kubernetes(message: str, remedy: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +36,7 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(document: object) -> None:
     """Print one JSON document on stdout."""
-    _write(json.dumps(document, indent=2, default=str, ensure_ascii=False) + "\n")
+    _write(visible_json(document, indent=2) + "\n")
 
 
 def print_data(*renderables: RenderableType) -> None:
@@ -44,7 +45,7 @@ def print_data(*renderables: RenderableType) -> None:
     with out.capture() as capture:
         for renderable in renderables:
             if isinstance(renderable, str):
-                out.print(renderable, markup=False)
+                out.print(visible(renderable), markup=False)
             else:
                 out.print(renderable)
     lines = capture.get().splitlines()
@@ -61,23 +62,34 @@ def _write(text: str) -> None:
         raise PipeClosed from None
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
-    """Build a table; numbers stand on the right."""
+def table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Iterable[object]],
+    *,
+    of_several_lines: bool = False,
+) -> Table:
+    """Build a table; numbers stand on the right. A line end is shown as one only if told so."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     made = Table(
-        title=title or None,
+        title=visible(escape(title), on_one_line=True) or None,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD if any(columns) else None,
         show_header=any(columns),
     )
-    lines = [[_text(cell) for cell in row] for row in rows]
+    lines = [
+        [escape(visible(_text(cell), on_one_line=not of_several_lines)) for cell in row]
+        for row in rows
+    ]
     for ordinal, column in enumerate(columns):
         cells = [line[ordinal] for line in lines]
         numeric = bool(cells) and all(_is_number(cell) for cell in cells)
-        made.add_column(column, justify="right" if numeric else "left", no_wrap=numeric)
+        shown = escape(visible(column, on_one_line=True))
+        made.add_column(shown, justify="right" if numeric else "left", no_wrap=numeric)
     for line in lines:
         made.add_row(*line)
     return made
@@ -91,8 +103,6 @@ def fields_table(title: str, record: BaseModel | Mapping[str, Any]) -> Table:
 
 
 def _text(value: object) -> str:
-    from rich.markup import escape
-
     text = "-" if value is None or value in ({}, [], ()) else str(value)
     if isinstance(value, bool):
         text = "yes" if value else "no"
@@ -103,7 +113,7 @@ def _text(value: object) -> str:
     elif isinstance(value, list | tuple) and value:
         long = len(value) > _LONGEST_LIST or not all(isinstance(item, str) for item in value)
         text = f"{len(value):,}" if long else ", ".join(str(item) for item in value)
-    return escape(text)
+    return text
 
 
 def _is_number(text: str) -> bool:

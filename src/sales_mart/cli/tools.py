@@ -117,7 +117,7 @@ def _doctor(
         (marks[each.status], each.name, "\n→ ".join(filter(None, (each.message, each.remedy))))
         for each in report.checks
     ]
-    session.emit(report, table("", ("", "check", "finding"), rows))
+    session.emit(report, table("", ("", "check", "finding"), rows, of_several_lines=True))
     raise typer.Exit(report.exit_code)
 
 

@@ -1,0 +1,22 @@
+"""Sums of money without rounding: Python's own context keeps 28 digits, and a total may have 29."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal, Inexact, InvalidOperation
+
+__all__ = ["MOST_DIGITS", "add", "at_scale"]
+
+MOST_DIGITS = 29
+"""Digits of an amount in a warehouse: `NUMERIC(29, max_decimals)`."""
+
+_EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
+
+
+def add(first: Decimal, second: Decimal, sign: int = 1) -> Decimal:
+    """Add, or with -1 take away, without rounding."""
+    return _EXACT.add(first, second) if sign > 0 else _EXACT.subtract(first, second)
+
+
+def at_scale(amount: Decimal, decimals: int) -> Decimal:
+    """Give an amount so many decimals, which must not cost it a digit."""
+    return amount.quantize(Decimal(1).scaleb(-decimals), context=_EXACT)

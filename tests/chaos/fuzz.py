@@ -1,0 +1,254 @@
+"""Fuzzing while there is time: the reader, the whole way to the seal, the configuration."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from backports import zstd
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis import strategies as st
+
+import oracle
+from chaos.table import Row
+from hostile_settings import check_environment, check_file, names, variable_texts, yaml_files
+from sales_mart.config import FIELDS
+from sales_mart.csv_reader import BLOCK_BYTES, ENCODING, MALFORMED, read_blocks
+from sales_mart.errors import SourceFormatError
+from sales_mart.records import SourceObject
+from sales_mart.source import find_objects, open_object
+from walked import cases, check
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["fuzz", "mutate", "read_as_the_oracle", "read_packed"]
+
+_EXAMPLES = 100
+"""Examples between two looks at the clock."""
+HEADER = b"transaction_id,product,price,quantity,date\n"
+SEEDS = (
+    HEADER + b"T1,Halal Mouse,20.00,1,2023-10-01\nT2,Halal,10,2,2023-10-02\n",
+    b'\xef\xbb\xbf"date",PRICE, Quantity ,email,product,Transaction_ID\r\nx,1,2,e,p,T1\r\n',
+    HEADER + b'T1,"a, ""b""\nc",1,1,x\n\n \t\nT2,d,1,1,x\r\n"T3","","","",""',
+    HEADER + b'T1,"open,1,1,x\nT2,"\xc3\xa9",1,1,x\n,,,,\n"""",\xff,1,1,x\n\0\n',
+    b"\r\n \t\n" + HEADER[:-1] + b",a,b\nT1,p,1,1,x,,\n" * 9,
+)
+TOKENS = (
+    *(
+        b'"',
+        b'""',
+        b'","',
+        b",",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b"\n\n",
+        b'"\n',
+        b'\n"',
+        b",,,,",
+        b" ",
+        b"\t",
+    ),
+    *(
+        b"\0",
+        b"\xff",
+        b"\xc3",
+        b"\xc3\xa9",
+        b"\xef\xbb\xbf",
+        b"\xe2\x80\xa8",
+        b"\xed\xa0\x80",
+        b"x",
+    ),
+    *(b"=1", b"1e3", b"\xd9\xa2", b"2023-02-29", HEADER, b"T1,p,1,1,x\n", b'T1,"p\n",1,1,x\n'),
+)
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """Change some bytes in the ways in which files break."""
+    for _ in range(chance.randint(1, 6)):
+        start = chance.randint(0, len(data))
+        stop = min(len(data), start + chance.choice((0, 1, 1, 2, 5, 40)))
+        piece = data[start:stop]
+        new = chance.choice(
+            (b"", piece * 2, chance.choice(TOKENS), chance.choice(TOKENS), bytes(reversed(piece)))
+        )
+        data = data[:start] + new + data[stop:]
+    return data
+
+
+def read_as_the_oracle(data: bytes, block_bytes: int = BLOCK_BYTES) -> None:
+    """Read a file, and see that places, flaws and fields are what the oracle says."""
+    records = oracle.records(data)
+    header = next(records, None)
+    try:
+        found = _read(data, block_bytes)
+    except SourceFormatError:
+        names = [] if header is None or header.cells is None else _names(header.cells)
+        assert header is not None
+        assert [name for name in FIELDS if names.count(name) != 1]
+        return
+    expected: list[tuple[object, ...]] = []
+    names = _names(header.cells or ()) if header else []
+    for number, record in enumerate(records, start=1):
+        cells = record.cells
+        broken = cells is None or len(cells) != len(names) or b"\0" in record.data
+        flaws = MALFORMED if broken else 0
+        try:
+            record.data.decode()
+        except UnicodeDecodeError:
+            flaws |= ENCODING
+        texts: tuple[str | None, ...] = ()
+        if not flaws and cells is not None:
+            texts = tuple(oracle.stripped(cells[names.index(name)].decode()) for name in FIELDS)
+        place = (number, record.line, record.offset, len(record.data))
+        expected.append((*place, flaws or texts))
+    assert found == expected
+
+
+def _names(cells: tuple[bytes, ...]) -> list[str]:
+    return [cell.decode("utf-8", "replace").strip().lower() for cell in cells]
+
+
+def _read(data: bytes, block_bytes: int) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for block in read_blocks(io.BytesIO(data), "file", FIELDS, block_bytes=block_bytes):
+        texts = [tuple(map(oracle.stripped, row)) for row in block.fields.rows()]
+        for places, values in ((block.places, texts), (block.broken, block.flaws.tolist())):
+            columns = (places.rows, places.lines, places.offsets, places.lengths)
+            rows += zip(*(column.tolist() for column in columns), values, strict=True)
+    return sorted(rows, key=lambda row: int(row[0]))
+
+
+def read_packed(path: Path, data: bytes) -> None:
+    """Read a file that may be compressed and damaged: it is read or refused, nothing else."""
+    path.write_bytes(data)
+    (item,) = find_objects([str(path)])
+    assert isinstance(item, SourceObject)
+    try:
+        with open_object(item) as stream:
+            for _ in read_blocks(stream, item.uri, FIELDS):
+                pass
+    except SourceFormatError:
+        return
+
+
+def fuzz(seconds: float, seed: int) -> list[Row]:
+    """Attack for about so many seconds; the same seed tries the same things in the same order."""
+    with TemporaryDirectory(prefix="sales-mart-fuzz-") as name:
+        folder = Path(name)
+        return [
+            _mutations(seconds * 0.25, seed),
+            _packed(seconds * 0.15, seed, folder),
+            _examples("random files, plan to seal", cases(), _whole, seconds * 0.3, seed),
+            _examples(
+                "random YAML",
+                yaml_files(),
+                lambda data: check_file(folder, data),
+                seconds * 0.2,
+                seed,
+            ),
+            _examples(
+                "random environment",
+                st.dictionaries(names, variable_texts, max_size=4),
+                check_environment,
+                seconds * 0.1,
+                seed,
+            ),
+        ]
+
+
+def _whole(case: Any) -> None:
+    with TemporaryDirectory() as folder:
+        check(case, Path(folder))
+
+
+def _mutations(seconds: float, seed: int) -> Row:
+    chance = random.Random(seed)  # noqa: S311 - for variety, not for secrets
+
+    def attempt() -> None:
+        data = mutate(chance.choice(SEEDS), chance)
+        try:
+            read_as_the_oracle(data, chance.choice((1, 7, 40, BLOCK_BYTES)))
+        except Exception as error:
+            error.add_note(repr(data))
+            raise
+
+    return _row("mutated files, reader against the oracle", _repeat(attempt, seconds))
+
+
+def _packed(seconds: float, seed: int, folder: Path) -> Row:
+    chance = random.Random(seed)  # noqa: S311 - for variety, not for secrets
+
+    def attempt() -> None:
+        pack = chance.choice((gzip.compress, zstd.compress))
+        data = mutate(pack(chance.choice(SEEDS) * chance.choice((1, 50))), chance)
+        try:
+            read_packed(folder / "packed.csv", data)
+        except Exception as error:
+            error.add_note(repr(data))
+            raise
+
+    return _row("mutated gzip and zstd", _repeat(attempt, seconds))
+
+
+def _repeat(attempt: Callable[[], None], seconds: float) -> tuple[int, list[str]]:
+    end = time.monotonic() + seconds
+    tried = 0
+    found: list[str] = []
+    while time.monotonic() < end:
+        tried += 1
+        try:
+            attempt()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a find
+            found.append(_say(error))
+    return tried, found
+
+
+def _examples(
+    name: str,
+    strategy: st.SearchStrategy[Any],
+    check_one: Callable[[Any], None],
+    seconds: float,
+    seed: int,
+) -> Row:
+    end = time.monotonic() + seconds
+    tried = 0
+    found: list[str] = []
+    while time.monotonic() < end:
+
+        @seeded(seed + tried)
+        @settings(
+            max_examples=_EXAMPLES,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate, Phase.shrink],
+            report_multiple_bugs=False,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        )
+        @given(strategy)
+        def attack(example: Any) -> None:
+            check_one(example)
+
+        try:
+            attack()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a find
+            found.append(_say(error))
+        tried += _EXAMPLES
+    return _row(name, (tried, found))
+
+
+def _say(error: Exception) -> str:
+    notes = " ".join(getattr(error, "__notes__", []))
+    return f"{type(error).__name__}: {error} {notes}"[:2000]
+
+
+def _row(attack: str, result: tuple[int, list[str]]) -> Row:
+    tried, found = result
+    return Row(attack, tried, tried - len(found), "; ".join(sorted(set(found))[:3]) or "-")

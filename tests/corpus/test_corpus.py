@@ -1,0 +1,106 @@
+"""Every hostile file goes through plan, validate and seal, and comes to what its table says."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+import pytest
+from backports import zstd
+
+import oracle
+from corpus.hostile import CANARY, CORPUS, RULES, Counted, Hostile, Refused
+from sales_mart.cli import main
+from sales_mart.config import Config
+from sales_mart.lake import RunFolder
+from sales_mart.plan import plan
+from sales_mart.seal import seal
+from sales_mart.validate import validate_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sales_mart.records import Part
+
+CONFIG = Config.model_validate({"ingestion": {"validation": RULES}})
+COUNTED = [each for each in CORPUS if isinstance(each.outcome, Counted)]
+REFUSED = [each for each in CORPUS if isinstance(each.outcome, Refused)]
+OPENERS = {b"\x1f\x8b": gzip.decompress, b"\x28\xb5": zstd.decompress}
+
+
+def planned(case: Hostile, folder: Path) -> tuple[Path, RunFolder]:
+    """Write the file, and plan a run of it."""
+    source = folder / f"hostile{case.suffix}"
+    source.write_bytes(case.make())
+    lake = str(folder / "lake")
+    plan(CONFIG, lake, source=str(source), business_date=date(2023, 10, 1), run_id="r")
+    return source, RunFolder(lake, "r")
+
+
+def rows(run: RunFolder, parts: Sequence[Part]) -> list[tuple[Any, ...]]:
+    """Give place and reasons of the rows of some parts, in the order of the file."""
+    found: list[tuple[Any, ...]] = []
+    for part in parts:
+        with run.lake.local(run.name(part.name)) as path:
+            frame = pl.read_parquet(path)
+        places = ("source_row", "line", "byte_offset", "byte_length", "reasons")
+        found += frame.select(name for name in places if name in frame.columns).rows()
+    return sorted(found, key=lambda row: int(row[0]))
+
+
+def unpacked(data: bytes) -> bytes:
+    return OPENERS.get(data[:2], bytes)(data)
+
+
+def assert_no_canary(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_names_are_told_apart() -> None:
+    assert len({each.name for each in CORPUS}) == len(CORPUS)
+
+
+@pytest.mark.parametrize("case", COUNTED, ids=lambda case: case.name)
+def test_an_input_is_counted(case: Hostile, tmp_path: Path) -> None:
+    assert isinstance(case.outcome, Counted)
+    source, run = planned(case, tmp_path)
+    validate_shard(CONFIG, run, 0)
+    sealed = seal(CONFIG, run)
+    assert sealed.reasons == case.outcome.reasons
+    assert sealed.rows_quarantined == case.outcome.rejected
+    assert sealed.rows_clean == case.outcome.clean
+    assert sealed.rows_read == sealed.rows_clean + sealed.rows_quarantined
+    verdicts = list(oracle.settle(oracle.judge_file(unpacked(source.read_bytes()), CONFIG), set()))
+    assert rows(run, sealed.quarantine) == [
+        (v.source_row, v.line, v.offset, v.length, list(v.reasons)) for v in verdicts if v.reasons
+    ]
+    assert rows(run, sealed.clean) == [(v.source_row,) for v in verdicts if not v.reasons]
+    assert_no_canary(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_what_is_no_input_is_refused(
+    case: Hostile, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert isinstance(case.outcome, Refused)
+    source, _ = planned(case, tmp_path)
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(json.dumps({"ingestion": {"validation": RULES}}))
+    lake = str(tmp_path / "lake")
+    options = ["--config", str(settings), "--lake", lake, "--run-id", "r", "--output", "json"]
+    assert main(["validate", *options]) == 65
+    out, log = capsys.readouterr()
+    error = json.loads(out)["error"]
+    place = "" if case.outcome.line is None else f", line {case.outcome.line}"
+    assert error["message"].startswith(f"{source}{place}: ")
+    assert case.outcome.says in error["message"]
+    assert error["remedy"]
+    assert len(error["message"]) < 1000
+    assert CANARY not in out + log
+    assert "Traceback" not in log
+    assert_no_canary(tmp_path / "lake")
