@@ -27,6 +27,10 @@ demo: $(VENV)/.demo  ## Walk the sample through real servers on this computer
 test: $(VENV)/.dev  ## Run every test, in two processes (WORKERS=n for more)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+.PHONY: chaos
+chaos: $(VENV)/.dev  ## Attack every promise for CHAOS_MINUTES (15), by dice of CHAOS_SEED
+	$(BIN)/python -m tests.chaos
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style and formatting
 	$(BIN)/ruff check

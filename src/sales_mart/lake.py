@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
+from sales_mart.scratch import ScratchFolder, scratch_folder
 from sales_mart.storage import Storage, disk_errors, open_storage
 
 if TYPE_CHECKING:
@@ -118,20 +116,16 @@ class RunFolder:
         and removed by the next one, and a finished file moves by a rename.
         """
         if self.lake.uri.startswith("gs://"):
-            with TemporaryDirectory(prefix=f"sales-mart-{stop}-") as folder:
-                yield Path(folder)
+            with scratch_folder(None, f"sales-mart-{stop}") as folder:
+                yield folder
             return
         parent = Path(self.uri) / "scratch"
-        for left in parent.glob(f"{stop}.*"):
-            if not _is_alive(int(left.suffix[1:])):
-                shutil.rmtree(left, ignore_errors=True)
-        own = parent / f"{stop}.{os.getpid()}"
-        with disk_errors(own):
-            own.mkdir(parents=True, exist_ok=True)
+        with disk_errors(parent):
+            own = ScratchFolder(parent, stop)
         try:
-            yield own
+            yield own.path
         finally:
-            shutil.rmtree(own, ignore_errors=True)
+            own.close()
             with suppress(OSError):
                 parent.rmdir()
 
@@ -161,16 +155,6 @@ class RunFolder:
         except FileNotFoundError as error:
             msg = f"{part.name} of run {self.run_id} is gone"
             raise SourceChangedError(msg, remedy="Start a new run with a new id.") from error
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()
 
 
 def run_ids(lake: Storage) -> list[str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
-from uuid import uuid4
 
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.scratch import SUFFIX, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -93,20 +92,16 @@ class Folder:
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Write beside the target, flush to the disk, then rename."""
         target = self._path / name
-        with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if create:
-                    os.link(temporary, target)
-                else:
-                    temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with disk_errors(target), scratch_folder(target.parent, f".{target.name}") as folder:
+            temporary = folder / target.name
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if create:
+                os.link(temporary, target)
+            else:
+                temporary.replace(target)
 
     def put(self, name: str, path: Path) -> None:
         """Rename within the file system; copy, then rename, from another one."""
@@ -132,11 +127,11 @@ class Folder:
     def names(self, prefix: str = "") -> list[str]:
         """List the files below the folder."""
         start = self._path / prefix.rpartition("/")[0]
-        found = (path for path in start.rglob("*") if path.is_file())
-        names = (path.relative_to(self._path).as_posix() for path in found)
-        return sorted(
-            name for name in names if name.startswith(prefix) and not name.endswith(".tmp")
+        found = (path.relative_to(self._path) for path in start.rglob("*") if path.is_file())
+        finished = (
+            path.as_posix() for path in found if not any(p.endswith(SUFFIX) for p in path.parts)
         )
+        return sorted(name for name in finished if name.startswith(prefix))
 
     def delete(self, name: str) -> None:
         """Delete a file."""
@@ -185,8 +180,8 @@ class GcsPrefix:
     @contextmanager
     def local(self, name: str) -> Generator[Path]:
         """Download to a temporary file, which goes with the context."""
-        with tempfile.TemporaryDirectory(prefix="sales-mart-") as folder:
-            path = Path(folder) / name.rpartition("/")[2]
+        with scratch_folder(None, "sales-mart-part") as folder:
+            path = folder / name.rpartition("/")[2]
             with gcs_errors(f"{self.uri}/{name}"):
                 self._bucket.blob(self._key(name)).download_to_filename(str(path))
             yield path

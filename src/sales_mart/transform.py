@@ -135,6 +135,7 @@ def transform(
                 window=window,
                 nodes=tuple(_without_folder(node) for node in outcomes[target][0].nodes),
                 seconds=outcomes[target][1],
+                built=_built(config, target, outcomes[target][0]),
             )
             for target, (sequence, window) in pending.items()
         ),
@@ -143,6 +144,16 @@ def transform(
         run.write("transform", record)
     _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
     return record
+
+
+def _built(config: Config, target: Target, outcome: Outcome) -> dict[str, str]:
+    """Give what tells the tables that were just built apart from all others of their names."""
+    if target is Target.POSTGRES:
+        return dict(outcome.built)
+    from sales_mart.warehouse import bigquery
+
+    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
+        return bigquery.built_tables(client, config)
 
 
 def transform_sql(config: Config, target: Target, window: Window = None) -> dict[str, str]:

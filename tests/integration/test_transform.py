@@ -265,6 +265,21 @@ def test_a_lock_that_another_holds_is_worth_a_retry(config: Config, lake: Path) 
     assert raised.value.exit_code == 75
 
 
+def test_two_that_build_the_same_marts_take_turns(config: Config, lake: Path) -> None:
+    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
+    config = config.model_copy(
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+    )
+    run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    other = f"sales_mart:{next_schema(config, Target.POSTGRES)}"
+    with postgres.connect(config) as connection:
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (other,))
+        with pytest.raises(TemporaryError, match="SQLSTATE 55P03"):
+            transform(config, run, POSTGRES)
+    schemas = ask(config, Target.POSTGRES, "select nspname from pg_namespace")
+    assert (next_schema(config, Target.POSTGRES),) not in schemas
+
+
 def test_a_newer_load_supersedes_the_run(config: Config, lake: Path) -> None:
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
     loaded(config, sealed_run(config, lake, "r2", VALID), POSTGRES)

@@ -65,15 +65,15 @@ def test_a_part_is_described_and_moved(run: RunFolder, tmp_path: Path) -> None:
 
 
 def test_scratch_goes_with_its_context_and_with_dead_attempts(run: RunFolder) -> None:
-    dead = Path(run.uri) / "scratch" / "seal.999999999"
-    alive = Path(run.uri) / "scratch" / f"seal.{os.getppid()}"
-    dead.mkdir(parents=True)
-    alive.mkdir()
-    with run.scratch("seal") as folder:
+    dead = Path(run.uri) / "scratch" / "seal.dead.tmp"
+    (dead / "deep").mkdir(parents=True)
+    with run.scratch("seal") as alive, run.scratch("seal") as folder:
         (folder / "x").write_text("x")
         assert not dead.exists()
+        assert alive.exists()
+        assert alive != folder
     assert not folder.exists()
-    assert alive.exists()
+    assert not folder.parent.exists()
 
 
 def test_names_deletes_and_unfinished_files(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_what_a_killed_attempt_left_is_never_read(tmp_path: Path) -> None:
     stray = lake / "runs" / made.run_id / "clean" / "00000-00007.parquet"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"half a file")
-    left = lake / "runs" / made.run_id / "scratch" / "seal.999999999"
+    left = lake / "runs" / made.run_id / "scratch" / "seal.dead.tmp"
     left.mkdir(parents=True)
     validate_shard(Config(), run, 0)
     first = seal(Config(), run)
