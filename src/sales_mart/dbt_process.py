@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.names import next_schema, raw_schema
 from sales_mart.records import NodeResult, Target
-from sales_mart.scratch import ScratchFolder
+from sales_mart.scratch import ScratchFolder, Turn
 from sales_mart.warehouse.postgres import credentials, sslmode
 
 if TYPE_CHECKING:
@@ -98,12 +98,15 @@ class DbtProcess:
     unless something failed.
     """
 
-    def __init__(self, config: Config, target: Target, *, offline: bool = False) -> None:
+    def __init__(
+        self, config: Config, target: Target, *, offline: bool = False, turn: Turn | None = None
+    ) -> None:
         """Start the process, which imports dbt and reads the project in the background.
 
         Args:
             config: The configuration.
             target: The warehouse.
+            turn: Whose turn it is to build; the process keeps it, should it outlive its parent.
             offline: The command needs no connection, so no credentials are looked for.
 
         Raises:
@@ -135,7 +138,7 @@ class DbtProcess:
                 env=environment(config, target, offline=offline),
                 text=True,
                 # Whoever of the two ends last gives the folder up.
-                pass_fds=(self._scratch.lock,),
+                pass_fds=(self._scratch.lock, *([] if turn is None else [turn.descriptor])),
                 # Ctrl-C reaches the parent, which then ends the process in good order.
                 start_new_session=True,
             )

@@ -176,7 +176,7 @@ def _walk(  # noqa: PLR0913 - what the road needs
     from sales_mart.transform import transform, warm
 
     # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
-    with warm(config, targets) as ready:
+    with warm(config, targets, place) as ready:
         _close_input(walk, config, place, made)
         together({f"load-{target}": _loader(walk, config, place, target) for target in targets})
         with walk.stop("transform"):

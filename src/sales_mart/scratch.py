@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -23,7 +23,7 @@ from sales_mart.errors import TemporaryError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["SUFFIX", "ScratchFolder", "hold_folder", "scratch_folder"]
+__all__ = ["SUFFIX", "ScratchFolder", "Turn", "hold_folder", "scratch_folder"]
 
 SUFFIX = ".tmp"
 """How the names of these folders end; nothing below such a folder is finished."""
@@ -81,26 +81,49 @@ def scratch_folder(parent: Path | None, name: str) -> Generator[Path]:
         folder.close()
 
 
+class Turn:
+    """The right to work in a folder while others on this computer wait for theirs.
+
+    Where the file system has no such locks, nobody waits.
+
+    Attributes:
+        descriptor: A file descriptor. A child that inherits it, before or after `take`, keeps the
+            turn as long as it lives.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Get in line; the folder must exist."""
+        self._folder = folder
+        self.descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def take(self, seconds: float) -> None:
+        """Wait until it is one's turn.
+
+        Raises:
+            TemporaryError: Another process kept its turn for `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while _hold(self.descriptor) is False:
+            if time.monotonic() > deadline:
+                msg = f"another process works in {self._folder}"
+                raise TemporaryError(msg, remedy="Run the same command again when it is done.")
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Give the turn up."""
+        os.close(self.descriptor)
+
+
 @contextmanager
 def hold_folder(folder: Path, seconds: float) -> Generator[None]:
     """Keep others on this computer out of a folder while the context lasts.
 
-    Where the file system has no such locks, nobody is kept out.
-
     Raises:
         TemporaryError: Another process held it for `seconds`.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        deadline = time.monotonic() + seconds
-        while _hold(descriptor) is False:
-            if time.monotonic() > deadline:
-                msg = f"another process writes into {folder}"
-                raise TemporaryError(msg, remedy="Run the same command again when it is done.")
-            time.sleep(0.05)
+    with closing(Turn(folder)) as turn:
+        turn.take(seconds)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _hold(descriptor: int) -> bool | None:

@@ -38,6 +38,8 @@ WAYS: dict[str, tuple[str, ...]] = {
 }
 """How each stop is struck."""
 _SECONDS = {"transform": 8.0}  # the first guess of how long a command takes; then it is measured
+_ALONE = 0.75  # share of walks by single commands, whose strikes cost less time than those of `run`
+_STRIKES = 3  # of each command in such a walk
 _END_SECONDS = 15.0  # how long a process may take to end after SIGTERM or Ctrl-C
 _ORPHAN_SECONDS = 30.0  # how long dbt may take to end after its parent
 
@@ -52,9 +54,9 @@ class Aim(NamedTuple):
 class Campaign:
     """Walks the inputs in turn, strikes, verifies after each, and keeps count."""
 
-    def __init__(self, servers: LocalServers, folder: Path, seed: int) -> None:
+    def __init__(self, servers: LocalServers, folder: Path, seed: int, rows: int = 2_000) -> None:
         self.dice = random.Random(seed)  # noqa: S311 - not a secret
-        self.site = Site(servers, folder, seed)
+        self.site = Site(servers, folder, seed, rows)
         self.attempts: Counter[Aim] = Counter()
         self.found: dict[Aim, list[str]] = defaultdict(list)
         self.other: list[str] = []
@@ -102,7 +104,7 @@ class Campaign:
         self.site.forget(self.run_ids[item])
         readers.announce(self.states[item])
         if alone:
-            self._walk_stops(item, aims)
+            self.walk_stops(item, aims)
         else:
             for aim in aims:
                 self._struck_run(item, aim)
@@ -130,7 +132,8 @@ class Campaign:
                 self._complain([f"{arguments[0]} ended with {codes}: {_last(step)}"])
                 return
 
-    def _walk_stops(self, item: Input, aims: list[Aim]) -> None:
+    def walk_stops(self, item: Input, aims: list[Aim]) -> None:
+        """Walk an input by the commands of its stops, each struck before it is let to its end."""
         for stop in STOPS:
             command = tuple(stop.split("-"))
             if stop == "plan":
@@ -217,7 +220,7 @@ class Campaign:
         seconds = time.monotonic() - begun
         # Before it heeds signals the system ends it: a shell reports the same codes. And before
         # the first line of ours, Python itself may say that it was interrupted.
-        in_python = is_starting and "sales_mart" not in step.stderr
+        in_python = is_starting and "sales_mart/cli" not in step.stderr
         early = (*((-number,) if is_starting else ()), *((1,) if in_python else ()))
         self._expect(step, code, (0, 128 + number, *early), aim)
         if seconds > _END_SECONDS:
@@ -253,6 +256,10 @@ class Campaign:
                     self.other.append(text)
                 else:
                     self.found[aim].append(text)
+
+    def complaints(self) -> list[str]:
+        """Give everything that was found."""
+        return [*self.other, *(text for texts in self.found.values() for text in texts)]
 
     # --- after it
 
@@ -292,7 +299,7 @@ class Campaign:
         with polling(self.site, self.states[STORY[-1]]) as readers:
             while time.monotonic() < deadline:
                 for number, item in enumerate(STORY):
-                    alone = self.dice.random() < 0.6
+                    alone = self.dice.random() < _ALONE
                     aims = self._aims(kinds, alone=alone)
                     self.episode(readers, item, aims, alone=alone)
                     if time.monotonic() > deadline:
@@ -313,9 +320,11 @@ class Campaign:
         every.sort(key=self.attempts.__getitem__)
         if not alone:
             return every[: self.dice.randint(1, 3)]
-        return [aim for aim in every if aim.stop != "transform"][:10] + [
-            aim for aim in every if aim.stop == "transform"
-        ][:2]
+        return [
+            aim
+            for stop in kinds
+            for aim in [each for each in every if each.stop == stop][:_STRIKES]
+        ]
 
 
 def _last(step: Step) -> str:

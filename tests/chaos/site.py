@@ -99,7 +99,7 @@ class Step:
             time.sleep(0.002)
         return True
 
-    def end(self, seconds: float = 300.0) -> int:
+    def end(self, seconds: float = 900.0) -> int:
         """Wait for the end and give the exit code."""
         return self.process.wait(seconds)
 
@@ -165,6 +165,11 @@ class Site:
         assert step.end() == 0, step.stderr
         (new,) = set(self.runs()) - before
         return new
+
+    def take_inputs_of(self, other: Site) -> None:
+        """Read what another site reads."""
+        shutil.rmtree(self.folder / "in")
+        shutil.copytree(other.folder / "in", self.folder / "in")
 
     def runs(self) -> list[str]:
         """List the runs of the lake."""
