@@ -118,6 +118,7 @@ class Site:
         self.folder = folder
         self.lake = folder / "lake"
         self.export = self.lake / "export"
+        self.inputs = folder / "in"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
         self.mark = f"SALES_MART_CHAOS={uuid.uuid4().hex}"
@@ -140,7 +141,7 @@ class Site:
         name, _, value = self.mark.partition("=")
         self.environ = {**kept, name: value, "TMPDIR": str(self.temporary)}
         self._url = servers.postgres_url or ""
-        _write_inputs(folder / "in", random.Random(seed), rows)  # noqa: S311 - not a secret
+        _write_inputs(self.inputs, random.Random(seed), rows)  # noqa: S311 - not a secret
 
     # --- commands
 
@@ -150,7 +151,7 @@ class Site:
 
     def run_options(self, item: Input) -> tuple[str, ...]:
         """Give the options that name an input."""
-        folder = self.folder / "in" / item.name
+        folder = self.inputs / item.name
         source = str(folder / "{date}" / "*.csv") if item.daily else str(folder / "*.csv")
         return ("--source", source, "--business-date", item.day, "--shards", "2")
 
@@ -165,11 +166,6 @@ class Site:
         assert step.end() == 0, step.stderr
         (new,) = set(self.runs()) - before
         return new
-
-    def take_inputs_of(self, other: Site) -> None:
-        """Read what another site reads."""
-        shutil.rmtree(self.folder / "in")
-        shutil.copytree(other.folder / "in", self.folder / "in")
 
     def runs(self) -> list[str]:
         """List the runs of the lake."""
@@ -230,8 +226,8 @@ class Site:
 
     # --- what must not grow
 
-    def relations(self) -> set[str]:
-        """List tables, views and indexes of both warehouses; staging tables that expire aside."""
+    def relations(self, *, expiring: bool = False) -> set[str]:
+        """List tables, views and indexes of both warehouses; staging tables only where asked."""
         config = self.config
         names = {raw_schema(config)}
         for target in Target:
@@ -251,7 +247,7 @@ class Site:
                     continue
                 for item in client.list_tables(dataset.reference):
                     expires = client.get_table(item.reference).expires
-                    if not (item.table_id.startswith("staging_") and expires):
+                    if expiring or not (item.table_id.startswith("staging_") and expires):
                         found.add(f"bigquery:{dataset.dataset_id}.{item.table_id}")
         return found
 
