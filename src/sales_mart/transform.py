@@ -88,10 +88,11 @@ def _in_line(run: RunFolder | None) -> Generator[Turn | None]:
 
     Two dbts would take the tables that they build from one another.
     """
-    if run is None or run.uri.startswith("gs://"):
+    runs = None if run is None or run.uri.startswith("gs://") else Path(run.uri).parent
+    if runs is None or not runs.is_dir():
         yield None
         return
-    with closing(Turn(Path(run.uri).parent)) as turn:
+    with closing(Turn(runs)) as turn:
         yield turn
 
 
