@@ -34,6 +34,10 @@ test: $(VENV)/.dev  ## Run every test, in two processes (WORKERS=n for more)
 e2e: $(VENV)/.dev  ## Install the chart on the cluster in KUBECONFIG, and put it to the test
 	$(BIN)/python -m pytest tests/e2e -p no:randomly --timeout 3600 -rs
 
+.PHONY: chaos
+chaos: $(VENV)/.dev  ## Attack every promise for CHAOS_MINUTES (15), by dice of CHAOS_SEED
+	$(BIN)/python -m tests.chaos
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style and formatting
 	$(BIN)/ruff check

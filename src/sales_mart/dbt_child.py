@@ -10,23 +10,28 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import queue
 import socket
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.causes import quotes_values
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 __all__ = ["bigquery_message", "postgres_message"]
 
 _GRACE_SECONDS = 10.0
 _SERVER_SECONDS = 5.0  # what the server's word about its own timeout may take to reach us
 _SETTINGS = "SALES_MART_DATA_WAREHOUSE__"
+_KEYS = (
+    *("HOST", "PORT", "DBNAME", "SSLMODE", "CONNECT_TIMEOUT", "LOCK_TIMEOUT"),
+    "APPLICATION_NAME",
+)
 # BigQuery quotes row values behind a colon, as in `Bad int64 value: …`; behind these it quotes
 # names and words of our own SQL.
 _SAFE_MESSAGES = (
@@ -45,16 +50,20 @@ _SAFE_MESSAGES = (
 def main() -> int:
     """Get ready as the first argument says, then run the one command that standard input gives."""
     order: dict[str, Any] = json.loads(sys.argv[1])
+    orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     runner = _ready(order["target"], order["parse"])
-    line = sys.stdin.readline()
-    if not line:
-        return 0
-    command: dict[str, Any] = json.loads(line)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    done = runner.invoke(command["arguments"])
-    outcome = {"success": bool(done.success), "kind": None, "message": ""}
-    if done.exception is not None:
-        outcome |= {"kind": _kind(done.exception), "message": str(done.exception)}
+    command = orders.get()
+    outcome: dict[str, Any] = {"kind": None, "message": "", "built": {}}
+    alone = _alone_in(command["schema"]) if order["target"] == "postgres" else nullcontext(dict)
+    try:
+        with alone as built:
+            done = runner.invoke(command["arguments"])
+            outcome["built"] = built()
+        if done.exception is not None:
+            raise done.exception
+    except Exception as error:  # noqa: BLE001 - the parent tells what it means
+        outcome |= {"kind": _kind(error), "message": str(error)}
     Path(command["outcome"]).write_text(json.dumps(outcome), encoding="utf-8")
     return 0
 
@@ -82,9 +91,78 @@ def _kind(error: BaseException) -> str:
     return "configuration" if isinstance(error, DbtBaseException) else "unexpected"
 
 
-def _end_with_parent() -> None:
-    """Cancel what runs when the parent is gone, as Ctrl-C would, and end in any case."""
-    while sys.stdin.read(1):
+@contextmanager
+def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
+    """Keep every other dbt out of a schema of PostgreSQL, as long as this process lives.
+
+    Two that build the same tables would take them from one another; one of them may be what is left
+    of a run that was killed. The lock is of a transaction, which connection poolers understand.
+
+    Returns:
+        What tells the tables in the schema apart from all that had their names before.
+    """
+    if schema is None:  # nothing is built
+        yield dict
+        return
+    import psycopg2
+    from dbt_common.exceptions import DbtDatabaseError
+
+    settings = {key: os.environ[f"SALES_MART_DATA_WAREHOUSE__POSTGRES__{key}"] for key in _KEYS}
+    connection: Any = None
+    try:
+        connection = psycopg2.connect(
+            host=settings["HOST"],
+            port=settings["PORT"],
+            dbname=settings["DBNAME"],
+            user=os.environ["POSTGRES_USER"],
+            password=os.environ["POSTGRES_PASSWORD"] or None,
+            sslmode=settings["SSLMODE"],
+            connect_timeout=settings["CONNECT_TIMEOUT"],
+            application_name=settings["APPLICATION_NAME"],
+            keepalives_idle=30,
+        )
+        cursor = connection.cursor()
+        cursor.execute(
+            "select set_config('lock_timeout', %s, true),"
+            " set_config('idle_in_transaction_session_timeout', '0', true)",
+            (f"{settings['LOCK_TIMEOUT']}s",),
+        )
+        cursor.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sales_mart:{schema}",)
+        )
+
+        def built() -> dict[str, str]:
+            cursor.execute(
+                "select relname, oid::text from pg_class where relkind = 'r'"
+                " and relnamespace = (select oid from pg_namespace where nspname = %s)",
+                (schema,),
+            )
+            return dict(cursor.fetchall())
+
+        yield built
+    except psycopg2.DatabaseError as error:
+        text = postgres_message(error.pgcode, error.diag.message_primary or str(error))
+        raise DbtDatabaseError(text) from None
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _listen(orders: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Take the one command; end when the parent is gone.
+
+    Before the command, at once: nothing was touched. After it, what runs is cancelled, as Ctrl-C
+    would, and the process ends in any case.
+    """
+    line = b""
+    # Not by `sys.stdin`: a thread that waits in it breaks the end of the interpreter.
+    while not line.endswith(b"\n"):
+        got = os.read(0, 65_536)
+        if not got:
+            os._exit(0)
+        line += got
+    orders.put(json.loads(line))
+    while os.read(0, 1):
         pass
     threading.Timer(_GRACE_SECONDS, os._exit, (143,)).start()
     import _thread

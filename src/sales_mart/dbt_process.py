@@ -6,10 +6,8 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
@@ -19,6 +17,7 @@ from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.names import next_schema, raw_schema
 from sales_mart.records import NodeResult, Target
+from sales_mart.scratch import ScratchFolder, Turn
 from sales_mart.warehouse.postgres import credentials, sslmode
 
 if TYPE_CHECKING:
@@ -45,12 +44,14 @@ class Outcome(NamedTuple):
         kind: None, or what kind of error kept the command from running to its end:
             `database`, `configuration` or `unexpected`.
         message: The error's text.
+        built: What tells the tables that were built apart from others of their names, by name.
     """
 
     nodes: tuple[NodeResult, ...]
     tested: Mapping[str, str]
     kind: str | None
     message: str
+    built: Mapping[str, str] = {}
 
 
 def project_folder() -> Path:
@@ -96,12 +97,15 @@ class DbtProcess:
     unless something failed.
     """
 
-    def __init__(self, config: Config, target: Target, *, offline: bool = False) -> None:
+    def __init__(
+        self, config: Config, target: Target, *, offline: bool = False, turn: Turn | None = None
+    ) -> None:
         """Start the process, which imports dbt and reads the project in the background.
 
         Args:
             config: The configuration.
             target: The warehouse.
+            turn: Whose turn it is to build; the process keeps it, should it outlive its parent.
             offline: The command needs no connection, so no credentials are looked for.
 
         Raises:
@@ -109,17 +113,16 @@ class DbtProcess:
         """
         self.target = target
         self._config = config
-        self._keep = False
+        self._started = False
         root = os.environ.get(_SCRATCH)
         try:
-            if root:
-                Path(root).mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix=f"sales-mart-dbt-{target}-", dir=root))
+            self._scratch = ScratchFolder(Path(root) if root else None, f"sales-mart-dbt-{target}")
         except OSError as error:
             msg = f"no folder for dbt's files: {error.strerror}"
             raise ConfigurationError(
                 msg, remedy=f"Name a folder that this user may write to in {_SCRATCH}."
             ) from error
+        self.folder = self._scratch.path
         parse = self._arguments("parse", None)
         with (self.folder / "output.log").open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
@@ -133,6 +136,8 @@ class DbtProcess:
                 cwd=self.folder,
                 env=environment(config, target, offline=offline),
                 text=True,
+                # Whoever of the two ends last gives the folder up.
+                pass_fds=(self._scratch.lock, *([] if turn is None else [turn.descriptor])),
                 # Ctrl-C reaches the parent, which then ends the process in good order.
                 start_new_session=True,
             )
@@ -150,6 +155,8 @@ class DbtProcess:
 
     def close(self) -> None:
         """End the process, whatever it does, and remove its folder."""
+        if not self._started:
+            self._process.kill()  # it has touched nothing yet, and may import for seconds
         if self._process.stdin is not None:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
@@ -158,8 +165,7 @@ class DbtProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if not self._keep:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
 
     def kill(self) -> None:
         """End the process at once."""
@@ -167,12 +173,17 @@ class DbtProcess:
 
     def keep_folder(self) -> None:
         """Leave the folder, with logs and compiled SQL, for a person to look at."""
-        self._keep = True
+        self._scratch.keep()
 
     def start(self, command: str, window: Window, options: Sequence[str] = ()) -> None:
         """Send the command; `wait` gives what came of it."""
         arguments = [*self._arguments(command, window), *options]
-        order = {"arguments": arguments, "outcome": str(self._outcome)}
+        order = {
+            "arguments": arguments,
+            "outcome": str(self._outcome),
+            "schema": next_schema(self._config, self.target) if command == "build" else None,
+        }
+        self._started = True
         _log.debug("%s: dbt %s", self.target, command)
         try:
             if self._process.stdin is None:
@@ -191,16 +202,16 @@ class DbtProcess:
         """
         status = self._process.wait()
         if not self._outcome.exists():
-            self.keep_folder()
             msg = f"dbt for {self.target} ended with status {status} and without a result"
             if status < 0:
                 raise TemporaryError(
                     msg, remedy="It was killed: give the process more memory, then run it again."
                 )
+            self.keep_folder()
             raise UnexpectedError(msg, remedy=f"What it wrote stands in {self.folder}.")
         outcome: dict[str, Any] = json.loads(self._outcome.read_text(encoding="utf-8"))
         nodes, tested = _results(self.folder)
-        return Outcome(nodes, tested, outcome["kind"], outcome["message"])
+        return Outcome(nodes, tested, outcome["kind"], outcome["message"], outcome["built"])
 
     def compiled(self) -> dict[str, str]:
         """Give the compiled SQL of every model, by name."""

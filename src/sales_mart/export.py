@@ -11,8 +11,7 @@ import hashlib
 import json
 import logging
 import re
-import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -22,7 +21,8 @@ import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.records import Export, ExportedFile, Load, Publish, Target
-from sales_mart.storage import disk_errors, open_storage
+from sales_mart.scratch import ScratchFolder, hold_folder
+from sales_mart.storage import disk_errors, open_storage, temporary_folder
 from sales_mart.summary import AVERAGE_DECIMALS, Summary, published_summary
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = ["export"]
 _log = logging.getLogger(__name__)
 
 _ROWS = 65_536
+_WAIT_SECONDS = 60.0
 # What a spreadsheet takes for the start of a formula, full-width characters too; behind quotes, so
 # that whoever reads the file can take the one away that was put before.
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -68,15 +69,15 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
     storage = open_storage(place)
     target = _target(config, run)
     with ExitStack() as stack:
+        folder = stack.enter_context(_scratch(storage.uri))
         sequence, rows = stack.enter_context(published_summary(config, target))
         _check_shown(run, target, sequence)
-        folder = stack.enter_context(_scratch(storage.uri))
         with disk_errors(folder):
             count = _write(folder, rows, config.rules.max_decimals)
             files = tuple(_describe(folder / name, count) for name in _NAMES)
         for name in _NAMES:
             storage.put(name, folder / name)
-    storage.write("manifest.json", _manifest(run.run_id, files))
+        storage.write("manifest.json", _manifest(run.run_id, files))
     record = Export(run_id=run.run_id, destination=storage.uri, target=target, files=files)
     run.write("export", record)
     _log.info("%d rows exported to %s", count, storage.uri)
@@ -107,16 +108,28 @@ def _check_shown(run: RunFolder, target: Target, sequence: int) -> None:
 
 @contextmanager
 def _scratch(uri: str) -> Generator[Path]:
-    """Give a folder for unfinished files; beside the finished ones where those are local."""
-    parent = None
-    if not uri.startswith("gs://"):
-        parent = Path(uri)
-        with disk_errors(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors(parent or Path(tempfile.gettempdir())):
-        folder = tempfile.TemporaryDirectory(prefix=".export-", dir=parent)
-    with folder as name:
-        yield Path(name)
+    """Give a folder for unfinished files, beside the finished ones where those are local.
+
+    There the destination is held too: of two exports at the same time one comes after the other,
+    and reads what is published when its turn comes. So the files are of one run.
+    """
+    if uri.startswith("gs://"):
+        with temporary_folder("sales-mart-export") as folder:
+            yield folder
+        return
+    parent = Path(uri)
+    with disk_errors(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with hold_folder(parent, _WAIT_SECONDS):
+            with disk_errors(parent):
+                own = ScratchFolder(parent, ".export")
+            with closing(own):
+                yield own.path
+    except BaseException:
+        with suppress(OSError):
+            parent.rmdir()  # nothing was exported, so there is no folder either
+        raise
 
 
 def _write(folder: Path, rows: Iterable[Summary], decimals: int) -> int:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import re
-import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
-from uuid import uuid4
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
-from sales_mart.storage import Storage, disk_errors, open_storage, scratch_folder
+from sales_mart.scratch import ScratchFolder
+from sales_mart.storage import Storage, disk_errors, open_storage, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -119,19 +117,18 @@ class RunFolder:
         as long as it lives: its process number would say nothing to a pod on another machine.
         """
         if self.lake.uri.startswith("gs://"):
-            with scratch_folder(f"sales-mart-{stop}-") as folder:
+            with temporary_folder(f"sales-mart-{stop}") as folder:
                 yield folder
             return
         parent = Path(self.uri) / "scratch"
         with disk_errors(parent):
-            parent.mkdir(parents=True, exist_ok=True)
-            for left in parent.glob(f"{stop}.*.lock"):
-                _remove_dead(left)
-            lock, own = _new_scratch(parent, stop)
+            own = ScratchFolder(parent, stop)
         try:
-            yield own
+            yield own.path
         finally:
-            _remove(own, lock)
+            own.close()
+            with suppress(OSError):
+                parent.rmdir()
 
     def put_part(self, name: str, path: Path, rows: int) -> Part:
         """Move a finished Parquet file into the run and describe it."""
@@ -159,43 +156,6 @@ class RunFolder:
         except FileNotFoundError as error:
             msg = f"{part.name} of run {self.run_id} is gone"
             raise SourceChangedError(msg, remedy="Start a new run with a new id.") from error
-
-
-def _new_scratch(parent: Path, stop: str) -> tuple[IO[bytes], Path]:
-    """Make a folder beside a lock that is held; gives the open lock and the folder."""
-    while True:
-        path = parent / f"{stop}.{uuid4().hex}.lock"
-        parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = path.open("xb")
-        except FileNotFoundError:
-            continue  # whoever was here last has just removed the empty parent
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        # Until the lock was held, another attempt could take it for one of the dead.
-        if path.exists():
-            own = path.with_suffix("")
-            own.mkdir()
-            return lock, own
-        lock.close()
-
-
-def _remove_dead(path: Path) -> None:
-    """Remove what an attempt left, unless it still holds its lock."""
-    with suppress(FileNotFoundError), path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return
-        _remove(path.with_suffix(""), lock)
-
-
-def _remove(folder: Path, lock: IO[bytes]) -> None:
-    """Remove a scratch folder, then its lock, then the parent where it is empty."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.with_name(f"{folder.name}.lock").unlink(missing_ok=True)
-    lock.close()
-    with suppress(OSError):
-        folder.parent.rmdir()
 
 
 def run_ids(lake: Storage) -> list[str]:

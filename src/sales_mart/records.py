@@ -165,6 +165,9 @@ class TargetTransform(_Frozen):
     window: tuple[date, ...] | None
     nodes: tuple[NodeResult, ...]
     seconds: float
+    built: dict[str, str] | None = Field(
+        default=None, description="table → what tells it apart from others of that name"
+    )
 
 
 class Transform(Record):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextvars
 import logging
-import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
@@ -20,6 +20,7 @@ from sales_mart.lake import RunFolder
 from sales_mart.logs import at_stop
 from sales_mart.plan import plan as make_plan
 from sales_mart.records import Run, Target
+from sales_mart.scratch import hold_folder, scratch_folder
 from sales_mart.seal import seal as close_input
 from sales_mart.status import RunSummary, summarise
 from sales_mart.storage import open_storage
@@ -92,8 +93,10 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     """
     walk = _Walk(progress or _ignore)
     chosen = tuple(config.data_warehouse.targets if targets is None else targets)
-    with tempfile.TemporaryDirectory(prefix="sales-mart-dry-run-") as folder:
-        storage = open_storage(folder if dry_run else lake) if isinstance(lake, str) else lake
+    with ExitStack() as stack:
+        if dry_run:
+            lake = str(stack.enter_context(scratch_folder(None, "sales-mart-dry-run")))
+        storage = open_storage(lake) if isinstance(lake, str) else lake
         with walk.stop("plan"):
             made = make_plan(
                 config,
@@ -105,6 +108,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 shards=shards,
             )
         place = RunFolder(storage, made.run_id)
+        stack.enter_context(_only_here(config, place))
         with at_stop(run_id=made.run_id):
             if dry_run:
                 _rehearse(walk, config, place, made, chosen)
@@ -112,6 +116,20 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 _walk(walk, config, place, made, chosen, destination)
         place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
         return summarise(place).model_copy(update={"dry_run": dry_run})
+
+
+@contextmanager
+def _only_here(config: Config, place: RunFolder) -> Generator[None]:
+    """Let two that walk the same run take turns, where the lake is a folder.
+
+    They would do each other no harm, but the one would take away the records that the other has
+    just written.
+    """
+    if place.uri.startswith("gs://"):
+        yield
+        return
+    with hold_folder(Path(place.uri), config.data_warehouse.postgres.lock_timeout):
+        yield
 
 
 def _ignore(_: StopEvent) -> None:
@@ -158,7 +176,7 @@ def _walk(  # noqa: PLR0913 - what the road needs
     from sales_mart.transform import transform, warm
 
     # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
-    with warm(config, targets) as ready:
+    with warm(config, targets, place) as ready:
         _close_input(walk, config, place, made)
         together({f"load-{target}": _loader(walk, config, place, target) for target in targets})
         with walk.stop("transform"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from uuid import uuid4
 
 from sales_mart.causes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.scratch import SUFFIX, ScratchFolder, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,8 +27,8 @@ __all__ = [
     "gcs_errors",
     "open_storage",
     "patience",
-    "scratch_folder",
     "split_gs",
+    "temporary_folder",
 ]
 
 
@@ -102,20 +102,16 @@ class Folder:
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Write beside the target, flush to the disk, then rename."""
         target = self._path / name
-        with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if create:
-                    os.link(temporary, target)
-                else:
-                    temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with disk_errors(target), scratch_folder(target.parent, f".{target.name}") as folder:
+            temporary = folder / target.name
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if create:
+                os.link(temporary, target)
+            else:
+                temporary.replace(target)
 
     def put(self, name: str, path: Path) -> None:
         """Rename within the file system; copy, then rename, from another one."""
@@ -142,11 +138,11 @@ class Folder:
         """List the files below the folder."""
         start = self._path / prefix.rpartition("/")[0]
         with disk_errors(start, "read"):
-            found = [path for path in start.rglob("*") if path.is_file()]
-        names = (path.relative_to(self._path).as_posix() for path in found)
-        return sorted(
-            name for name in names if name.startswith(prefix) and not name.endswith(".tmp")
+            found = [path.relative_to(self._path) for path in start.rglob("*") if path.is_file()]
+        finished = (
+            path.as_posix() for path in found if not any(p.endswith(SUFFIX) for p in path.parts)
         )
+        return sorted(name for name in finished if name.startswith(prefix))
 
     def delete(self, name: str) -> None:
         """Delete a file."""
@@ -212,7 +208,7 @@ class GcsPrefix:
     @contextmanager
     def local(self, name: str) -> Generator[Path]:
         """Download to a temporary file, which goes with the context."""
-        with scratch_folder("sales-mart-") as folder:
+        with temporary_folder("sales-mart-part") as folder:
             path = folder / name.rpartition("/")[2]
             with disk_errors(path), gcs_errors(f"{self.uri}/{name}"):
                 self._bucket.blob(self._key(name)).download_to_filename(str(path), **patience())
@@ -340,13 +336,13 @@ def disk_errors(path: Path, what: str = "written") -> Generator[None]:
 
 
 @contextmanager
-def scratch_folder(prefix: str) -> Generator[Path]:
-    """Give an empty folder of the system's temporary ones, which goes with the context.
+def temporary_folder(name: str) -> Generator[Path]:
+    """Give an empty folder where temporary files go; it goes with the context or the next attempt.
 
     Raises:
         ConfigurationError: There is no room for it.
     """
     with disk_errors(Path(tempfile.gettempdir())):
-        folder = tempfile.TemporaryDirectory(prefix=prefix)
-    with folder as name:
-        yield Path(name)
+        own = ScratchFolder(None, name)
+    with closing(own):
+        yield own.path

@@ -6,7 +6,8 @@ import logging
 import re
 import time
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_mart.causes import kind_of_http, kind_of_sqlstate, refuses
@@ -19,6 +20,7 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.records import NodeResult, Target, TargetTransform, Transform
+from sales_mart.scratch import Turn
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -39,8 +41,9 @@ _NODE_ERRORS = {"Compilation": "configuration", "Database": "database"}
 class WarmDbt:
     """dbt processes that got ready while other work went on, one per target."""
 
-    def __init__(self, processes: Mapping[Target, DbtProcess]) -> None:
+    def __init__(self, processes: Mapping[Target, DbtProcess], turn: Turn | None = None) -> None:
         self._processes = dict(processes)
+        self.turn = turn
 
     def take(self, target: Target) -> DbtProcess | None:
         """Give the process of a target, once: a process runs one command."""
@@ -53,21 +56,38 @@ class WarmDbt:
 
 
 @contextmanager
-def warm(config: Config, targets: Sequence[Target]) -> Generator[WarmDbt]:
+def warm(
+    config: Config, targets: Sequence[Target], run: RunFolder | None = None
+) -> Generator[WarmDbt]:
     """Start dbt for the targets in the background; what is left over ends with the context.
 
     Raises:
         ConfigurationError: There are no credentials, or no folder for dbt's files.
     """
     processes: dict[Target, DbtProcess] = {}
-    pool = WarmDbt(processes)
-    try:
-        for target in targets:
-            processes[target] = DbtProcess(config, target)
-        pool = WarmDbt(processes)
-        yield pool
-    finally:
-        pool.close()
+    with _in_line(run) as turn:
+        pool = WarmDbt(processes, turn)
+        try:
+            for target in targets:
+                processes[target] = DbtProcess(config, target, turn=turn)
+            pool = WarmDbt(processes, turn)
+            yield pool
+        finally:
+            pool.close()
+
+
+@contextmanager
+def _in_line(run: RunFolder | None) -> Generator[Turn | None]:
+    """Get in line with all that build from the same lake, where that is a folder.
+
+    Two dbts would take the tables that they build from one another.
+    """
+    runs = None if run is None or run.uri.startswith("gs://") else Path(run.uri).parent
+    if runs is None or not runs.is_dir():
+        yield None
+        return
+    with closing(Turn(runs)) as turn:
+        yield turn
 
 
 def transform(
@@ -91,23 +111,27 @@ def transform(
     Raises:
         ConfigurationError: dbt or the warehouse refuses a setting.
         SupersededError: A newer run was loaded.
-        TemporaryError: A warehouse does not answer.
+        TemporaryError: A warehouse does not answer, or another run builds for too long.
         TestFailedError: A test failed; nothing of this run is shown.
         UnexpectedError: A statement failed.
     """
     started = time.monotonic()
-    pending = {target: _pending(config, run, target) for target in targets}
-    # From here on the next marts are in pieces: no record of before may vouch for them.
-    run.forget("transform", "reconcile")
     options = [*_BUILD_OPTIONS]
     if select is not None:
         # Tests that need a model which is not selected stay out.
         options += ["--select", select, "--indirect-selection", "cautious"]
     with ExitStack() as stack:
+        turn = warm.turn if warm is not None else None
+        turn = turn or stack.enter_context(_in_line(run))
+        if turn is not None:
+            turn.take(config.data_warehouse.postgres.lock_timeout)
+        pending = {target: _pending(config, run, target) for target in targets}
+        # From here on the next marts are in pieces: no record of before may vouch for them.
+        run.forget("transform", "reconcile")
         processes: dict[Target, DbtProcess] = {}
         for target, (_, window) in pending.items():
             ready = warm.take(target) if warm is not None else None
-            process = stack.enter_context(ready or DbtProcess(config, target))
+            process = stack.enter_context(ready or DbtProcess(config, target, turn=turn))
             process.start("build", window, options)
             processes[target] = process
         outcomes: dict[Target, tuple[Outcome, float]] = {}
@@ -129,6 +153,7 @@ def transform(
                 window=window,
                 nodes=tuple(_without_folder(node) for node in outcomes[target][0].nodes),
                 seconds=outcomes[target][1],
+                built=_built(config, target, outcomes[target][0]),
             )
             for target, (sequence, window) in pending.items()
         ),
@@ -137,6 +162,16 @@ def transform(
         run.write("transform", record)
     _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
     return record
+
+
+def _built(config: Config, target: Target, outcome: Outcome) -> dict[str, str]:
+    """Give what tells the tables that were just built apart from all others of their names."""
+    if target is Target.POSTGRES:
+        return dict(outcome.built)
+    from sales_mart.warehouse import bigquery
+
+    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
+        return bigquery.built_tables(client, config)
 
 
 def transform_sql(config: Config, target: Target, window: Window = None) -> dict[str, str]:

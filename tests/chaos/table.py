@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Row", "as_table"]
 
+_SHOWN = 500
+
 
 class Row(NamedTuple):
     """One attack: how often it was made, how often nothing went wrong, and what did."""
@@ -23,7 +25,11 @@ def as_table(rows: Iterable[Row]) -> str:
     """Give the rows as a Markdown table."""
     lines = ["| attack | attempts | survived | found |", "|---|---:|---:|---|"]
     lines += [
-        f"| {row.attack} | {row.attempts:,} | {row.survived:,} | {row.found or 'nothing'} |"
-        for row in rows
+        f"| {row.attack} | {row.attempts:,} | {row.survived:,} | {_found(row)} |" for row in rows
     ]
     return "\n".join(lines)
+
+
+def _found(row: Row) -> str:
+    text = " ".join(row.found.replace("|", "/").split())[:_SHOWN]
+    return text or ("nothing" if row.attempts else "not attempted")

@@ -16,6 +16,7 @@ from sales_mart.names import next_schema
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
 from sales_mart.records import Mode, Target, Transform
+from sales_mart.scratch import hold_folder
 from sales_mart.transform import transform, warm
 from sales_mart.warehouse import bigquery, postgres
 from support import Row, row, sealed_run, token
@@ -263,6 +264,31 @@ def test_a_lock_that_another_holds_is_worth_a_retry(config: Config, lake: Path) 
         with pytest.raises(TemporaryError, match="SQLSTATE 55P03") as raised:
             transform(config, run, POSTGRES, select="stg_transactions")
     assert raised.value.exit_code == 75
+
+
+def test_two_that_build_the_same_marts_take_turns(config: Config, lake: Path) -> None:
+    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
+    config = config.model_copy(
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+    )
+    run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    other = f"sales_mart:{next_schema(config, Target.POSTGRES)}"
+    with postgres.connect(config) as connection:
+        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (other,))
+        with pytest.raises(TemporaryError, match="SQLSTATE 55P03"):
+            transform(config, run, POSTGRES)
+    schemas = ask(config, Target.POSTGRES, "select nspname from pg_namespace")
+    assert (next_schema(config, Target.POSTGRES),) not in schemas
+
+
+def test_two_runs_of_one_lake_do_not_build_at_once(config: Config, lake: Path) -> None:
+    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
+    config = config.model_copy(
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+    )
+    run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
+    with hold_folder(lake / "runs", 0), pytest.raises(TemporaryError, match="another process"):
+        transform(config, run, POSTGRES)
 
 
 def test_a_newer_load_supersedes_the_run(config: Config, lake: Path) -> None:

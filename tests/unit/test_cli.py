@@ -271,6 +271,78 @@ def test_signals_end_the_process_cleanly(number: int, code: int, word: str) -> N
     assert json.loads(out)["error"]["message"] == word
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process_at_once(number: int) -> None:
+    program = (
+        "import sys, time\n"
+        "from sales_mart.cli import main\n"
+        "import sales_mart.plan as module\n"
+        "def plan(*_, **__):\n"
+        "    try:\n"
+        "        print('ready', file=sys.stderr, flush=True)\n"
+        "        time.sleep(60)\n"
+        "    finally:\n"
+        "        print('closing', file=sys.stderr, flush=True)\n"
+        "        time.sleep(60)\n"
+        "module.plan = plan\n"
+        "sys.exit(main(['plan', '--lake', 'l']))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], text=True, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for word in ("ready", "closing"):
+        while process.stderr.readline().strip() != word:
+            pass
+        process.send_signal(number)
+    rest = process.communicate(timeout=9)[1]  # it would unwind by force after ten seconds
+    assert process.returncode == 128 + number
+    assert "Traceback" not in rest
+
+
+def test_what_does_not_unwind_is_ended_by_force() -> None:
+    program = (
+        "import sys, time\n"
+        "from sales_mart import cli\n"
+        "import sales_mart.plan as module\n"
+        "cli._UNWIND_SECONDS = 0.2\n"
+        "def plan(*_, **__):\n"
+        "    print('ready', file=sys.stderr, flush=True)\n"
+        "    while True:\n"
+        "        try:\n"
+        "            time.sleep(60)\n"
+        "        except BaseException:\n"
+        "            pass\n"
+        "module.plan = plan\n"
+        "sys.exit(cli.main(['plan', '--lake', 'l']))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], text=True, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while process.stderr.readline().strip() != "ready":
+        pass
+    process.terminate()
+    process.communicate(timeout=20)
+    assert process.returncode == 143
+
+
+def test_ctrl_c_before_the_first_command_shows_no_stack_trace() -> None:
+    program = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import sales_mart.__main__ as begin\n"
+        "class Finder:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'sales_mart.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder)\n"
+        "sys.exit(begin.main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGINT  # a shell says 130
+    assert done.stderr == ""
+
+
 # --- tools
 
 

@@ -102,9 +102,8 @@ def test_what_a_killed_attempt_left_is_never_read(tmp_path: Path) -> None:
     stray = lake / "runs" / made.run_id / "clean" / "00000-00007.parquet"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"half a file")
-    left = lake / "runs" / made.run_id / "scratch" / "seal.dead"
+    left = lake / "runs" / made.run_id / "scratch" / "seal.dead.tmp"
     left.mkdir(parents=True)
-    left.with_name("seal.dead.lock").touch()
     validate_shard(Config(), run, 0)
     first = seal(Config(), run)
     assert [part.name for part in first.clean] == ["clean/00000-00000.parquet"]

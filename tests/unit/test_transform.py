@@ -236,8 +236,21 @@ def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.M
         process.start("parse", None)
         with pytest.raises(TemporaryError, match="without a result"):
             process.wait()
-        kept = process.folder
-    assert kept.is_dir()
+    assert not process.folder.exists()
+
+
+def test_folders_of_killed_runs_do_not_pile_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    left = tmp_path / "sales-mart-dbt-bigquery.dead.tmp"
+    (left / "target").mkdir(parents=True)
+    with DbtProcess(configured(), Target.BIGQUERY) as process:
+        assert list(tmp_path.iterdir()) == [process.folder]
+        begun = time.monotonic()
+    # It was still importing, and had nothing to cancel.
+    assert time.monotonic() - begun < 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_process_that_breaks_says_where_to_look(

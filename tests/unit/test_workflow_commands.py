@@ -220,7 +220,7 @@ def webhook(*answers: int) -> Generator[tuple[str, list[dict[str, Any]]]]:
             self.send_response(next(codes))
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - its name there
             """Say nothing."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)

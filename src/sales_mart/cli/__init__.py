@@ -29,6 +29,7 @@ __all__ = ["app", "main"]
 
 ERROR_FILE = "SALES_MART_ERROR_FILE"
 USAGE, INTERRUPTED, TERMINATED, PIPE_CLOSED = 2, 130, 143, 141
+_UNWIND_SECONDS = 10.0
 
 app = typer.Typer(
     name="sales-mart",
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    with _sigterm_unwinds(), logs.at_stop():
+    with _signals_unwind(), logs.at_stop():
         try:
             result = app(args=arguments, prog_name="sales-mart", standalone_mode=False)
             code = result if isinstance(result, int) else 0
@@ -174,20 +175,38 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 
 @contextmanager
-def _sigterm_unwinds() -> Generator[None]:
+def _signals_unwind() -> Generator[None]:
+    """Unwind at the first SIGTERM or Ctrl-C, so that what is open is closed; leave at the second.
+
+    What does not unwind in time, or swallows the exception, does not hold the process back.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    told = threading.Event()
 
-    def unwind(_signal: int, _frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _Terminated
+    def unwind(number: int, _frame: FrameType | None) -> NoReturn:
+        code = 128 + number
+        if told.is_set():
+            os._exit(code)
+        told.set()
+        last = threading.Timer(_UNWIND_SECONDS, os._exit, (code,))
+        last.daemon = True
+        last.start()
+        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, unwind)
+    # A shell that starts a job in the background has it ignore Ctrl-C; that stays so.
+    heeded = [
+        number
+        for number in (signal.SIGTERM, signal.SIGINT)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, unwind) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _leave(code: int) -> NoReturn:

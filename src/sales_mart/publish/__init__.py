@@ -32,11 +32,13 @@ def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publis
     Raises:
         ConfigurationError: The latest load has not been transformed and reconciled.
         SupersededError: A newer run was loaded.
-        TemporaryError: A warehouse does not answer.
+        TemporaryError: A warehouse does not answer, or another attempt builds the marts anew.
     """
     built = {target: _audited(run, target) for target in targets}
     rows = {
-        target: _warehouse(target).publish_marts(config, run, marts.window, marts.sequence)
+        target: _warehouse(target).publish_marts(
+            config, run, marts.window, marts.sequence, marts.built
+        )
         for target, marts in built.items()
     }
     record = Publish(run_id=run.run_id, rows=rows, published_at=datetime.now(UTC))

@@ -19,6 +19,7 @@ from sales_mart.records import Target
 from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,
+    built_tables,
     check_latest,
     client,
     existing_table,
@@ -32,10 +33,10 @@ from sales_mart.warehouse.bigquery_sql import (
     guarded_script,
     literal,
 )
-from sales_mart.warehouse.windows import Publication, Window, window_months
+from sales_mart.warehouse.windows import Publication, Window, check_built, window_months
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
@@ -50,7 +51,13 @@ _PARTITIONING = {"fact_sales": _DAY, "summary_sales": _MONTH, "sales_by_product_
 _CLUSTERING = {"fact_sales": ["product"], "sales_by_date": ["sale_date"]}
 
 
-def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int) -> dict[str, int]:
+def publish_marts(
+    config: Config,
+    run: RunFolder,
+    window: Window,
+    sequence: int,
+    built: Mapping[str, str] | None = None,
+) -> dict[str, int]:
     """Make the next marts of a run the ones that readers see, all at once.
 
     A second call for the same load changes nothing.
@@ -60,6 +67,7 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
         run: The run, which must be the latest load.
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
+        built: What tells the next tables apart from others of their names, if it is to be checked.
 
     Returns:
         Rows that readers see, by table.
@@ -67,7 +75,7 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
     Raises:
         ConfigurationError: A table is missing, or has other columns than the next one.
         SupersededError: There is a later load.
-        TemporaryError: The server is away or busy.
+        TemporaryError: The server is away or busy, or another attempt builds the tables anew.
     """
     with bigquery_errors(config), client(config) as connected:
         _check_load(connected, config, run.run_id, sequence)
@@ -76,6 +84,7 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
             _log.info("bigquery: load %d is published already", sequence)
             return published.rows
         columns = _ensure_live_tables(connected, config)
+        check_built(Target.BIGQUERY, built, built_tables(connected, config))
         query(connected, publish_script(config, run.run_id, sequence, window, columns))
         published = _published(connected, config, sequence)
         if published is None:

@@ -13,17 +13,17 @@ import logging
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Cursor
-from psycopg.sql import SQL, Composable, Identifier
+from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, SupersededError, UnexpectedError
 from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
 from sales_mart.warehouse.postgres_loads import check_latest, latest_publication
-from sales_mart.warehouse.windows import Window, window_months
+from sales_mart.warehouse.windows import Window, check_built, window_months
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
     from sales_mart.config import Config
@@ -70,7 +70,13 @@ _COLUMNS: LiteralString = """
 """
 
 
-def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int) -> dict[str, int]:
+def publish_marts(
+    config: Config,
+    run: RunFolder,
+    window: Window,
+    sequence: int,
+    built: Mapping[str, str] | None = None,
+) -> dict[str, int]:
     """Make the next marts of a run the ones that readers see, all at once.
 
     A second call for the same load changes nothing.
@@ -80,6 +86,7 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
         run: The run, which must be the latest load.
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
+        built: What tells the next tables apart from others of their names, if it is to be checked.
 
     Returns:
         Rows that readers see, by table.
@@ -87,7 +94,7 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
     Raises:
         ConfigurationError: A table is missing, or has other columns than the next one.
         SupersededError: There is a later load.
-        TemporaryError: The server or the lock is away.
+        TemporaryError: The server or the lock is away, or another attempt builds the tables anew.
         UnexpectedError: The next tables hold rows outside of the window.
     """
     with connect(config) as connection:
@@ -97,17 +104,22 @@ def publish_marts(config: Config, run: RunFolder, window: Window, sequence: int)
             msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
             raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
         published = latest_publication(connection, config)
-        if published and (published.sequence, published.mart_rules_digest) == (
-            sequence,
-            config.mart_rules_digest,
+        tables = published_tables(config, Target.POSTGRES)
+        if (
+            published
+            and (published.sequence, published.mart_rules_digest)
+            == (sequence, config.mart_rules_digest)
+            and all(exists(connection, schema, name) for name, (schema, _) in tables.items())
         ):
             _log.info("postgres: load %d is published already", sequence)
             return published.rows
+        following = {name: _Table(connection, config, name) for name in tables}
+        check_built(
+            Target.POSTGRES, built, {name: table.hold() for name, table in following.items()}
+        )
         rows = {
-            name: _Table(connection, config, name).publish(
-                window, None if published is None else published.rows.get(name)
-            )
-            for name in published_tables(config, Target.POSTGRES)
+            name: table.publish(window, None if published is None else published.rows.get(name))
+            for name, table in following.items()
         }
         schema = raw_schema(config)
         if not exists(connection, schema, PUBLICATIONS):
@@ -134,11 +146,19 @@ class _Table:
         self._live = Identifier(self._schema, name)
         self._next = Identifier(self._next_schema, name)
 
-    def publish(self, window: Window, rows_before: int | None) -> int:
-        """Make the next rows the live ones; gives the rows that are live then."""
+    def hold(self) -> str:
+        """Keep dbt from replacing the next table in this transaction; gives the table's number."""
         if not exists(self._connection, self._next_schema, self._name):
             msg = f"{self._next_schema}.{self._name} has not been built"
             raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
+        self._execute("lock table {next} in access share mode")
+        return self._execute(
+            "select cast(cast(cast({name} as regclass) as oid) as text)",
+            name=Literal(self._next.as_string(self._connection)),
+        ).fetchall()[0][0]
+
+    def publish(self, window: Window, rows_before: int | None) -> int:
+        """Make the next rows the live ones; gives the rows that are live then."""
         if not exists(self._connection, self._schema, self._name):
             return self._move(window)
         columns = self._same_columns()

@@ -24,7 +24,7 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, next_schema, published_tables, raw_schema
 from sales_mart.records import Load, Mode, Target
 from sales_mart.warehouse.bigquery_client import Client
 from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
@@ -39,6 +39,7 @@ __all__ = [
     "Client",
     "Publication",
     "bigquery_errors",
+    "built_tables",
     "check_latest",
     "client",
     "existing_table",
@@ -203,6 +204,21 @@ def existing_table(client: Client, name: str) -> bigquery.Table | None:
         return None
 
 
+def built_tables(client: Client, config: Config) -> dict[str, str]:
+    """Give the moments at which the next marts came into being, by name.
+
+    dbt makes each table anew, so another moment means another build.
+    """
+    schema = next_schema(config, Target.BIGQUERY)
+    names = published_tables(config, Target.BIGQUERY)
+    tables = {name: existing_table(client, table_id(config, schema, name)) for name in names}
+    return {
+        name: table.created.isoformat()
+        for name, table in tables.items()
+        if table is not None and table.created is not None
+    }
+
+
 def query(
     client: Client,
     sql: str,
@@ -325,12 +341,15 @@ def pending_window(client: Client, config: Config) -> tuple[int, Window]:
     """Give the latest load's sequence and the sale dates changed since the last publication.
 
     The window is None, everything, when a load since then replaced the table, nothing was
-    published yet, the marts' rules have changed, or one of the published tables is gone.
+    published yet, the marts' rules have changed, or one of the published tables is gone. When the
+    latest load is published already, it is that load's own window: whoever runs it again builds
+    and compares what the first time did.
 
     Raises:
         ConfigurationError: Nothing was loaded yet.
     """
-    sequence = _some_load(client, config).sequence
+    latest = _some_load(client, config)
+    sequence = latest.sequence
     published = latest_publication(client, config)
     if published is None or published.mart_rules_digest != config.mart_rules_digest:
         return sequence, None
@@ -338,6 +357,8 @@ def pending_window(client: Client, config: Config) -> tuple[int, Window]:
     names = (table_id(config, dataset, table) for table, (dataset, _) in tables.items())
     if any(existing_table(client, name) is None for name in names):
         return sequence, None
+    if published.sequence == sequence:
+        return sequence, latest.window
     rows = query(
         client,
         f"""

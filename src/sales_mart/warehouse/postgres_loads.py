@@ -83,7 +83,9 @@ def pending_window(connection: Connection, config: Config) -> tuple[int, Window]
     """Give the latest load's sequence and the sale dates changed since the last publication.
 
     The window is None, everything, when a load since then replaced the table, nothing was
-    published yet, the marts' rules have changed, or one of the published tables is gone.
+    published yet, the marts' rules have changed, or one of the published tables is gone. When the
+    latest load is published already, it is that load's own window: whoever runs it again builds
+    and compares what the first time did.
 
     Raises:
         ConfigurationError: Nothing was loaded yet.
@@ -100,6 +102,8 @@ def pending_window(connection: Connection, config: Config) -> tuple[int, Window]
         or not all(exists(connection, schema, table) for table, (schema, _) in tables.items())
     ):
         return latest.sequence, None
+    if published.sequence == latest.sequence:
+        return latest.sequence, latest.window
     rows = connection.execute(
         SQL("select sale_date_window from {} where sequence > %s").format(
             Identifier(raw_schema(config), LOAD_RUNS)

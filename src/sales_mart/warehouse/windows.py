@@ -1,4 +1,4 @@
-"""What both warehouses note alike: windows of sale dates, and what has been published."""
+"""What both warehouses note alike: windows of sale dates, what was built, what was published."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import json
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple
 
+from sales_mart.errors import TemporaryError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from sales_mart.records import Target
 
 __all__ = [
     "Publication",
     "Window",
+    "check_built",
     "union_windows",
     "window_from_json",
     "window_months",
@@ -34,6 +39,27 @@ class Publication(NamedTuple):
     sequence: int
     mart_rules_digest: str
     rows: dict[str, int]
+
+
+def check_built(target: Target, built: Mapping[str, str] | None, found: Mapping[str, str]) -> None:
+    """See that the next marts are the ones that `transform` built and tested.
+
+    Args:
+        target: The warehouse.
+        built: What told the tables apart then; None when the caller vouches for them.
+        found: What tells them apart now.
+
+    Raises:
+        TemporaryError: Another attempt has built some of them anew since, and may not be done.
+    """
+    if built is None:
+        return
+    others = sorted(name for name, mark in found.items() if built.get(name) != mark)
+    if others:
+        msg = f"another attempt has built {', '.join(others)} in {target} since they were tested"
+        raise TemporaryError(
+            msg, remedy="Run `sales-mart transform` and `reconcile` again, or the whole run."
+        )
 
 
 def window_to_json(window: Window) -> str | None:

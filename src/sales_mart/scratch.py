@@ -1,0 +1,154 @@
+"""Folders for unfinished files: they go with the attempt that made them, however it ends.
+
+A process that is killed removes nothing. So each folder is locked while somebody works in it, and
+whoever makes the next one of the same name removes those that nobody holds any more. The lock is
+the kernel's: it goes with the last process that holds it, and no number of a process is compared,
+which means nothing between two containers and is used again within one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from sales_mart.errors import TemporaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["SUFFIX", "ScratchFolder", "Turn", "hold_folder", "scratch_folder"]
+
+SUFFIX = ".tmp"
+"""How the names of these folders end; nothing below such a folder is finished."""
+_KEPT = ".kept"
+
+
+class ScratchFolder:
+    """An empty folder of one's own, locked until `close` or the end of all who hold `lock`.
+
+    Attributes:
+        path: The folder.
+        lock: A file descriptor. A child that inherits it keeps the folder too.
+    """
+
+    def __init__(self, parent: Path | None, name: str) -> None:
+        """Make the folder in `parent` (default: where temporary files go).
+
+        What earlier attempts of the same name left there is removed.
+
+        Raises:
+            OSError: The folder cannot be made.
+        """
+        parent = Path(tempfile.gettempdir()) if parent is None else parent
+        _sweep(parent, name)
+        while True:
+            self.path = parent / f"{name}.{uuid4().hex}{SUFFIX}"
+            parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.mkdir(mode=0o700)
+                self.lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            except FileNotFoundError:
+                continue  # the parent went, or a sweep came, between two of these steps
+            if _hold(self.lock) is not False and self.path.exists():
+                return
+            os.close(self.lock)
+
+    def keep(self) -> None:
+        """Leave the folder to a person: neither `close` nor a sweep removes it."""
+        (self.path / _KEPT).touch()
+
+    def close(self) -> None:
+        """Remove the folder, unless it is kept, and give up the lock."""
+        if not (self.path / _KEPT).exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self.lock)
+
+
+@contextmanager
+def scratch_folder(parent: Path | None, name: str) -> Generator[Path]:
+    """Give an empty folder in `parent` that goes with the context, or with the next attempt."""
+    folder = ScratchFolder(parent, name)
+    try:
+        yield folder.path
+    finally:
+        folder.close()
+
+
+class Turn:
+    """The right to work in a folder while others on this computer wait for theirs.
+
+    Where the file system has no such locks, nobody waits.
+
+    Attributes:
+        descriptor: A file descriptor. A child that inherits it, before or after `take`, keeps the
+            turn as long as it lives.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Get in line; the folder must exist."""
+        self._folder = folder
+        self.descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def take(self, seconds: float) -> None:
+        """Wait until it is one's turn.
+
+        Raises:
+            TemporaryError: Another process kept its turn for `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while _hold(self.descriptor) is False:
+            if time.monotonic() > deadline:
+                msg = f"another process works in {self._folder}"
+                raise TemporaryError(msg, remedy="Run the same command again when it is done.")
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Give the turn up."""
+        os.close(self.descriptor)
+
+
+@contextmanager
+def hold_folder(folder: Path, seconds: float) -> Generator[None]:
+    """Keep others on this computer out of a folder while the context lasts.
+
+    Raises:
+        TemporaryError: Another process held it for `seconds`.
+    """
+    with closing(Turn(folder)) as turn:
+        turn.take(seconds)
+        yield
+
+
+def _hold(descriptor: int) -> bool | None:
+    """Lock a folder; False when another holds it, None when the file system has no such locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _sweep(parent: Path, name: str) -> None:
+    """Remove the folders of attempts that are gone; what is not ours is left alone."""
+    for left in parent.glob(f"{_literal(name)}.*{SUFFIX}"):
+        with suppress(OSError):
+            descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                is_ours = os.fstat(descriptor).st_uid == os.geteuid()
+                if is_ours and not (left / _KEPT).exists() and _hold(descriptor):
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

@@ -1,0 +1,129 @@
+"""Readers who poll the marts and the export throughout, and notice what no reader may see."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from .site import Site
+
+__all__ = ["Readers", "State", "polling"]
+
+
+class State(NamedTuple):
+    """What readers see after an undisturbed run."""
+
+    postgres: str
+    bigquery: str
+    exported: dict[str, str]
+
+
+class Readers:
+    """Compares every look at the site with the states that it may be in.
+
+    A state is allowed once it has been announced; a reader who has seen a later one must not see
+    an earlier one again.
+    """
+
+    def __init__(self, site: Site, first: State) -> None:
+        self._site = site
+        self._states = [first]
+        self._lock = threading.Lock()
+        self.looks: Counter[str] = Counter()
+        self.found: list[str] = []
+        self.ended = threading.Event()
+
+    def announce(self, state: State) -> None:
+        """Allow one more state, later than the others."""
+        with self._lock:
+            self._states.append(state)
+
+    def complaints(self) -> list[str]:
+        """Give what was found since the last call."""
+        with self._lock:
+            found, self.found = self.found, []
+        return found
+
+    def poll(self, place: str, pause: float) -> None:
+        """Look at one place again and again, until the readers are told to end."""
+        look: Callable[[int], int | None] = getattr(self, f"_look_at_{place}")
+        at = 0
+        while not self.ended.is_set():
+            try:
+                seen = look(at)
+            except Exception as error:  # noqa: BLE001 - whatever a reader meets is a finding
+                text = " ".join(str(error).split())[:200]
+                self._complain(f"a reader of {place} met {type(error).__name__}: {text}")
+                seen = at
+            self.looks[place] += 1
+            if seen is None:
+                self._complain(f"a reader of {place} saw what no run had made")
+            else:
+                at = seen
+            time.sleep(pause)
+
+    def _complain(self, text: str) -> None:
+        with self._lock:
+            self.found.append(text)
+
+    def _index(self, at: int, holds: Callable[[State], bool]) -> int | None:
+        with self._lock:
+            states = list(enumerate(self._states))
+        return next((number for number, state in states[at:] if holds(state)), None)
+
+    def _look_at_postgres(self, at: int) -> int | None:
+        seen = self._site.postgres()
+        return self._index(at, lambda state: state.postgres == seen)
+
+    def _look_at_bigquery(self, at: int) -> int | None:
+        seen = self._site.bigquery()
+        return self._index(at, lambda state: state.bigquery == seen)
+
+    def _look_at_export(self, at: int) -> int | None:
+        """Each file is whole at any time; files that the manifest vouches for are of one run."""
+        before = self._site.exported()
+        seen = self._site.exported()
+        whole = self._index(at, lambda state: state.exported == seen)
+        if whole is not None or before != seen:
+            return at if whole is None else whole
+        with self._lock:
+            later = self._states[at:]
+        whole_files = all(
+            any(state.exported.get(name) == digest for state in later)
+            for name, digest in seen.items()
+        )
+        missing = len(seen) != len(later[0].exported)
+        return at if whole_files and not missing and not self._vouched() else None
+
+    def _vouched(self) -> bool:
+        """Tell whether the manifest matches the files that stand beside it."""
+        import json
+
+        seen = self._site.exported()
+        text = (self._site.export / "manifest.json").read_text()
+        listed = {file["name"]: file["sha256"] for file in json.loads(text)["files"]}
+        return all(seen.get(name) == digest for name, digest in listed.items())
+
+
+@contextmanager
+def polling(site: Site, first: State) -> Generator[Readers]:
+    """Let readers look at a site while the context lasts."""
+    readers = Readers(site, first)
+    threads = [
+        threading.Thread(target=readers.poll, args=(place, pause), daemon=True)
+        for place, pause in (("postgres", 0.1), ("bigquery", 0.25), ("export", 0.01))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield readers
+    finally:
+        readers.ended.set()
+        for thread in threads:
+            thread.join(60)

@@ -1,0 +1,327 @@
+"""A site under attack: inputs, commands as processes, and whole contents of what readers see."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+import yaml
+from psycopg.sql import SQL, Identifier
+
+from sales_mart.config import Config
+from sales_mart.names import mart_schema, next_schema, published_tables, raw_schema
+from sales_mart.records import Target
+from sales_mart.warehouse import bigquery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sales_mart.local import LocalServers
+
+__all__ = ["EXPORTS", "STORY", "Input", "Site", "Step", "parse_seconds"]
+
+EXPORTS = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet", "manifest.json")
+PROGRAM = Path(sys.executable).with_name("sales-mart")
+_TIMES = re.compile(r"(seconds|loaded_at|published_at|sequences?|bytes_billed|built)$")
+_PRODUCTS = ("Halal Mouse", "Halal Laptop", "Halal Keyboard", "Halal Écran", "Other Chair")
+
+
+class Input(NamedTuple):
+    """What a run reads: a snapshot, or one business date of a daily source."""
+
+    name: str
+    day: str
+    daily: bool
+
+
+STORY = (
+    Input("a", "2023-10-05", daily=False),
+    Input("days", "2023-10-06", daily=True),
+    Input("days", "2023-10-07", daily=True),
+    Input("b", "2023-10-08", daily=False),
+)
+"""Run one after the other, then from the start again: a snapshot, two days, another snapshot."""
+
+
+class Step:
+    """A command as a process, in a process group of its own, as a terminal starts it."""
+
+    def __init__(self, site: Site, *arguments: str) -> None:
+        self.arguments = arguments
+        self._log = site.folder / "logs" / f"{uuid.uuid4().hex}.log"
+        self._log.parent.mkdir(exist_ok=True)
+        self.begun = time.monotonic()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [PROGRAM, *arguments, "--config", site.config_file],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                cwd=site.folder,
+                env=site.environ,
+                start_new_session=True,
+            )
+
+    @property
+    def stderr(self) -> str:
+        """What it has logged."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.process.poll() is None
+
+    def done(self) -> list[str]:
+        """Give the stops that it has logged as done, in order."""
+        lines = (line for line in self.stderr.splitlines() if '"done in ' in line)
+        return [json.loads(line)["stop"] for line in lines if line.endswith("}")]
+
+    def wait_until(self, what: Callable[[], bool], seconds: float = 120.0) -> bool:
+        """Wait until something holds; False when the process ends before."""
+        deadline = time.monotonic() + seconds
+        while not what():
+            if not self.is_running or time.monotonic() > deadline:
+                return what()
+            time.sleep(0.002)
+        return True
+
+    def end(self, seconds: float = 900.0) -> int:
+        """Wait for the end and give the exit code."""
+        return self.process.wait(seconds)
+
+    def signal(self, number: int, *, group: bool) -> None:
+        """Send a signal to the process, or to its whole group as a terminal does."""
+        with suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.process.pid, number)
+
+
+class Site:
+    """A configuration with schemas, a lake and a folder of temporary files of its own."""
+
+    def __init__(self, servers: LocalServers, folder: Path, seed: int, rows: int = 2_000) -> None:
+        # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.folder = folder
+        self.lake = folder / "lake"
+        self.export = self.lake / "export"
+        self.inputs = folder / "in"
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir(parents=True)
+        self.mark = f"SALES_MART_CHAOS={uuid.uuid4().hex}"
+        unique = uuid.uuid4().hex[:8]
+        settings: dict[str, Any] = servers.settings()
+        settings["data_warehouse"] |= {"project_id": "chaos", "dataset": f"raw_{unique}"}
+        settings["data_mart"] = {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"}
+        settings["data_lake"] = {"lake": str(self.lake)}
+        settings["ingestion"] = {"validation": {"product_prefix": "Halal", "max_quantity": 100}}
+        settings["security"] = {"algorithm": "sha256"}
+        self.config = Config.model_validate(settings)
+        self.config_file = folder / "pipeline_config.yaml"
+        self.config_file.write_text(yaml.safe_dump(settings))
+        self.config_file.chmod(0o600)
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SALES_MART_", "POSTGRES_", "PII_"))
+        }
+        name, _, value = self.mark.partition("=")
+        self.environ = {**kept, name: value, "TMPDIR": str(self.temporary)}
+        self._url = servers.postgres_url or ""
+        _write_inputs(self.inputs, random.Random(seed), rows)  # noqa: S311 - not a secret
+
+    # --- commands
+
+    def start(self, *arguments: str) -> Step:
+        """Start a command."""
+        return Step(self, *arguments)
+
+    def run_options(self, item: Input) -> tuple[str, ...]:
+        """Give the options that name an input."""
+        folder = self.inputs / item.name
+        source = str(folder / "{date}" / "*.csv") if item.daily else str(folder / "*.csv")
+        return ("--source", source, "--business-date", item.day, "--shards", "2")
+
+    def do(self, *arguments: str) -> int:
+        """Run a command to its end."""
+        return self.start(*arguments).end()
+
+    def plan(self, item: Input) -> str:
+        """Plan an input, undisturbed, and give the run's id."""
+        before = set(self.runs())
+        step = self.start("plan", *self.run_options(item))
+        assert step.end() == 0, step.stderr
+        (new,) = set(self.runs()) - before
+        return new
+
+    def runs(self) -> list[str]:
+        """List the runs of the lake."""
+        return sorted(path.parent.name for path in self.lake.glob("runs/*/plan.json"))
+
+    def forget(self, run_id: str) -> None:
+        """Remove a run from the lake, so that it has to be walked from its first stop."""
+        shutil.rmtree(self.lake / "runs" / run_id, ignore_errors=True)
+
+    # --- what readers see
+
+    def postgres(self) -> str:
+        """Give a digest of the whole contents of all marts, of one snapshot."""
+        tables = published_tables(self.config, Target.POSTGRES)
+        with self.session() as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            parts = [
+                connection.execute(
+                    SQL(
+                        "select string_agg(t::text, E'\\n' order by t::text collate \"C\")"
+                        " from {} as t"
+                    ).format(Identifier(schema, name))
+                ).fetchone()
+                for name, (schema, _) in tables.items()
+            ]
+        return _digest(repr(parts))
+
+    def bigquery(self) -> str:
+        """Give a digest of the whole contents of all marts, read by one query."""
+        tables = published_tables(self.config, Target.BIGQUERY)
+        project = self.config.data_warehouse.project_id
+        asked = " union all ".join(
+            f"select '{name}' as mart, to_json_string(t) as line from `{project}.{schema}.{name}` t"
+            for name, (schema, _) in tables.items()
+        )
+        with bigquery.client(self.config) as client:
+            return _digest(repr(sorted(tuple(row) for row in bigquery.query(client, asked))))
+
+    def exported(self) -> dict[str, str]:
+        """Give the digests of the exported files."""
+        found: dict[str, str] = {}
+        for name in EXPORTS:
+            with suppress(FileNotFoundError):
+                found[name] = hashlib.sha256((self.export / name).read_bytes()).hexdigest()
+        return found
+
+    def session(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Open a connection of a reader, who waits for no lock longer than a second."""
+        return psycopg.connect(self._url, application_name="reader", options="-clock_timeout=1s")
+
+    def records(self, run_id: str) -> dict[str, Any]:
+        """Give the records of a run, without times and without the numbers of loads."""
+        found: dict[str, Any] = {}
+        for path in (self.lake / "runs" / run_id).glob("*.json"):
+            if path.name != "run.json":
+                found[path.name] = _timeless(json.loads(path.read_bytes()))
+        return found
+
+    # --- what must not grow
+
+    def relations(self, *, expiring: bool = False) -> set[str]:
+        """List tables, views and indexes of both warehouses; staging tables only where asked."""
+        config = self.config
+        names = {raw_schema(config)}
+        for target in Target:
+            names |= {mart_schema(config, target), next_schema(config, target)}
+        with self.session() as connection:
+            found = {
+                f"{schema}.{name}"
+                for schema, name in connection.execute(
+                    "select nspname, relname from pg_class join pg_namespace n"
+                    " on n.oid = relnamespace where nspname = any(%s)",
+                    (list(names),),
+                )
+            }
+        with bigquery.client(config) as client:
+            for dataset in client.list_datasets():
+                if dataset.dataset_id not in names:
+                    continue
+                for item in client.list_tables(dataset.reference):
+                    expires = client.get_table(item.reference).expires
+                    if expiring or not (item.table_id.startswith("staging_") and expires):
+                        found.add(f"bigquery:{dataset.dataset_id}.{item.table_id}")
+        return found
+
+    def leftovers(self) -> list[str]:
+        """Name temporary files that outlive a finished run."""
+        found = [str(path) for path in self.temporary.iterdir()]
+        found += [str(path) for path in self.lake.rglob("*.tmp")]
+        found += [str(path) for path in self.lake.rglob("scratch")]
+        return found + [str(p) for p in self.export.iterdir() if p.name not in EXPORTS]
+
+    def processes(self) -> list[str]:
+        """Name the processes of this site that are alive."""
+        mark = self.mark.encode()
+        found: list[str] = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    words = (folder / "cmdline").read_bytes().split(b"\0")
+                    found.append(f"{folder.name} {b' '.join(words[1:5]).decode()[:90]}")
+        return found
+
+    def dbt_children(self) -> list[int]:
+        """Give the process numbers of dbt."""
+        return [int(each.split()[0]) for each in self.processes() if "dbt_child" in each]
+
+    def sessions(self) -> int:
+        """Count the sessions of ours that PostgreSQL serves."""
+        with self.session() as connection:
+            row = connection.execute(
+                "select count(*) from pg_stat_activity where application_name = 'sales_mart'"
+            ).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def parse_seconds(text: str | None, default: float) -> float:
+    """Read a number of minutes from the environment; gives seconds."""
+    return float(text) * 60 if text else default
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            str(key): _timeless(item) for key, item in value.items() if not _TIMES.search(str(key))
+        }
+    if isinstance(value, list):
+        return sorted((_timeless(item) for item in value), key=repr)
+    return value
+
+
+def _write_inputs(folder: Path, dice: random.Random, rows: int) -> None:
+    """Write the inputs of the story: valid rows, rejects, duplicates, late rows, corrections."""
+    for name, first in (("a", 0), ("b", rows // 3)):
+        lines = [_line(dice, first + number, "2023-10-{:02d}") for number in range(rows)]
+        lines += dice.sample(lines, rows // 50)
+        _write(folder / name / "1.csv", lines[: rows // 2])
+        _write(folder / name / "2.csv", lines[rows // 2 :])
+    for day, first in (("2023-10-06", rows // 2), ("2023-10-07", rows - rows // 4)):
+        lines = [_line(dice, first + number, "2023-10-{:02d}") for number in range(rows // 2)]
+        _write(folder / "days" / day / "1.csv", lines[: rows // 4])
+        _write(folder / "days" / day / "2.csv", lines[rows // 4 :])
+
+
+def _line(dice: random.Random, number: int, day: str) -> str:
+    price = dice.choice((f"{dice.randint(10, 999)}.{dice.randint(0, 99):02d}", "1.234", ""))
+    price = price if dice.random() < 0.1 else f"{dice.randint(1, 999)}.{dice.randint(0, 99):02d}"
+    when = day.format(dice.randint(1, 28))
+    return f"T{number:06d},{dice.choice(_PRODUCTS)},{price},{dice.randint(0, 120)},{when}"
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(["transaction_id,product,price,quantity,date", *lines, ""]))

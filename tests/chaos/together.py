@@ -1,0 +1,243 @@
+"""Two at once, and out of order: serialised or refused, never interleaved."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Self
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from sales_mart.names import published_tables
+from sales_mart.records import Target
+
+from .kills import STOPS, Campaign, say, servers_and_folder
+from .readers import polling
+from .site import STORY
+from .table import Row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .readers import Readers
+    from .site import Input, Site
+
+__all__ = ["Crowd", "Pairs", "together"]
+
+A, DAY_1, DAY_2, B = STORY
+REFUSED = (65, 75)
+"""Superseded by a newer load; or another holds the lock, and a retry helps."""
+
+
+class Pairs:
+    """Starts two commands at the same time, and judges what comes of it."""
+
+    def __init__(self, campaign: Campaign, readers: Readers, dice: random.Random) -> None:
+        self.site = campaign.site
+        self._campaign = campaign
+        self._readers = readers
+        self._dice = dice
+        self.found: list[str] = []
+
+    def twice(self, *arguments: str) -> None:
+        """Start a command twice; one of them must get through, the other may be refused."""
+        self.at_once(arguments, arguments)
+
+    def at_once(self, *commands: Sequence[str], one_gets_through: bool = True) -> list[int]:
+        """Start commands at about the same time and give their exit codes."""
+        steps = []
+        for command in commands:
+            steps.append(self.site.start(*command))
+            time.sleep(self._dice.choice((0.0, 0.1, 0.5)))
+        codes = [step.end() for step in steps]
+        for step, code in zip(steps, codes, strict=True):
+            if code != 0 and code not in REFUSED:
+                last = step.stderr.strip().splitlines()[-1:]
+                self.found.append(f"{' '.join(step.arguments[:2])} ended with {code}: {last}")
+        if one_gets_through and 0 not in codes:
+            self.found.append(f"none of two {commands[0][0]} got through: {codes}")
+        return codes
+
+    def announce(self, item: Input) -> None:
+        """Allow readers to see an input's marts from now on."""
+        self._readers.announce(self._campaign.states[item])
+
+    def settle(self, item: Input) -> None:
+        """Run an input alone, and see that the site is as if nothing had happened."""
+        self.announce(item)
+        step = self.site.start("run", *self.site.run_options(item))
+        if step.end() != 0:
+            self.found.append(f"the run after it ended with {step.process.returncode}")
+        if self._campaign.state() != self._campaign.states[item]:
+            self.found.append("the marts after it are not those of an undisturbed run")
+        self.found += self._readers.complaints()
+
+    # --- the stories
+
+    def same_input(self) -> None:
+        """Two runs of the same input."""
+        self.announce(A)
+        self.twice("run", *self.site.run_options(A))
+        self.settle(A)
+
+    def different_inputs(self) -> None:
+        """Two runs of different snapshots."""
+        for item in (A, B, A):
+            self.announce(item)
+        self.at_once(
+            ("run", *self.site.run_options(A)),
+            ("run", *self.site.run_options(B)),
+            one_gets_through=False,
+        )
+        self.settle(self._dice.choice((A, B)))
+
+    def two_days(self) -> None:
+        """Two days that are appended at the same time, then in their order."""
+        self.settle(A)
+        codes = self.at_once(
+            ("plan", *self.site.run_options(DAY_1)), ("plan", *self.site.run_options(DAY_2))
+        )
+        if codes != [0, 0]:
+            self.found.append(f"two plans ended with {codes}")
+        runs = [self._campaign.run_ids[item] for item in (DAY_1, DAY_2)]
+        for run_id in runs:
+            for stop in ("validate", "seal"):
+                self.site.do(stop, "--run-id", run_id)
+        for target in Target:
+            self.at_once(*(("load", target, "--run-id", run_id) for run_id in runs))
+        self.announce(DAY_1)
+        self.announce(DAY_2)
+        self.settle(B)
+
+    def overtaken(self) -> None:
+        """A run loads between another's load and its publication, which is refused."""
+        run_id = self._campaign.run_ids[A]
+        self.site.do("plan", *self.site.run_options(A))
+        for stop in STOPS[1:7]:
+            self.site.do(*stop.split("-"), "--run-id", run_id)
+        other = self._campaign.run_ids[B]
+        self.site.do("plan", *self.site.run_options(B))
+        for stop in STOPS[1:4]:
+            self.site.do(*stop.split("-"), "--run-id", other)
+        before = self.site.postgres()
+        code = self.site.do("publish", "--run-id", run_id, "--target", "postgres")
+        if code != 65 or self.site.postgres() != before:
+            self.found.append(f"an overtaken run was published: exit code {code}")
+        self.settle(B)
+
+    def same_stop(self, stop: str, item: Input) -> None:
+        """Every stop before it, then the stop twice at once, then the rest."""
+        run_id = self._campaign.run_ids[item]
+        self.announce(item)
+        self.site.forget(run_id)
+        self.site.do("plan", *self.site.run_options(item))
+        for each in STOPS[1:]:
+            command = (*each.split("-"), "--run-id", run_id)
+            if each == stop:
+                self.twice(*command)
+            code = self.site.do(*command)
+            if code != 0:
+                self.found.append(f"{each} after two {stop} ended with {code}")
+        if self._campaign.state() != self._campaign.states[item]:
+            self.found.append(f"the marts after two {stop} are not those of an undisturbed run")
+        self.found += self._readers.complaints()
+
+
+class Crowd:
+    """Readers who ask for the totals of all marts within one snapshot, without a pause."""
+
+    def __init__(self, site: Site, size: int) -> None:
+        self._site = site
+        self._ended = threading.Event()
+        self.looks = 0
+        self.waited = 0
+        self.seen: set[object] = set()
+        self._threads = [threading.Thread(target=self._read, daemon=True) for _ in range(size)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    def look(self, connection: psycopg.Connection[tuple[object, ...]]) -> tuple[object, ...]:
+        """Give the totals of the marts, which are the same in each of them, as one snapshot has."""
+        marts = published_tables(self._site.config, Target.POSTGRES)
+        found: list[object] = []
+        with connection.transaction():
+            for name, (schema, _) in marts.items():
+                column = "amount" if name == "pg_sales" else "total_amount"
+                query = SQL("select sum({}) from {}").format(
+                    Identifier(column), Identifier(schema, name)
+                )
+                found += connection.execute(query).fetchone() or ()
+        return tuple(found)
+
+    def _read(self) -> None:
+        with self._site.session() as connection:
+            connection.rollback()
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            while not self._ended.is_set():
+                try:
+                    self.seen.add(self.look(connection))
+                except psycopg.errors.LockNotAvailable:
+                    self.waited += 1
+                self.looks += 1
+
+
+def together(seconds: float, seed: int) -> list[Row]:
+    """Tell the stories in turn until the time is over, each at least once."""
+    deadline = time.monotonic() + seconds
+    dice = random.Random(seed)  # noqa: S311 - not a secret
+    rows: list[Row] = []
+    with servers_and_folder() as (servers, folder):
+        campaign = Campaign(servers, folder / "site", seed)
+        campaign.rehearse()
+        crowd = Crowd(campaign.site, 20)
+        with polling(campaign.site, campaign.states[B]) as readers:
+            pairs = Pairs(campaign, readers, dice)
+            stories: dict[str, Callable[[], None]] = {
+                "two runs of the same input at once": pairs.same_input,
+                "two runs of different inputs at once": pairs.different_inputs,
+                "two days loaded at once": pairs.two_days,
+                "a load between another's load and publication": pairs.overtaken,
+            }
+            stops = [stop for stop in STOPS[1:] if stop != "plan"]
+            for stop in stops:
+                stories[f"two `{stop}` at once"] = lambda s=stop: pairs.same_stop(s, A)
+            told: dict[str, list[str | None]] = {name: [] for name in stories}
+            with crowd:
+                pairs.same_input()
+            while time.monotonic() < deadline or not all(told.values()):
+                for name, story in stories.items():
+                    if time.monotonic() > deadline and all(told.values()):
+                        break
+                    pairs.found = []
+                    say(name)
+                    story()
+                    for text in pairs.found:
+                        say(f"FOUND {text}")
+                    told[name].append("; ".join(sorted(set(pairs.found))) or None)
+    for name, outcomes in told.items():
+        found = [text for text in outcomes if text]
+        rows.append(Row(name, len(outcomes), len(outcomes) - len(found), "; ".join(set(found))))
+    torn = [seen for seen in crowd.seen if len(set(_list(seen))) > 1]
+    problems = [f"{len(torn)} torn looks"] if torn else []
+    problems += [f"{crowd.waited} looks waited over a second"] if crowd.waited else []
+    lost = len(torn) + crowd.waited
+    rows.append(
+        Row(
+            "20 readers while a run publishes", crowd.looks, crowd.looks - lost, "; ".join(problems)
+        )
+    )
+    return rows
+
+
+def _list(seen: object) -> tuple[object, ...]:
+    return seen if isinstance(seen, tuple) else (seen,)

@@ -1,0 +1,158 @@
+"""Killed, interrupted and doubled: the fast part of `make chaos`.
+
+A run is walked stop by stop, and in each of them a first attempt is struck. What comes of it is
+what an undisturbed run gives on a site of its own.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from chaos.kills import STOPS, WAYS, Aim, Campaign
+from chaos.site import STORY, Site
+from chaos.table import Row, as_table
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, STAGING, published_tables
+from sales_mart.records import Target
+from sales_mart.summary import published_summary
+from sales_mart.warehouse.bigquery_sql import LOCK
+from warehouses import ask, raw_table
+
+if TYPE_CHECKING:
+    from sales_mart.config import Config
+    from sales_mart.local import LocalServers
+
+INPUT = STORY[0]
+ROWS = 400
+# dbt takes seconds to start; its kills are many in `make chaos`, and one here.
+STRUCK = {"transform": ("kill",), "load-postgres": ("kill group",), "publish": ("terminate",)}
+
+
+class Walked(NamedTuple):
+    """A site on which a run was struck in each stop, and one on which it was left in peace."""
+
+    struck: Campaign
+    in_peace: Site
+    run_id: str
+
+
+@pytest.fixture(scope="module")
+def walked(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    folder = tmp_path_factory.mktemp("killed")
+    dice = random.Random(20231005)  # noqa: S311 - not a secret
+    struck = Campaign(servers, folder / "struck", dice.randrange(100), rows=ROWS)
+    run_id = struck.site.plan(INPUT)
+    struck.run_ids[INPUT] = run_id
+    aims = [Aim(stop, dice.choice(STRUCK.get(stop, WAYS[stop][:4]))) for stop in STOPS]
+    struck.walk_stops(INPUT, aims)
+    in_peace = Site(servers, folder / "in-peace", 0, rows=ROWS)
+    in_peace.inputs = struck.site.inputs
+    # One warehouse will do: the summaries and reconcile's sums tell of the other.
+    assert in_peace.do("run", *in_peace.run_options(INPUT), "--target", "postgres") == 0
+    return Walked(struck, in_peace, run_id)
+
+
+def test_a_run_that_is_struck_in_every_stop_ends_as_one_in_peace(walked: Walked) -> None:
+    site, peace = walked.struck.site, walked.in_peace
+    assert walked.struck.complaints() == []
+    assert sum(walked.struck.attempts.values()) >= len(STOPS) - 2
+    assert site.postgres() == peace.postgres()
+    with (
+        published_summary(site.config, Target.POSTGRES) as (_, here),
+        published_summary(site.config, Target.BIGQUERY) as (_, there),
+    ):
+        assert list(here) == list(there)
+    (other,) = peace.runs()
+    exported, wanted = site.exported(), peace.exported()
+    for name in ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet"):
+        assert exported[name] == wanted[name]
+    seal, sealed = site.records(walked.run_id)["seal.json"], peace.records(other)["seal.json"]
+    assert {**seal, "run_id": "", "config_digest": ""} == {
+        **sealed,
+        "run_id": "",
+        "config_digest": "",
+    }
+
+
+def test_nothing_is_left_behind(walked: Walked) -> None:
+    site = walked.struck.site
+    assert site.leftovers() == []
+    deadline = time.monotonic() + 30
+    while site.processes() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert site.processes() == []
+    found, peace = site.relations(), walked.in_peace.relations()
+    in_postgres = {name.rpartition(".")[2] for name in found if not name.startswith("bigquery:")}
+    assert in_postgres == {name.rpartition(".")[2] for name in peace}
+    published = published_tables(site.config, Target.BIGQUERY)
+    raw = {site.config.data_warehouse.table, LOAD_RUNS, PUBLICATIONS, STAGING, LOCK}
+    in_bigquery = {name.rpartition(".")[2] for name in found if name.startswith("bigquery:")}
+    assert in_bigquery == {*published, *raw}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
+)
+def test_a_run_that_is_told_to_end_ends_in_seconds_and_takes_dbt_along(
+    walked: Walked, number: int, code: int
+) -> None:
+    site = walked.struck.site
+    step = site.start("run", *site.run_options(INPUT))
+    assert step.wait_until(lambda: "validate" in step.done())
+    assert site.dbt_children()
+    step.signal(number, group=number == signal.SIGINT)
+    begun = time.monotonic()
+    assert step.end() == code
+    assert time.monotonic() - begun < 15
+    assert site.processes() == []
+    assert site.leftovers() == []
+    assert "Traceback" not in step.stderr
+
+
+def test_stops_that_are_started_twice_at_once_do_their_work_once(walked: Walked) -> None:
+    site = walked.struck.site
+    run_id = site.plan(STORY[-1])
+    for stop in ("validate", "seal", "load-postgres", "load-bigquery"):
+        steps = [site.start(*stop.split("-"), "--run-id", run_id) for _ in range(2)]
+        codes = sorted(step.end() for step in steps)
+        assert codes in ([0, 0], [0, 75]), [step.stderr for step in steps]
+    rows = site.records(run_id)["seal.json"]["rows_clean"]
+    assert rows > ROWS // 2
+    for target in Target:
+        found = ask(site.config, target, f"select count(*) from {raw_table(site.config, target)}")
+        assert found == [(rows,)]
+        loads = load_runs(site.config, target)
+        assert loads.count(run_id) == 1
+    assert not any("staging_" in name for name in site.relations(expiring=True))
+    assert site.leftovers() == []
+
+
+def load_runs(config: Config, target: Target) -> list[str]:
+    name = raw_table(config, target).replace(config.data_warehouse.table, LOAD_RUNS)
+    return [row[0] for row in ask(config, target, f"select run_id from {name}")]
+
+
+def test_two_exports_at_once_leave_the_files_of_one(walked: Walked) -> None:
+    site = walked.struck.site
+    before = site.exported()
+    steps = [site.start("export", "--run-id", walked.run_id) for _ in range(2)]
+    assert [step.end() for step in steps] == [0, 0]
+    assert site.exported() == before
+    assert site.leftovers() == []
+
+
+def test_the_table_says_how_many_survived() -> None:
+    rows = [
+        Row("a kill", 1200, 1199, "a lost\nrow | a column"),
+        Row("a signal", 3, 3, ""),
+        Row("a flood", 0, 0, ""),
+    ]
+    assert as_table(rows).splitlines()[2:] == [
+        "| a kill | 1,200 | 1,199 | a lost row / a column |",
+        "| a signal | 3 | 3 | nothing |",
+        "| a flood | 0 | 0 | not attempted |",
+    ]
