@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["LIMIT", "Ended", "limited"]
 LIMIT = 1 << 30
 """What the documentation promises to be enough."""
 _SAMPLE_SECONDS = 0.02
+_END_SECONDS = 20.0
 _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
 
@@ -84,9 +86,13 @@ class _Group:
         self._remove()
 
     def _remove(self) -> None:
-        if self.folder is not None:
+        """Take the group away once the last of its processes has ended."""
+        deadline = time.monotonic() + _END_SECONDS
+        while self.folder is not None and self.folder.exists() and time.monotonic() < deadline:
             with suppress(OSError):
                 self.folder.rmdir()
+                break
+            time.sleep(0.1)
 
     def enter(self) -> None:
         """Put the process that calls it into the group."""
