@@ -1,0 +1,349 @@
+"""Small proxies that stand before a real server and break what passes, as a test tells them."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal, NamedTuple, cast
+from urllib.parse import urlsplit
+
+Cut = Literal["drop", "lose answer", "mute"]
+"""`drop` the connection before the server hears of it; let the server do it but `lose answer`;
+`mute`: keep the connection, and let nothing through any more."""
+
+_CHUNK = 1 << 16
+
+
+class Wire:
+    """A TCP proxy: it passes bytes on until one of its faults strikes."""
+
+    def __init__(self, port: int) -> None:
+        """Stand before `port` of this computer; `port` may be changed while the proxy runs."""
+        self.upstream = port
+        self.faults: list[tuple[bytes, Cut, int, int]] = []
+        self.on_strike: Callable[[], None] = lambda: None
+        self.struck = 0
+        self._sockets: list[socket.socket] = []
+        self._closing = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._lock = threading.Lock()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def fault(self, when: bytes, then: Cut, *, times: int = 1, skip: int = 0) -> None:
+        """Strike `times` connections whose client sends `when`, after the first `skip` of them.
+
+        An empty `when` means: at once, before the client has sent anything.
+        """
+        with self._lock:
+            self.faults.append((when, then, times, skip))
+
+    def heal(self) -> None:
+        """Break nothing more, and end what hangs."""
+        with self._lock:
+            self.faults.clear()
+            for each in self._sockets:
+                _end(each)
+                each.close()
+            self._sockets.clear()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._closing = True
+        _end(self._listener)
+        self._listener.close()
+        self.heal()
+
+    def _strikes(self, data: bytes, before: bytes = b"") -> Cut | None:
+        with self._lock:
+            for number, (when, then, times, skip) in enumerate(self.faults):
+                # A mark may be cut in two by the buffer; what was seen whole counts once.
+                overlap = before[-(len(when) - 1) :] if len(when) > 1 else b""
+                if when not in overlap + data or (not when and data):
+                    continue
+                if skip:
+                    self.faults[number] = (when, then, times, skip - 1)
+                    return None
+                self.struck += 1
+                if times > 1:
+                    self.faults[number] = (when, then, times - 1, 0)
+                else:
+                    del self.faults[number]
+                break
+            else:
+                return None
+        self.on_strike()
+        return then
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with self._lock:
+                self._sockets.append(client)
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        cut = self._strikes(b"")
+        if cut == "mute":
+            return  # `heal` ends it
+        try:
+            server = socket.create_connection(("127.0.0.1", self.upstream), 5)
+        except OSError:
+            _reset(client)
+            return
+        server.settimeout(None)
+        if cut == "drop":
+            _reset(client)
+            server.close()
+            return
+        with self._lock:
+            self._sockets.append(server)
+        muted, answered = threading.Event(), threading.Event()
+        back = threading.Thread(
+            target=_pump_back, args=(server, client, muted, answered), daemon=True, name="back"
+        )
+        back.start()
+        with suppress(OSError):
+            seen = b""
+            while data := client.recv(_CHUNK):
+                cut = self._strikes(data, seen)
+                seen = data
+                if cut == "mute":
+                    muted.set()
+                    return
+                if cut == "lose answer":
+                    muted.set()
+                    server.sendall(data)
+                    answered.wait(10)
+                if cut is not None:
+                    _reset(client)
+                    break
+                server.sendall(data)
+        _end(server)
+        server.close()
+        _end(client)
+        back.join(5)
+        client.close()
+
+
+def _pump_back(
+    server: socket.socket, client: socket.socket, muted: threading.Event, answered: threading.Event
+) -> None:
+    with suppress(OSError):
+        while data := server.recv(_CHUNK):
+            if muted.is_set():
+                answered.set()
+            else:
+                client.sendall(data)
+        if not muted.is_set():
+            client.shutdown(socket.SHUT_WR)
+
+
+def _end(each: socket.socket) -> None:
+    with suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+
+
+def _reset(each: socket.socket) -> None:
+    """Close as a machine does that knows nothing of the connection."""
+    with suppress(OSError):
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        each.close()
+
+
+@contextmanager
+def wire(port: int) -> Generator[Wire]:
+    """Run a TCP proxy before a port of this computer."""
+    proxy = Wire(port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+def closed_port() -> int:
+    """Give a port that refuses connections."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Fault(NamedTuple):
+    """What to do to a request.
+
+    Attributes:
+        then: A status to answer with; `drop`, `lose answer` and `mute` as with `Wire`;
+            `truncate` breaks off in the middle of the server's answer; `slow` waits two seconds.
+        method: Method of the requests that are meant; empty for any.
+        path: Regular expression that is searched in path and query.
+        body: Regular expression that is searched in the request's body.
+        reason: BigQuery's word for the status.
+        times: How many requests to strike.
+    """
+
+    then: int | Literal["drop", "lose answer", "mute", "truncate", "slow"]
+    method: str = ""
+    path: str = ""
+    body: str = ""
+    reason: str = "backendError"
+    times: int = 1_000_000
+
+
+class Http(ThreadingHTTPServer):
+    """An HTTP proxy before one server: it passes requests on until one of its faults strikes."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, upstream: str) -> None:
+        """Stand before the server at `upstream`, an address without a path."""
+        super().__init__(("127.0.0.1", 0), _Handler)
+        address = urlsplit(upstream)
+        self.upstream = f"{address.hostname}:{address.port}"
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.seen: list[str] = []
+        self.struck = 0
+        self.healed = threading.Event()
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def fault(self, *faults: Fault) -> None:
+        """Add faults."""
+        with self._lock:
+            self._faults += faults
+
+    def heal(self) -> None:
+        """Break nothing more, and end what hangs."""
+        with self._lock:
+            self._faults.clear()
+        self.healed.set()
+        self.healed = threading.Event()
+
+    def strikes(self, method: str, path: str, body: bytes) -> Fault | None:
+        """Give the fault for a request, and count it."""
+        with self._lock:
+            self.seen.append(f"{method} {path}")
+            for number, each in enumerate(self._faults):
+                meant = each.method in ("", method) and re.search(each.path, path)
+                if meant and re.search(each.body.encode(), body):
+                    self.struck += 1
+                    if each.times > 1:
+                        self._faults[number] = each._replace(times=each.times - 1)
+                    else:
+                        del self._faults[number]
+                    return each
+        return None
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that gives up is what the tests are about."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
+        pass
+
+    def _pass(self) -> None:
+        proxy = cast("Http", self.server)
+        body = self._body()
+        fault = proxy.strikes(self.command, self.path, body)
+        then = fault.then if fault else None
+        if fault is not None and isinstance(then, int):
+            self._refuse(then, fault.reason)
+            return
+        if then == "drop":
+            _reset(self.connection)
+            self.close_connection = True
+            return
+        if then == "mute":
+            proxy.healed.wait(120)
+            _reset(self.connection)
+            self.close_connection = True
+            return
+        if then == "slow":
+            threading.Event().wait(2)
+        self._forward(proxy, body, then)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _pass  # noqa: N815 - the base's
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces: list[bytes] = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        error = {"reason": reason, "message": "said by the proxy", "domain": "global"}
+        text = {"error": {"code": status, "message": "said by the proxy", "errors": [error]}}
+        self._answer(status, [("Content-Type", "application/json")], json.dumps(text).encode())
+
+    def _forward(self, proxy: Http, body: bytes, then: str | int | None) -> None:
+        skipped = ("connection", "keep-alive", "transfer-encoding", "content-length")
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
+        connection = HTTPConnection(proxy.upstream, timeout=120)
+        try:
+            if body or self.command in ("POST", "PUT", "PATCH"):
+                headers["Content-Length"] = str(len(body))
+            connection.request(self.command, self.path, body or None, headers)
+            answer = connection.getresponse()
+            data = answer.read()
+        except (OSError, HTTPException):
+            _reset(self.connection)
+            self.close_connection = True
+            return
+        finally:
+            connection.close()
+        if then == "lose answer":
+            _reset(self.connection)
+            self.close_connection = True
+            return
+        if "json" in (answer.getheader("Content-Type") or ""):
+            # Addresses that a server gives to itself lead through the proxy too.
+            data = data.replace(proxy.upstream.encode(), proxy.url[7:].encode())
+        kept = [(k, v) for k, v in answer.getheaders() if k.lower() not in skipped]
+        if self.command == "HEAD":
+            kept.append(("Content-Length", answer.getheader("Content-Length") or "0"))
+        self._answer(answer.status, kept, data, cut=then == "truncate")
+
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], data: bytes, *, cut: bool = False
+    ) -> None:
+        lines = [f"HTTP/1.1 {status} X", *(f"{key}: {value}" for key, value in headers)]
+        if self.command != "HEAD":
+            lines.append(f"Content-Length: {len(data)}")
+        with suppress(OSError):
+            self.wfile.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+            self.wfile.flush()
+        if cut:
+            _end(self.connection)
+            self.close_connection = True
+
+
+@contextmanager
+def http(upstream: str) -> Generator[Http]:
+    """Run an HTTP proxy before a server."""
+    with Http(upstream) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield proxy
+        finally:
+            proxy.heal()
+            proxy.shutdown()
+            thread.join()

@@ -1,0 +1,303 @@
+"""A lake that fails: full, read-only, changed behind our back, or a storage API that is away."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from attempts import attempt
+from faulty import Fault, Http, http
+from sales_mart import doctor, storage
+from sales_mart.config import Config
+from sales_mart.config_keys import keys
+from sales_mart.lake import RunFolder
+from sales_mart.plan import plan
+from sales_mart.records import Seal, Validate
+from sales_mart.seal import seal
+from sales_mart.storage import open_storage
+from sales_mart.validate import stop_name, validate_shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from conftest import GcsServer
+
+DAY = date(2023, 10, 1)
+CONFIG = Config.model_validate({"security": {"algorithm": "sha256"}})
+ROWS = 12_000
+HEADER = "transaction_id,product,price,quantity,date\n"
+# Every third identifier occurs twice, so that `seal` has something to settle.
+LINES = [f"T{n % 9000},Halal Mouse,{n % 50 + 1}.00,1,2023-10-0{n % 9 + 1}\n" for n in range(ROWS)]
+
+
+def judged(lake: str, source: str) -> RunFolder:
+    """Plan and validate."""
+    plan(CONFIG, lake, business_date=DAY, source=source, run_id="a")
+    run = RunFolder(lake, "a")
+    validate_shard(CONFIG, run, 0)
+    return run
+
+
+def sealed(lake: str, source: str) -> Seal:
+    """Plan, validate and seal."""
+    return seal(CONFIG, judged(lake, source))
+
+
+def nothing(*_: object) -> None:
+    """Check no warehouse."""
+
+
+def looked_at(lake: str, source: str) -> doctor.Report:
+    """Let doctor look at a lake and a source."""
+    settings: dict[str, Any] = {"security": {"algorithm": "sha256"}}
+    config = Config.model_validate(settings | {"data_lake": {"lake": lake, "source": source}})
+    origins = {key.dotted: "command line" for key in keys().values()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "_check_warehouses", nothing)
+        return doctor.examine(lambda: (config, origins), str(DAY))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.csv"
+    path.write_text(HEADER + "".join(LINES))
+    return path
+
+
+# --- a disk without room
+
+WALK = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from attempts import attempt
+from test_outages_lake import sealed
+if int(sys.argv[4]):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
+ended = attempt(lambda: sealed(sys.argv[2], sys.argv[3]))
+print(ended.code, ended.said)
+"""
+
+
+def in_a_process(lake: Path, source: Path, most: int = 0) -> str:
+    """Walk in a process of its own: a signal may end it, and a limit is for ever."""
+    here = Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", WALK, str(here.parents[1]), str(lake), str(source), str(most)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(here.parent)},
+    )
+    assert done.returncode == 0, f"ended with {done.returncode}: {done.stderr[-500:]}"
+    return done.stdout
+
+
+@pytest.fixture
+def disk() -> Generator[Callable[[str], Path]]:
+    """Give a function that makes the lake's disk so large."""
+    place = Path(tempfile.mkdtemp(prefix="sales-mart-disk-"))
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+        if os.path.ismount(place):
+            command = ["mount", "-o", f"remount,{options}", str(place)]
+        try:
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+        except OSError as error:
+            pytest.skip(f"no small disk can be mounted: {error}")
+        if done.returncode != 0:
+            pytest.skip(f"no small disk can be mounted: {done.stderr.strip()}")
+        return place
+
+    try:
+        yield mount
+    finally:
+        if os.path.ismount(place):
+            subprocess.run(["umount", "--lazy", str(place)], check=False)
+        place.rmdir()
+
+
+# The places where the room ends: validate's part, seal's flags and buckets, seal's part.
+@pytest.mark.parametrize("kilobytes", [400, 1420, 1620])
+def test_a_full_disk(disk: Callable[[str], Path], source: Path, kilobytes: int) -> None:
+    lake = disk(f"size={kilobytes}k") / "lake"
+    said = in_a_process(lake, source)
+    assert said.startswith("2 ")
+    assert "No space left on device" in said
+    assert "Make room" in said
+    assert not list(lake.rglob("seal.json"))
+    disk("size=64m")
+    assert sealed(str(lake), str(source)).rows_clean == 9000
+
+
+def test_a_file_that_may_not_grow(tmp_path: Path, source: Path) -> None:
+    said = in_a_process(tmp_path / "lake", source, most=300_000)
+    assert said.startswith("2 ")
+    assert "could not be written" in said
+    assert sealed(str(tmp_path / "lake"), str(source)).rows_clean == 9000
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_a_read_only_lake(disk: Callable[[str], Path], source: Path) -> None:
+    place = disk("size=64m")
+    run = judged(str(place / "lake"), str(source))
+    seal(CONFIG, run)
+    disk("ro")
+    for task in (
+        lambda: plan(CONFIG, str(place / "lake"), business_date=DAY, source=str(source)),
+        lambda: validate_shard(CONFIG, run, 0),
+        lambda: seal(CONFIG, run),
+        lambda: run.forget("seal"),
+    ):
+        ended = attempt(task)
+        assert ended.code == 2
+        assert "Read-only file system" in ended.said
+    assert attempt(lambda: run.forget("transform", "reconcile")).code == 0
+    assert looked_at(str(place / "lake"), str(source)).exit_code == 2
+    disk("rw")
+    assert seal(CONFIG, run).rows_clean == 9000
+
+
+# --- what changes behind our back
+
+
+def test_a_source_that_cannot_be_read_any_more(tmp_path: Path, source: Path) -> None:
+    lake = str(tmp_path / "lake")
+    plan(CONFIG, lake, business_date=DAY, source=str(source), run_id="a")
+    run = RunFolder(lake, "a")
+    text = source.read_text()
+    source.unlink()
+    assert attempt(lambda: validate_shard(CONFIG, run, 0)).code == 65
+    source.mkdir()
+    ended = attempt(lambda: validate_shard(CONFIG, run, 0))
+    assert ended.code == 2
+    assert "could not be read: Is a directory" in ended.said
+    source.rmdir()
+    source.write_text(text + "X1,Halal Mouse,1.00,1,2023-10-01\n")
+    ended = attempt(lambda: validate_shard(CONFIG, run, 0))
+    assert ended.code == 65
+    assert "X1" not in ended.said
+    assert run.find(stop_name(0), Validate) is None
+    source.write_text(text)
+    assert validate_shard(CONFIG, run, 0).rows_read == ROWS
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "rubbish", "one bit"])
+def test_a_part_that_is_damaged_before_the_seal(tmp_path: Path, source: Path, damage: str) -> None:
+    run = judged(str(tmp_path / "lake"), str(source))
+    (part,) = (tmp_path / "lake" / "runs" / "a" / "clean").iterdir()
+    whole = part.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    damaged = {"cut": whole[:-100], "rubbish": b"x" * 100, "one bit": bytes(flipped)}
+    part.unlink()
+    if damage in damaged:
+        part.write_bytes(damaged[damage])
+    ended = attempt(lambda: seal(CONFIG, run))
+    assert ended.code == 65
+    assert run.find("seal", Seal) is None
+    part.write_bytes(whole)
+    assert seal(CONFIG, run).rows_clean == 9000
+
+
+def test_a_record_that_is_no_file(tmp_path: Path, source: Path) -> None:
+    run = judged(str(tmp_path / "lake"), str(source))
+    record = tmp_path / "lake" / "runs" / "a" / f"{stop_name(0)}.json"
+    record.unlink()
+    record.mkdir()
+    ended = attempt(lambda: seal(CONFIG, run))
+    assert ended.code == 2
+    assert "could not be read" in ended.said
+
+
+# --- Google Cloud Storage
+
+
+@pytest.fixture
+def api(
+    gcs: str, gcs_server: GcsServer, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Http]:
+    open_storage(f"{gcs}/in").write("a.csv", source.read_bytes())
+    with http(gcs_server.url) as proxy:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+        monkeypatch.setattr(storage, "RETRY_SECONDS", 1.0)
+        yield proxy
+
+
+def test_what_fails_once_is_repeated_unnoticed(
+    api: Http, gcs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "RETRY_SECONDS", 30.0)
+    faults = [
+        Fault(503, "GET", r"/o\?", times=1),
+        Fault("lose answer", "POST", "ifGenerationMatch=0", times=1),
+        Fault("truncate", "GET", "plan.json", times=1),
+        Fault(429, "GET", r"a\.csv", times=1),
+        Fault("drop", "GET", r"a\.csv.*alt=media", times=1),
+        Fault("truncate", "GET", r"a\.csv.*alt=media", times=1),
+        Fault("lose answer", "POST", "uploadType=multipart", "clean/", times=1),
+        Fault("drop", "GET", "clean", times=1),
+    ]
+    api.fault(*faults)
+    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_clean == 9000
+    assert api.struck == len(faults)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (Fault(503), 75, "HTTP 503"),
+        (Fault(429, reason="rateLimitExceeded"), 75, "HTTP 429"),
+        (Fault(403, reason="rateLimitExceeded"), 75, "HTTP 403"),
+        (Fault(403, reason="forbidden"), 2, "HTTP 403"),
+        (Fault(404, "GET", r"/o\?"), 65, "no object matches"),
+        (Fault(404, "POST"), 2, "there is no such bucket"),
+        (Fault("drop"), 75, "did not answer"),
+        (Fault("mute", "POST"), 75, "did not answer"),
+        (Fault("truncate", "GET", r"a\.csv.*alt=media"), 75, "did not answer"),
+        (Fault("truncate", "GET", "clean"), 75, "did not answer"),
+        (Fault("drop", "POST", "", "clean/"), 75, "did not answer"),
+    ],
+)
+def test_what_lasts_ends_the_command_in_bounded_time(
+    api: Http, gcs: str, fault: Fault, code: int, said: str
+) -> None:
+    api.fault(fault)
+    ended = attempt(lambda: sealed(f"{gcs}/lake", f"{gcs}/in/*.csv"))
+    assert api.struck
+    assert ended.code == code
+    assert ended.seconds < 20
+    assert said in ended.said
+    api.heal()
+    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_clean == 9000
+
+
+def test_doctor_reports_a_storage_that_is_away(api: Http, gcs: str) -> None:
+    for fault, code in ((Fault(503), 75), (Fault("mute"), 75), (Fault(404), 2)):
+        api.fault(fault)
+        ended = attempt(lambda: looked_at(f"{gcs}/lake", f"{gcs}/in/*.csv"))
+        assert ended.result.exit_code == code
+        assert ended.seconds < 20
+        api.heal()
+    api.fault(Fault("lose answer", "POST", times=1))
+    assert looked_at(f"{gcs}/lake", f"{gcs}/in/*.csv").exit_code in (0, 75)
+
+
+def test_an_object_that_is_written_anew_is_another_one(gcs: str, source: Path) -> None:
+    inputs = open_storage(f"{gcs}/in")
+    inputs.write("a.csv", source.read_bytes())
+    plan(CONFIG, f"{gcs}/lake", business_date=DAY, source=f"{gcs}/in/*.csv", run_id="a")
+    run = RunFolder(f"{gcs}/lake", "a")
+    inputs.write("a.csv", source.read_bytes() + b"X1,Halal Mouse,1.00,1,2023-10-01\n")
+    assert attempt(lambda: validate_shard(CONFIG, run, 0)).code == 65
+    inputs.delete("a.csv")
+    assert attempt(lambda: validate_shard(CONFIG, run, 0)).code == 65

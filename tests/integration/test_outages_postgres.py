@@ -1,0 +1,357 @@
+"""PostgreSQL that fails: the exit code, the remedy, nothing half-done, and a second attempt."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, LiteralString
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier, Literal
+from pydantic import SecretStr
+
+from attempts import NEW, OLD, attempt, configured, runs_in_raw
+from faulty import Wire, closed_port, wire
+from sales_mart import doctor
+from sales_mart.errors import TemporaryError
+from sales_mart.load.postgres import load
+from sales_mart.local import LocalServers, local_servers
+from sales_mart.names import raw_schema
+from sales_mart.records import Load, Target, Transform
+from sales_mart.transform import transform
+from sales_mart.warehouse import postgres
+from support import sealed_run
+from warehouses import POSTGRES, ask, fresh_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
+
+    from faulty import Cut
+    from sales_mart.config import Config
+
+P = Target.POSTGRES
+SECRET = "s3cret-of-the-outage"
+EXISTING: dict[str, tuple[int, int]] = {"old": (3, 3)}
+WANTED = {"new": (400, 400)}
+
+
+class Restartable:
+    """A server of its own behind a proxy, so that a restart keeps the address."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self.servers = self._start()
+
+    def _start(self) -> LocalServers:
+        return self._stack.enter_context(local_servers(self._folder, bigquery=False))
+
+    def stop(self) -> None:
+        self._stack.close()
+
+    def restart(self) -> None:
+        self.stop()
+        self.servers = self._start()
+
+    @property
+    def port(self) -> int:
+        port = self.servers.postgres_port
+        assert port is not None
+        return port
+
+
+@pytest.fixture(scope="module")
+def server() -> Generator[Restartable]:
+    with tempfile.TemporaryDirectory(prefix="sales-mart-tests-") as folder:
+        running = Restartable(Path(folder))
+        try:
+            yield running
+        finally:
+            running.stop()
+
+
+@pytest.fixture
+def line(server: Restartable) -> Generator[Wire]:
+    with wire(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def through(server: Restartable, line: Wire, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Give a configuration of its own whose connections pass the proxy, and are not patient."""
+    monkeypatch.setattr(postgres, "_GRACE_SECONDS", 0.2)
+    for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    settings = {"port": line.port, "connect_timeout": 2, "statement_timeout": 1, "lock_timeout": 1}
+    return configured(fresh_config(server.servers), P, **settings)
+
+
+def as_role(config: Config, options: LiteralString) -> Config:
+    """Make a role of its own, and give the configuration that connects as it."""
+    name = f"role_{raw_schema(config)}"
+    change(config, "create role {} login superuser password {}", name, "right")
+    change(config, f"alter role {{}} {options}", name)
+    return configured(config, P, user=name, password=SecretStr("right"))
+
+
+def change(config: Config, statement: LiteralString, name: str, *values: str) -> None:
+    with postgres.connect(config) as connection:
+        connection.autocommit = True
+        connection.execute(SQL(statement).format(Identifier(name), *map(Literal, values)))
+
+
+# --- connections that break
+
+
+@pytest.mark.parametrize("cut", ["drop", "lose answer", "mute"])
+@pytest.mark.parametrize(
+    ("mark", "skip"),
+    [(b"pg_advisory", 0), (b"PGCOPY", 0), (b"COMMIT", 1)],
+)
+def test_a_load_whose_connection_breaks(  # noqa: PLR0913 - fixtures and parameters
+    through: Config, line: Wire, lake: Path, cut: Cut, mark: bytes, skip: int
+) -> None:
+    load(through, sealed_run(through, lake, "old", OLD))
+    run = sealed_run(through, lake, "new", NEW)
+    line.fault(mark, cut, skip=skip)
+    ended = attempt(lambda: load(through, run))
+    assert line.struck == 1
+    assert ended.code == 75
+    assert ended.seconds < 10
+    line.heal()
+    done = cut == "lose answer" and mark == b"COMMIT"
+    assert runs_in_raw(through, P) == (WANTED if done else EXISTING)
+    assert run.find("load-postgres", Load) is None
+    again = load(through, run)
+    assert (again.sequence, again.rows, again.already_loaded) == (2, 400, done)
+    assert runs_in_raw(through, P) == WANTED
+
+
+# --- connections that do not come about
+
+
+@contextmanager
+def refused(config: Config, _: Wire) -> Generator[Config]:
+    yield configured(config, P, port=closed_port())
+
+
+@contextmanager
+def accepted_and_left_alone(config: Config, line: Wire) -> Generator[Config]:
+    line.fault(b"", "mute", times=9)
+    yield config
+
+
+@contextmanager
+def silent_after_the_handshake(config: Config, line: Wire) -> Generator[Config]:
+    line.fault(b"set_config", "mute", times=9)
+    yield config
+
+
+@contextmanager
+def silent_in_a_statement(config: Config, line: Wire) -> Generator[Config]:
+    line.fault(b"create schema", "mute", times=9)
+    yield config
+
+
+@contextmanager
+def role_has_no_connection_left(config: Config, _: Wire) -> Generator[Config]:
+    name = f"role_{raw_schema(config)}"
+    change(config, "create role {} login password {} connection limit 0", name, "right")
+    yield configured(config, P, user=name, password=SecretStr("right"))
+
+
+@contextmanager
+def server_has_no_connection_left(config: Config, _: Wire) -> Generator[Config]:
+    name = f"role_{raw_schema(config)}"
+    change(config, "create role {} login password {}", name, "right")
+    plain = configured(config, P, user=name, password=SecretStr("right"))
+    with ExitStack() as stack:
+        for _number in range(100):
+            try:
+                stack.enter_context(postgres.connect(plain))
+            except TemporaryError:
+                break
+        yield plain
+
+
+@contextmanager
+def wrong_password(config: Config, _: Wire) -> Generator[Config]:
+    role = as_role(config, "connection limit 9")
+    yield configured(role, P, password=SecretStr(SECRET))
+
+
+@contextmanager
+def no_such_database(config: Config, _: Wire) -> Generator[Config]:
+    yield configured(config, P, dbname="nowhere")
+
+
+@contextmanager
+def read_only(config: Config, _: Wire) -> Generator[Config]:
+    yield as_role(config, "set default_transaction_read_only = on")
+
+
+@pytest.mark.parametrize(
+    ("outage", "code", "said"),
+    [
+        (refused, 75, "does not answer"),
+        (accepted_and_left_alone, 75, "does not answer"),
+        (silent_after_the_handshake, 75, "it has said nothing for 2 seconds"),
+        (silent_in_a_statement, 75, "it has said nothing"),
+        (role_has_no_connection_left, 75, "too many connections"),
+        (server_has_no_connection_left, 75, "takes no connection now"),
+        (wrong_password, 2, "password authentication failed"),
+        (no_such_database, 2, "does not exist"),
+        (read_only, 2, "Name the primary server"),
+    ],
+)
+def test_a_server_that_takes_no_load(  # noqa: PLR0913 - fixtures and parameters
+    through: Config,
+    line: Wire,
+    lake: Path,
+    outage: Callable[[Config, Wire], AbstractContextManager[Config]],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_SECONDS", 2)
+    run = sealed_run(through, lake, "new", NEW)
+    with outage(through, line) as broken:
+        ended = attempt(lambda: load(broken, run))
+        report = attempt(lambda: doctor.examine_warehouses(broken, POSTGRES))
+    line.heal()
+    assert (ended.code, report.result.exit_code) == (code, code)
+    assert max(ended.seconds, report.seconds) < 15
+    assert said in ended.said
+    assert said in report.result.model_dump_json()
+    assert SECRET not in ended.said + report.result.model_dump_json()
+    assert load(through, run).rows == 400
+    assert runs_in_raw(through, P) == WANTED
+
+
+# --- a server without room
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Generator[Path]:
+    """Give a file system of 4 MB that the server may write to."""
+    place = Path(tempfile.mkdtemp(prefix="sales-mart-small-"))
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0777", "tmpfs", str(place)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no small disk can be mounted: {error}")
+    if done.returncode != 0:
+        pytest.skip(f"no small disk can be mounted: {done.stderr.strip()}")
+    place.chmod(0o777)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=False)
+        place.rmdir()
+    assert tmp_path.exists()
+
+
+def test_a_full_disk_undoes_the_load(through: Config, lake: Path, small_disk: Path) -> None:
+    space = f"small_{raw_schema(through)}"
+    inside = small_disk / "space"
+    inside.mkdir(mode=0o777)
+    inside.chmod(0o777)
+    _give_to_server(inside)
+    change(through, "create tablespace {} location {}", space, str(inside))
+    limited = as_role(through, "connection limit 9")
+    user = limited.data_warehouse.postgres.user
+    assert user is not None
+    load(through, sealed_run(through, lake, "old", OLD))
+    table = through.data_warehouse.table
+    with postgres.connect(through) as connection:
+        connection.execute(
+            SQL("alter table {} set tablespace {}").format(
+                Identifier(raw_schema(through), table), Identifier(space)
+            )
+        )
+        connection.commit()
+    many = [each._replace(transaction_id=f"N{n}") for n, each in enumerate(NEW * 100)]
+    run = sealed_run(through, lake, "new", many)
+    ended = attempt(lambda: load(limited, run))
+    assert ended.code == 75
+    assert "53100" in ended.said
+    assert runs_in_raw(through, P) == EXISTING
+    with postgres.connect(through) as connection:
+        connection.execute(
+            SQL("alter table {} set tablespace pg_default").format(
+                Identifier(raw_schema(through), table)
+            )
+        )
+        connection.commit()
+    change(through, "drop tablespace {}", space)
+    assert load(limited, run).rows == len(many)
+
+
+def _give_to_server(folder: Path) -> None:
+    import os
+    import shutil
+
+    if os.geteuid() == 0:
+        from sales_mart.local import _server_user  # pyright: ignore[reportPrivateUsage]
+
+        user = _server_user()
+        assert user is not None
+        shutil.chown(folder, user)
+
+
+# --- a server that goes away while the marts are built
+
+
+def test_the_marts_after_a_restart_in_the_middle(
+    through: Config, server: Restartable, line: Wire, lake: Path
+) -> None:
+    patient = configured(through, P, statement_timeout=30)
+    run = sealed_run(patient, lake, "new", NEW)
+    load(patient, run)
+
+    def stop() -> None:
+        line.on_strike = lambda: None
+        threading.Thread(target=server.stop).start()
+
+    line.on_strike = stop
+    line.fault(b"sales_by_date", "mute", skip=3)
+    ended = attempt(lambda: transform(patient, run, POSTGRES))
+    assert line.struck == 1
+    assert ended.code == 75
+    assert ended.seconds < 120
+    server.restart()
+    line.heal()
+    line.upstream = server.port
+    assert shown(patient) == []
+    assert run.find("transform", Transform) is None
+    assert runs_in_raw(patient, P) == WANTED
+
+
+def shown(config: Config) -> list[tuple[object, ...]]:
+    """Give the marts that a reader finds."""
+    sql = (
+        "select relname from pg_class where relnamespace ="
+        f" to_regnamespace('{config.data_mart.postgres_schema}')"
+    )
+    return ask(config, P, sql)
+
+
+def test_the_server_keeps_no_session_of_a_load_that_gave_up(
+    through: Config, line: Wire, lake: Path, server: Restartable
+) -> None:
+    line.fault(b"PGCOPY", "drop")
+    assert attempt(lambda: load(through, sealed_run(through, lake, "new", NEW))).code == 75
+    line.heal()
+    url = server.servers.postgres_url
+    assert url is not None
+    with psycopg.connect(url, autocommit=True) as connection:
+        left = connection.execute(
+            "select count(*) from pg_stat_activity where application_name = 'sales_mart'"
+            " and state <> 'idle'"
+        ).fetchone()
+    assert left == (0,)
