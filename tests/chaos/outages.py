@@ -149,7 +149,9 @@ def _one(
     field.api.heal()
     wanted = [("Halal Mouse", "100.00", 50)]
     wrong += [f"{t} shows {_shown(straight)[t]}" for t in BOTH if not _whole(straight, t, before)]
-    run(straight, lake, business_date=_DAY, targets=BOTH)
+    again = attempt(lambda: run(straight, lake, business_date=_DAY, targets=BOTH))
+    if again.code:
+        wrong.append(f"the same run again ended with {again.code}: {again.said.splitlines()[0]}")
     wrong += [f"{t} ends with {rows}" for t, rows in _shown(straight).items() if rows != wanted]
     return wrong + _doubled(straight)
 
