@@ -109,8 +109,10 @@ def test_a_run_that_is_told_to_end_ends_in_seconds_and_takes_dbt_along(
     assert step.end() == code
     assert time.monotonic() - begun < 15
     assert site.processes() == []
-    assert site.leftovers() == []
     assert "Traceback" not in step.stderr
+    # A signal may come between the making of a folder and the promise to remove it.
+    assert site.do("seal", "--run-id", walked.run_id) == 0
+    assert site.leftovers() == []
 
 
 def test_stops_that_are_started_twice_at_once_do_their_work_once(walked: Walked) -> None:
