@@ -22,7 +22,7 @@ def business_date(given: str | None, timezone: str, *, now: datetime | None = No
     just ended. Without either, it is the day before now.
 
     Args:
-        given: `YYYY-MM-DD`, an RFC 3339 time with its offset, or nothing.
+        given: `YYYY-MM-DD`, an RFC 3339 time with its offset, or None.
         timezone: IANA name of the zone in which a business date begins.
         now: The present time with its offset, for tests.
 
@@ -32,7 +32,7 @@ def business_date(given: str | None, timezone: str, *, now: datetime | None = No
     Raises:
         ConfigurationError: `given` is neither a date nor a time with an offset.
     """
-    if not given:
+    if given is None:
         return _day_before(now or datetime.now(UTC), timezone)
     text = given.strip()
     try:

@@ -128,7 +128,7 @@ def _plan(  # noqa: PLR0913 - options of a command
         config,
         session.lake,
         source=given(source),
-        business_date=find_date(business_date, config.orchestration.timezone),
+        business_date=find_date(business_date or None, config.orchestration.timezone),
         mode=mode_of(mode),
         run_id=session.run_id,
         shards=shards,
