@@ -87,7 +87,7 @@ docs: $(VENV)/.docs  ## Build the documentation into site/
 reference: $(VENV)/.dev  ## Write what is generated anew: reference pages, manifests, chart schema
 	$(BIN)/python scripts/reference.py
 	$(BIN)/python -m workflows
-	$(BIN)/python scripts/chart.py
+	$(BIN)/python scripts/chart_values.py
 
 .PHONY: image
 image:  ## Build the image with docker (BUILDER=podman or buildah for another)

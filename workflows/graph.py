@@ -5,7 +5,7 @@ from __future__ import annotations
 from hera.workflows import DAG, Gauge, Label, Parameter, Task, WorkflowTemplate
 
 from workflows.notify import notify
-from workflows.spec import ARGUMENTS, workflow_template
+from workflows.spec import ARGUMENTS, labels, workflow_template
 from workflows.templates import KEY, POSTGRES, step
 
 __all__ = ["daily", "road", "stops"]
@@ -79,7 +79,7 @@ def stops(workflow: str) -> None:
             Gauge(
                 name="sales_mart_published_timestamp_seconds",
                 help="When the marts were shown last, in seconds since 1970.",
-                labels=[Label(key="workflow", value=workflow)],
+                labels=labels(workflow),
                 value="{{outputs.parameters.published-at}}",
                 when="{{status}} == Succeeded",
                 realtime=False,
@@ -152,7 +152,7 @@ def _rows(workflow: str, what: str) -> Gauge:
     return Gauge(
         name="sales_mart_rows",
         help="Rows of the last run, by what became of them.",
-        labels=[Label(key="workflow", value=workflow), Label(key="rows", value=what)],
+        labels=[*labels(workflow), Label(key="rows", value=what)],
         value=f"{{{{outputs.parameters.rows-{what}}}}}",
         when="{{status}} == Succeeded",
         realtime=False,

@@ -19,17 +19,24 @@ from hera.workflows.models import (
 
 from workflows.templates import volumes
 
-__all__ = ["ARGUMENTS", "workflow_template"]
+__all__ = ["ARGUMENTS", "labels", "workflow_template"]
 
 _USER = 10001
 _HOUR, _DAY = 3600, 86400
 
-_LOCKED_DOWN = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-# The executor's own containers get no security context from a controller as it is installed.
+# The executor's own containers get neither a security context nor resources from a controller as it
+# is installed; restricted pod security asks for the one, a quota for the other.
+_EXECUTOR = {
+    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    "resources": {
+        "requests": {"cpu": "10m", "memory": "32Mi"},
+        "limits": {"cpu": "500m", "memory": "256Mi"},
+    },
+}
 _EXECUTOR_PATCH = json.dumps(
     {
-        "initContainers": [{"name": "init", "securityContext": _LOCKED_DOWN}],
-        "containers": [{"name": "wait", "securityContext": _LOCKED_DOWN}],
+        "initContainers": [{"name": "init", **_EXECUTOR}],
+        "containers": [{"name": "wait", **_EXECUTOR}],
     }
 )
 
@@ -64,7 +71,7 @@ def workflow_template(name: str, *, entrypoint: str) -> WorkflowTemplate:
     return WorkflowTemplate(
         name=name,
         entrypoint=entrypoint,
-        on_exit="notify",
+        on_exit="exit",
         service_account_name="sales-mart",
         pod_metadata=Metadata(labels={"app.kubernetes.io/name": "sales-mart"}),
         security_context=PodSecurityContext(
@@ -85,7 +92,8 @@ def workflow_template(name: str, *, entrypoint: str) -> WorkflowTemplate:
             seconds_after_completion=7 * _DAY,
         ),
         pod_gc=PodGC(strategy="OnPodSuccess", delete_delay_duration="600s"),
-        pod_disruption_budget=PodDisruptionBudgetSpec(min_available=IntOrString(root="100%")),
+        # More than there ever are: for pods of a workflow only a number is allowed.
+        pod_disruption_budget=PodDisruptionBudgetSpec(min_available=IntOrString(root=9999)),
         synchronization=Synchronization(
             mutexes=[Mutex(name="sales-mart-postgres"), Mutex(name="sales-mart-bigquery")]
         ),
@@ -93,17 +101,21 @@ def workflow_template(name: str, *, entrypoint: str) -> WorkflowTemplate:
             Counter(
                 name="sales_mart_runs_total",
                 help="Workflows that ended, by how they ended.",
-                labels=[
-                    Label(key="workflow", value=name),
-                    Label(key="status", value="{{workflow.status}}"),
-                ],
+                labels=[*labels(name), Label(key="status", value="{{workflow.status}}")],
                 value="1",
             ),
             Gauge(
                 name="sales_mart_duration_seconds",
                 help="How long the last workflow took.",
-                labels=[Label(key="workflow", value=name)],
+                labels=labels(name),
                 value="{{workflow.duration}}",
+                realtime=False,
+            ),
+            Gauge(
+                name="sales_mart_started_timestamp_seconds",
+                help="When the last workflow was submitted, in seconds since 1970.",
+                labels=labels(name),
+                value="{{workflow.creationTimestamp.s}}",
                 realtime=False,
             ),
             _failed(name, 1, "{{workflow.status}} != Succeeded"),
@@ -112,12 +124,20 @@ def workflow_template(name: str, *, entrypoint: str) -> WorkflowTemplate:
     )
 
 
+def labels(workflow: str) -> list[Label]:
+    """Tell the workflow's metrics from those of others that the same controller runs."""
+    return [
+        Label(key="workflow", value=workflow),
+        Label(key="workflow_namespace", value="{{workflow.namespace}}"),
+    ]
+
+
 def _failed(workflow: str, value: int, when: str) -> Gauge:
     # A gauge, since a counter that begins with the first failure has not increased for Prometheus.
     return Gauge(
         name="sales_mart_failed",
         help="Whether the last workflow failed.",
-        labels=[Label(key="workflow", value=workflow)],
+        labels=labels(workflow),
         value=str(value),
         when=when,
         realtime=False,

@@ -23,7 +23,7 @@ from hera.workflows.models import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["IMAGE", "KEY", "POSTGRES", "RETRY_EXPRESSION", "WEBHOOK", "step", "volumes"]
+__all__ = ["IMAGE", "KEY", "POSTGRES", "RETRY_EXPRESSION", "WEBHOOK", "retries", "step", "volumes"]
 
 IMAGE = "sales-mart:0.1.0"
 """Stands in until the chart puts a site's image in its place."""
@@ -55,7 +55,7 @@ def step(  # noqa: PLR0913 - a container has many sides
     inputs: Sequence[str] = (),
     outputs: Mapping[str, str] | None = None,
     metrics: Sequence[Any] = (),
-    retry: bool = True,
+    retry: RetryStrategy | None = None,
 ) -> Container:
     """Make the template of one step.
 
@@ -66,7 +66,7 @@ def step(  # noqa: PLR0913 - a container has many sides
         inputs: Names of the input parameters.
         outputs: Names of the output parameters, with what they are when the step leaves none.
         metrics: What the controller publishes about the step.
-        retry: Whether it is tried again.
+        retry: How it is tried again; None: three times, where another attempt can cure it.
     """
     given = [*arguments]
     if outputs:
@@ -103,7 +103,7 @@ def step(  # noqa: PLR0913 - a container has many sides
             read_only_root_filesystem=True,
             run_as_non_root=True,
         ),
-        retry_strategy=_retry() if retry else None,
+        retry_strategy=retry or retries("3", "300s"),
     )
 
 
@@ -111,12 +111,13 @@ def _quantities(**texts: str) -> dict[str, Quantity]:
     return {name: Quantity(text) for name, text in texts.items()}
 
 
-def _retry() -> RetryStrategy:
+def retries(limit: str, pause: str) -> RetryStrategy:
+    """Try again what another attempt can cure."""
     return RetryStrategy(
-        limit="3",
+        limit=limit,
         retry_policy=RetryPolicy.always,
         expression=RETRY_EXPRESSION,
-        backoff=Backoff(duration="300s", factor=IntOrString(root="1")),
+        backoff=Backoff(duration=pause, factor=IntOrString(root="1")),
     )
 
 

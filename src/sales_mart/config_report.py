@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["chart_values", "effective", "recommended", "template"]
 
 REDACTED = "**********"
+_REQUESTS = {"cpu": "200m", "memory": "512Mi"}
+"""What the chart requests by default."""
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)")
+_UNITS = {
+    "m": Decimal("0.001"),
+    "": Decimal(1),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGT", start=1)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGT", start=1)},
+}
 
 
 def recommended() -> Config:
@@ -66,10 +76,25 @@ def chart_values(config: Config) -> dict[str, Any]:
             "schedule": config.orchestration.schedule,
             "timezone": config.orchestration.timezone,
         },
-        "resources": {"limits": {"cpu": limits.cpu, "memory": limits.memory}},
+        "resources": _resources(limits.cpu, limits.memory),
         "postgres": {"secretName": config.data_warehouse.postgres.secret_name},
         "config": dumped,
     }
+
+
+def _resources(cpu: str, memory: str) -> dict[str, dict[str, str]]:
+    """Give limits, and lower the chart's requests where they would be above them."""
+    limits = {"cpu": cpu, "memory": memory}
+    lower = {
+        name: limit for name, limit in limits.items() if _amount(limit) < _amount(_REQUESTS[name])
+    }
+    return {"limits": limits, **({"requests": lower} if lower else {})}
+
+
+def _amount(quantity: str) -> Decimal:
+    """Read a quantity of Kubernetes; one that is none is as large as can be."""
+    found = _QUANTITY.fullmatch(quantity)
+    return Decimal(found[1]) * _UNITS[found[2]] if found else Decimal("Infinity")
 
 
 def template() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import re
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -27,8 +28,7 @@ _log = logging.getLogger(__name__)
 
 _SECONDS = 30.0
 _TOO_MANY, _SERVER_ERROR = 429, 500
-# What Argo calls the groups of the graph: the step inside of them is what failed.
-_GROUPS = {"DAG", "Steps", "StepGroup", "TaskGroup", "Retry"}
+_ATTEMPT = re.compile(r"(.+)\(([0-9]+)\)")
 
 
 class Failure(NamedTuple):
@@ -113,17 +113,25 @@ def notification(
 
 
 def _failures(listed: Any) -> tuple[Failure, ...]:
-    """Read the failed steps; Argo wraps the list in a string of its own, in some versions."""
+    """Read the steps that failed for good, each with what its last attempt said.
+
+    Argo lists every node in any order: groups, steps, and the attempts of a step, `seal(0)` and
+    `seal(1)`. The step itself is listed only when no attempt was left; its message then is just
+    that. A list comes wrapped in a string of its own, in some versions.
+    """
     if isinstance(listed, str):
         listed = json.loads(listed)
-    found: dict[str, Failure] = {}
-    for each in cast("list[dict[str, Any]]", listed or []):
-        # A retried step is listed with every attempt, `load-postgres(0)`: the last one counts.
-        step = str(each["displayName"]).partition("(")[0] if each.get("podName") else ""
-        message = " ".join(str(each.get("message") or each.get("phase") or "").split())
-        if step and str(each.get("type", "")) not in _GROUPS:
-            found[step] = Failure(step, message)
-    return tuple(found.values())
+    nodes = {
+        str(each["displayName"]): " ".join(str(each.get("message") or each["phase"]).split())
+        for each in cast("list[dict[str, Any]]", listed or [])
+    }
+    last: dict[str, tuple[int, str]] = {}
+    for name, message in nodes.items():
+        attempt = _ATTEMPT.fullmatch(name)
+        if attempt is not None and attempt[1] in nodes:
+            step, number = attempt[1], int(attempt[2])
+            last[step] = max(last.get(step, (-1, "")), (number, message))
+    return tuple(Failure(step, message) for step, (_, message) in sorted(last.items()))
 
 
 def _counts(run: RunSummary) -> RunCounts:

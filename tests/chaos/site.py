@@ -121,7 +121,7 @@ class Site:
         self.inputs = folder / "in"
         self.temporary = folder / "tmp"
         self.temporary.mkdir(parents=True)
-        self.mark = f"SALES_MART_CHAOS={uuid.uuid4().hex}"
+        self.mark = f"CHAOS_SITE={uuid.uuid4().hex}"
         unique = uuid.uuid4().hex[:8]
         settings: dict[str, Any] = servers.settings()
         settings["data_warehouse"] |= {"project_id": "chaos", "dataset": f"raw_{unique}"}

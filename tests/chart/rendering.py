@@ -47,7 +47,10 @@ EVERYTHING: dict[str, Any] = {
     "podSecurityContext": {"runAsUser": 1234},
     "priorityClassName": "high",
     "prometheusRule": {"enabled": True, "labels": {"release": "prometheus"}},
-    "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "a@b"}},
+    "serviceAccount": {
+        "name": "ours",
+        "annotations": {"iam.gke.io/gcp-service-account": "a@b"},
+    },
     "steps": {
         "validate": {
             "resources": {"limits": {"cpu": "2"}},

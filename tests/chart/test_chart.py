@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import chart_values as chart_values_script
 import helm_python
 import promql_parser
 import pytest
@@ -35,19 +36,8 @@ STEPS = {
     *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
     *("publish", "export"),
 }
-GROUPS = {"road", "backfill", "one-by-one"}
+GROUPS = {"backfill", "one-by-one"}
 KINDS = {"ConfigMap", "ServiceAccount", "Role", "RoleBinding", "WorkflowTemplate", "CronWorkflow"}
-
-
-def _script(name: str) -> Any:
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # --- what is generated
@@ -84,8 +74,10 @@ def test_a_change_in_a_definition_is_noticed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_schema_and_readme_are_up_to_date() -> None:
-    for file, content in _script("chart").files().items():
-        assert content == file.read_text(encoding="utf-8"), f"{file.name}: run scripts/chart.py"
+    for file, content in chart_values_script.files().items():
+        assert content == file.read_text(encoding="utf-8"), (
+            f"{file.name}: run scripts/chart_values.py"
+        )
 
 
 # --- every set of values
@@ -147,6 +139,7 @@ def test_pods_are_as_restricted_security_wants_them(name: str) -> None:
         for container in added:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert set(container["resources"]) == {"requests", "limits"}
 
 
 @pytest.mark.parametrize("name", MATRIX)
@@ -220,7 +213,7 @@ def test_every_reference_in_braces_resolves(name: str) -> None:
         spec = each["spec"]
         parameters = {each["name"] for each in spec["arguments"]["parameters"]}
         templates = {each["name"]: each for each in spec["templates"]}
-        workflow = {"name", "status", "duration", "failures"}
+        workflow = {"name", "namespace", "status", "duration", "failures", "creationTimestamp.s"}
         workflow |= {f"parameters.{name}" for name in parameters}
         known = {f"workflow.{name}" for name in workflow}
         assert _references({**spec, "templates": []}) <= known
@@ -269,10 +262,14 @@ def test_the_cron_passes_a_reference_and_the_time_it_fired_for() -> None:
 
 def test_the_exit_handler_is_there_when_it_is_wanted_only() -> None:
     for each in workflows(objects({"notify": {"enabled": True}})):
-        assert each["spec"]["onExit"] == "notify"
+        assert each["spec"]["onExit"] == "exit"
+        (told,) = (t for t in each["spec"]["templates"] if t["name"] == "exit")
+        # A webhook that is away must not fail a workflow that went well.
+        assert told["dag"]["tasks"][0]["continueOn"] == {"failed": True, "error": True}
     for each in workflows(objects()):
         assert "onExit" not in each["spec"]
         assert "{{workflow.failures}}" not in yaml.safe_dump(each)
+        assert not {"exit", "notify"} & {t["name"] for t in each["spec"]["templates"]}
 
 
 def test_both_templates_run_the_same_road() -> None:
@@ -280,8 +277,8 @@ def test_both_templates_run_the_same_road() -> None:
     daily = {each["name"]: each for each in one(found, "WorkflowTemplate")["spec"]["templates"]}
     past = one(found, "WorkflowTemplate", "sales-mart-backfill")["spec"]["templates"]
     past = {each["name"]: each for each in past}
-    assert set(daily) == STEPS | {"road", "notify"}
-    assert set(past) == STEPS | GROUPS | {"days", "notify"}
+    assert set(daily) == STEPS | {"road", "notify", "exit"}
+    assert set(past) == set(daily) | GROUPS | {"days"}
     for name in STEPS | {"notify"}:
         ours, theirs = copy.deepcopy(daily[name]), copy.deepcopy(past[name])
         ours.pop("metrics", None)
@@ -415,21 +412,118 @@ def _differences(ours: Any, theirs: Any, key: str) -> Any:
         yield key
 
 
-def test_every_value_has_effect() -> None:
-    """Each key of values.yaml is read by a template."""
-    read = "\n".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
-    for path in _leaves(yaml.safe_load((CHART / "values.yaml").read_text())):
-        assert re.search(rf"\.{path[-1]}\b|\"{path[-1]}\"", read), ".".join(path)
+OTHERS: dict[str, Any] = {
+    "affinity": {"nodeAffinity": {}},
+    "config": {"data_lake": {"lake": "/elsewhere"}},
+    "executor.resources": {"limits": {"cpu": "1"}},
+    "externalSecrets.secretStore.kind": "SecretStore",
+    "extraEnv": [{"name": "OTHER", "value": "1"}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/other"}],
+    "extraVolumes": [{"name": "ca", "configMap": {"name": "other"}}],
+    "image.digest": f"sha256:{'1' * 64}",
+    "image.pullPolicy": "Always",
+    "image.pullSecrets": ["other"],
+    "networkPolicy.apiServerPorts": [8443],
+    "networkPolicy.extraEgress": [],
+    "podSecurityContext": {"runAsUser": 4321},
+    "prometheusRule.quarantinedShare": 0.5,
+    "resources": {"limits": {"cpu": "3"}},
+    "steps": {"seal": {"resources": {"limits": {"cpu": "3"}}}},
+    "tolerations": [],
+    "workflow.podGCDelay": "5s",
+    "workflow.retry.backoff": "5s",
+    "workflow.schedule": "@daily",
+}
+"""Another value, where none can be made of the default."""
 
 
-def _leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> Any:
-    for key, value in values.items():
-        if path == () and key in ("config", "resources"):
-            yield (key,)
-        elif isinstance(value, dict) and value:
-            yield from _leaves(value, (*path, key))
-        else:
-            yield (*path, key)
+@pytest.mark.parametrize("path", list(chart_values_script.leaves()))
+def test_every_value_has_effect(path: str) -> None:
+    base = copy.deepcopy(EVERYTHING)
+    base["image"] = {**base["image"], "digest": ""} if path == "image.tag" else base["image"]
+    changed = copy.deepcopy(base)
+    *above, last = path.split(".")
+    place = changed
+    for key in above:
+        place = place.setdefault(key, {})
+    default = chart_values_script.leaves()[path]
+    before = place.get(last, default)
+    place[last] = OTHERS[path] if path in OTHERS else _another(before)
+    assert texts(changed) != texts(base)
+
+
+def _another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    return {**value, "other": "x"} if isinstance(value, dict) else f"{value}x"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+        ({"externalSecrets": {"enabled": True}}, "secretStore.name"),
+        ({"externalSecrets": {"enabled": True, "secretStore": {"name": "x"}}}, "at least one"),
+        (
+            {
+                "bigquery": {"secretName": ""},
+                "externalSecrets": {
+                    "enabled": True,
+                    "secretStore": {"name": "x"},
+                    "remoteKeys": {"bigquery": "y"},
+                },
+            },
+            "has no name",
+        ),
+        ({"networkPolicy": {"enabled": True, "apiServerPorts": []}}, "apiServerPorts"),
+        ({"notify": {"enabled": True, "secretName": ""}}, "/notify/secretName"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(helm_python.HelmError, match=message):
+        texts(values)
+
+
+def test_a_disruption_budget_is_a_number() -> None:
+    for each in workflows(objects()):
+        assert each["spec"]["podDisruptionBudget"] == {"minAvailable": 9999}
+
+
+def test_null_takes_a_default_of_the_security_context_away() -> None:
+    ids = ("runAsUser", "runAsGroup", "fsGroup")
+    found = objects({"podSecurityContext": dict.fromkeys(ids)})
+    pods = [each["spec"] for each in (*workflows(found), one(found, "Pod", "sales-mart-doctor"))]
+    for pod in pods:
+        assert not set(ids) & set(pod["securityContext"])
+        assert pod["securityContext"]["runAsNonRoot"] is True
+
+
+def test_names_that_look_like_numbers_stay_text() -> None:
+    found = objects({"piiHashKey": {"key": "yes"}, "postgres": {"userKey": "123"}})
+    keys = {
+        variable["valueFrom"]["secretKeyRef"]["key"]
+        for _, container in containers(found)
+        for variable in container["env"]
+        if "valueFrom" in variable
+    }
+    assert keys == {"yes", "123", "password"}
+
+
+def test_workload_identity_may_reach_the_metadata_server() -> None:
+    values = {"networkPolicy": {"enabled": True}, "bigquery": {"secretName": ""}}
+    without = one(objects({**values, "bigquery": {}}), "NetworkPolicy")["spec"]["egress"]
+    rules = one(objects(values), "NetworkPolicy")["spec"]["egress"]
+    assert [each["to"] for each in rules if "to" in each] == [
+        [
+            {"ipBlock": {"cidr": "169.254.169.252/32"}},
+            {"ipBlock": {"cidr": "169.254.169.254/32"}},
+        ]
+    ]
+    assert not [each for each in without if "to" in each]
+    for rule in (*rules, *without):
+        assert rule["ports"]
 
 
 def test_the_pods_configuration_is_the_file_s(tmp_path: Path) -> None:
@@ -473,7 +567,8 @@ def test_the_alerts_are_prometheus_queries_about_the_workflow_s_metrics() -> Non
         promql_parser.parse(rule["expr"])
         used |= set(re.findall(r"argo_workflows_(sales_mart_\w+)", rule["expr"]))
     assert used <= defined
-    assert len(rules) == 4
+    assert len(rules) == 5
+    assert all('workflow_namespace="data-pipeline"' in rule["expr"] for rule in rules)
 
 
 def test_the_notes_name_the_next_commands_and_the_secrets() -> None:

@@ -520,13 +520,13 @@ def test_a_secret_in_a_wrong_place_of_the_file_is_not_repeated(
     ],
 )
 def test_a_secret_that_is_no_text_is_refused_and_not_shown(
-    say: Any, tmp_path: Path, variable: str, value: bytes
+    say: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: bytes
 ) -> None:
     (tmp_path / "password").write_bytes(b"\xff\0" + KEY.encode())
     assert say("plan", "--run-id", "r").code == 0
     if variable.startswith("SALES_MART"):
-        del os.environ["POSTGRES_PASSWORD"]
-    os.environb[variable.encode()] = value or str(tmp_path).encode()
+        monkeypatch.delenv("POSTGRES_PASSWORD")
+    monkeypatch.setenv(variable, os.fsdecode(value) or str(tmp_path))
     said = say("validate", "--run-id", "r")
     if said.code == 0:
         assert say("seal", "--run-id", "r").code == 0

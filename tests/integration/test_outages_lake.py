@@ -260,7 +260,7 @@ def test_what_fails_once_is_repeated_unnoticed(
         (Fault(403, reason="rateLimitExceeded"), 75, "HTTP 403"),
         (Fault(403, reason="forbidden"), 2, "HTTP 403"),
         (Fault(404, "GET", r"/o\?"), 65, "no object matches"),
-        (Fault(404, "POST"), 2, "there is no such bucket"),
+        (Fault(404, "POST"), 2, "there is no bucket"),
         (Fault("drop"), 75, "did not answer"),
         (Fault("mute", "POST"), 75, "did not answer"),
         (Fault("truncate", "GET", r"a\.csv.*alt=media"), 75, "did not answer"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -159,41 +160,42 @@ def test_the_longest_range() -> None:
 
 # --- notices
 
+# As Argo lists them: every node has a name of a pod, and the order is any.
+REFUSED = "the role has no right → Grant it. (exit code 2)"
 FAILURES = [
-    {
-        "displayName": "load-postgres(0)",
-        "message": "PostgreSQL does not answer (exit code 75)",
-        "templateName": "load-postgres",
-        "phase": "Failed",
-        "podName": "sales-mart-x-load-postgres-1",
-    },
-    {
-        "displayName": "load-postgres(3)",
-        "message": "the role has no right → Grant it. (exit code 2)",
-        "templateName": "load-postgres",
-        "phase": "Failed",
-        "podName": "sales-mart-x-load-postgres-2",
-    },
-    {
-        "displayName": "load-postgres",
-        "message": "No more retries left",
-        "templateName": "load-postgres",
-        "phase": "Failed",
-        "podName": "",
-    },
+    {"displayName": name, "phase": "Failed", "podName": f"sales-mart-x-{ordinal}", "message": said}
+    for ordinal, (name, said) in enumerate(
+        {
+            "sales-mart-x": "",
+            "load-postgres": "No more retries left",
+            "load-postgres(0)": "PostgreSQL does not answer (exit code 75)",
+            "load-postgres(10)": REFUSED,
+            "load-postgres(9)": "PostgreSQL does not answer (exit code 75)",
+            "load-bigquery(0)": "pod deleted",  # and a later attempt went well
+            "validate": "child 'validate(1:1)' failed",
+            "validate(1:1)": "No more retries left",
+            "validate(1:1)(0)": "b.csv is cut short (exit code 65)",
+        }.items()
+    )
 ]
 
 
-def test_a_notice_says_what_failed_last() -> None:
-    wanted = (Failure("load-postgres", "the role has no right → Grant it. (exit code 2)"),)
-    listed = json.dumps(FAILURES)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_notice_says_what_failed_for_good_and_why(seed: int) -> None:
+    wanted = (
+        Failure("load-postgres", REFUSED),
+        Failure("validate(1:1)", "b.csv is cut short (exit code 65)"),
+    )
+    shuffled = random.Random(seed).sample(FAILURES, len(FAILURES))  # noqa: S311 - no secret
+    listed = json.dumps(shuffled)
     for failures in (listed, json.dumps(listed)):
         made = notification("sales-mart-x", "Failed", "63.5", failures)
         assert made.failures == wanted
         assert made.duration_seconds == 63.5
         assert made.text.splitlines() == [
             "sales-mart-x: Failed after 64 s",
-            "load-postgres: the role has no right → Grant it. (exit code 2)",
+            f"load-postgres: {REFUSED}",
+            "validate(1:1): b.csv is cut short (exit code 65)",
         ]
 
 
@@ -257,13 +259,39 @@ def test_notify_tells_the_webhook_of_the_workflow_s_runs(
     assert "2023-10-05: stopped after plan" in document["text"].splitlines()
 
 
-def test_notify_without_a_webhook_just_prints(
+def test_notify_without_a_webhook_is_an_error(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SALES_MART_WEBHOOK_URL", raising=False)
-    code, document = ask(capfd, "notify", "--run-id", "w", "--status", "Succeeded")
+    command = ("notify", "--run-id", "w", "--status", "Succeeded")
+    code, document = ask(capfd, *command)
+    assert code == 2
+    assert "nobody would be told" in document["error"]["message"]
+    code, document = ask(capfd, *command, "--dry-run")
     assert (code, document["text"]) == (0, "w: Succeeded after 0 s")
     assert ask(capfd, "notify", "--status", "Succeeded")[0] == 2
+
+
+@pytest.mark.parametrize("lake", ["/dev/null/lake", "gs://"])
+def test_notify_tells_of_a_lake_that_cannot_be_read(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, lake: str
+) -> None:
+    with webhook(200) as (address, told):
+        monkeypatch.setenv("SALES_MART_WEBHOOK_URL", address)
+        monkeypatch.setenv("SALES_MART_DATA_LAKE__LAKE", lake)
+        code, _ = ask(capfd, "notify", "--run-id", "w", "--status", "Failed")
+    assert code == 0
+    assert [each["text"] for each in told] == ["w: Failed after 0 s"]
+
+
+def test_notify_tells_of_a_configuration_that_is_wrong(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("pipeline_config.yaml").write_text("data_lak: {}\n")
+    with webhook(200) as (address, told):
+        monkeypatch.setenv("SALES_MART_WEBHOOK_URL", address)
+        assert ask(capfd, "notify", "--run-id", "w", "--status", "Failed")[0] == 0
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,9 @@
 {{- end -}}
 
 {{- define "sales-mart.serviceAccount" -}}
+{{- if not (or .Values.serviceAccount.create .Values.serviceAccount.name) -}}
+{{- fail "serviceAccount.name: name the account that is there, or let serviceAccount.create make one" -}}
+{{- end -}}
 {{- .Values.serviceAccount.name | default (include "sales-mart.fullname" .) -}}
 {{- end -}}
 
@@ -28,8 +31,27 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
-{{- with .Values.commonLabels }}
+{{- with omit .Values.commonLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels and annotations of pods; those by which they are selected stay. */}}
+{{- define "sales-mart.podMetadata" -}}
+labels:
+  {{- merge (include "sales-mart.selector" . | fromYaml) .Values.podLabels .Values.commonLabels | toYaml | nindent 2 }}
+{{- with .Values.podAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The pods' security context: takes (list $ context); a value of null takes a default away. */}}
+{{- define "sales-mart.podSecurity" -}}
+{{- range $key, $value := mergeOverwrite (index . 1) (index . 0).Values.podSecurityContext }}
+{{- if ne $value nil }}
+{{ $key }}: {{ toJson $value }}
+{{- end }}
 {{- end }}
 {{- end -}}
 
@@ -48,14 +70,14 @@ labels:
 {{/* The site's secrets by the placeholders of files/: name/key -> name and key, where it has them. */}}
 {{- define "sales-mart.secrets" -}}
 {{- if and .Values.postgres.secretName (contains ",postgres," (include "sales-mart.targets" .)) }}
-postgres-credentials/user: {name: {{ .Values.postgres.secretName }}, key: {{ .Values.postgres.userKey }}}
-postgres-credentials/password: {name: {{ .Values.postgres.secretName }}, key: {{ .Values.postgres.passwordKey }}}
+postgres-credentials/user: {name: {{ .Values.postgres.secretName | quote }}, key: {{ .Values.postgres.userKey | quote }}}
+postgres-credentials/password: {name: {{ .Values.postgres.secretName | quote }}, key: {{ .Values.postgres.passwordKey | quote }}}
 {{- end }}
 {{- if eq "hmac-sha256" (dig "security" "algorithm" "sha256" .Values.config) }}
-pii-hash-key/key: {name: {{ .Values.piiHashKey.secretName }}, key: {{ .Values.piiHashKey.key }}}
+pii-hash-key/key: {name: {{ .Values.piiHashKey.secretName | quote }}, key: {{ .Values.piiHashKey.key | quote }}}
 {{- end }}
 {{- if .Values.notify.enabled }}
-sales-mart-webhook/url: {name: {{ .Values.notify.secretName }}, key: {{ .Values.notify.key }}}
+sales-mart-webhook/url: {name: {{ .Values.notify.secretName | quote }}, key: {{ .Values.notify.key | quote }}}
 {{- end }}
 {{- end -}}
 
@@ -93,19 +115,19 @@ sales-mart-webhook/url: {name: {{ .Values.notify.secretName }}, key: {{ .Values.
 {{- $ := index . 0 }}
 {{- range index . 1 }}
 {{- if eq .name "config" }}
-- {name: config, configMap: {name: {{ include "sales-mart.fullname" $ }}}}
+- {name: config, configMap: {name: {{ include "sales-mart.fullname" $ | quote }}}}
 {{- else if eq .name "tmp" }}
-- {name: tmp, emptyDir: {sizeLimit: {{ $.Values.scratch.sizeLimit }}}}
+- {name: tmp, emptyDir: {sizeLimit: {{ $.Values.scratch.sizeLimit | quote }}}}
 {{- else if and (eq .name "google") $.Values.bigquery.secretName }}
 - name: google
   secret:
-    secretName: {{ $.Values.bigquery.secretName }}
+    secretName: {{ $.Values.bigquery.secretName | quote }}
     optional: true
-    items: [{key: {{ $.Values.bigquery.key }}, path: credentials.json}]
+    items: [{key: {{ $.Values.bigquery.key | quote }}, path: credentials.json}]
 {{- end }}
 {{- end }}
 {{- with $.Values.lake.existingClaim }}
-- {name: lake, persistentVolumeClaim: {claimName: {{ . }}}}
+- {name: lake, persistentVolumeClaim: {claimName: {{ . | quote }}}}
 {{- end }}
 {{- with $.Values.extraVolumes }}
 {{ toYaml . }}

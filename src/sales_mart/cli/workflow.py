@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from datetime import date, datetime, timedelta
 from typing import Annotated
@@ -12,6 +13,8 @@ from sales_mart.cli.session import Session, command, run_command
 from sales_mart.cli.stops import Outputs, Source, Targets, given
 
 __all__ = ["add_to"]
+
+_log = logging.getLogger("sales_mart.cli")
 
 PANEL = "For a scheduler"
 WEBHOOK = "SALES_MART_WEBHOOK_URL"
@@ -84,6 +87,7 @@ def _notify(
     failures: Annotated[
         str, typer.Option("--failures", metavar="JSON", help="What failed, as Argo lists it.")
     ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the message only.")] = False,
 ) -> None:
     """Tell a webhook, whose address SALES_MART_WEBHOOK_URL holds, how a workflow ended.
 
@@ -91,16 +95,27 @@ def _notify(
     """
     from pydantic import SecretStr
 
-    from sales_mart.errors import ConfigurationError
+    from sales_mart.errors import ConfigurationError, SalesMartError
     from sales_mart.notify import notification, runs_of, send
+    from sales_mart.status import RunSummary
     from sales_mart.storage import open_storage
 
     if session.run_id is None:
         msg = "notify tells of a workflow, and none is named"
         raise ConfigurationError(msg, remedy="Use --run-id with the workflow's name.")
-    runs = runs_of(open_storage(session.lake), session.run_id)
-    message = notification(session.run_id, status, duration, failures, runs)
     url = os.environ.get(WEBHOOK)
-    if url:
+    if not url and not dry_run:
+        msg = f"{WEBHOOK} is not set, so nobody would be told"
+        raise ConfigurationError(
+            msg, remedy="Put the webhook's address into it, or use --dry-run to see the message."
+        )
+    runs: list[RunSummary] = []
+    try:
+        runs = runs_of(open_storage(session.lake), session.run_id)
+    except SalesMartError as error:
+        # What keeps a run from its lake is what has to be told; the counts are an extra.
+        _log.warning("the counts of the runs cannot be read: %s", error.message)
+    message = notification(session.run_id, status, duration, failures, runs)
+    if url and not dry_run:
         send(SecretStr(url), message)
     session.emit(message, message.text)

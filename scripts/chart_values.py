@@ -1,7 +1,7 @@
 # ruff: noqa: INP001 - a script, no package
 """Write what the chart says about its values: the schema, and the table in its README.
 
-    python scripts/chart.py
+    python scripts/chart_values.py
 
 Types and defaults come from `values.yaml`, meanings from the comments in it, and the keys of the
 pipeline's configuration from the library. A test fails when a file is out of date.
@@ -12,11 +12,14 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
 from sales_mart.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CHART = Path(__file__).resolve().parents[1] / "charts" / "sales-mart"
 _TABLE = re.compile(r"(<!-- generated: values -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -40,6 +43,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "bigquery.secretName": _NAME,
     "commonLabels": _TEXTS,
     "config": {"$ref": "#/$defs/Config"},
+    "executor.resources": _RESOURCES,
     "externalSecrets.secretStore.kind": {"enum": ["SecretStore", "ClusterSecretStore"]},
     "extraEnv": _OBJECTS,
     "extraVolumeMounts": _OBJECTS,
@@ -51,10 +55,14 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "image.repository": {"type": "string", "minLength": 1},
     "image.tag": {"type": "string", "not": {"const": "latest"}},
     "namespace": _NAME,
-    "networkPolicy.apiServerPorts": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+    "networkPolicy.apiServerPorts": {
+        "type": "array",
+        "minItems": 1,  # a rule without ports would allow all of them
+        "items": {"type": "integer", "minimum": 1, "maximum": 65535},
+    },
     "networkPolicy.extraEgress": _OBJECTS,
     "nodeSelector": _TEXTS,
-    "notify.secretName": _NAME,
+    "notify.secretName": {**_NAME, "minLength": 1},
     "piiHashKey.secretName": {**_NAME, "minLength": 1},
     "podAnnotations": _TEXTS,
     "podLabels": _TEXTS,
@@ -136,6 +144,7 @@ def table() -> str:
         ValueError: A value has no comment above it.
     """
     text = (CHART / "values.yaml").read_text(encoding="utf-8")
+    defaults = leaves()
     rows = ["| value | default | meaning |", "| --- | --- | --- |"]
     comments: list[str] = []
     path: list[str] = []
@@ -147,25 +156,30 @@ def table() -> str:
             comments = []
         else:
             path = [*path[: len(key[1]) // 2], key[2]]
-            above = {".".join(path[:count]) for count in range(1, len(path))}
-            if not above & set(SPECIAL):
-                rows += _row(yaml.safe_load(text), path, comments)
+            dotted = ".".join(path)
+            if dotted in defaults and not comments:
+                msg = f"values.yaml: {dotted} has no comment above it"
+                raise ValueError(msg)
+            if dotted in defaults:
+                shown = json.dumps(defaults[dotted]).replace("|", "\\|")
+                rows.append(f"| `{dotted}` | `{shown}` | {' '.join(comments)} |")
             comments = []
     return "\n".join(rows) + "\n"
 
 
-def _row(value: Any, path: list[str], comments: list[str]) -> list[str]:
-    """Give the row of a value; none for one that only holds others."""
-    for key in path:
-        value = value[key]
-    dotted = ".".join(path)
-    if isinstance(value, dict) and value and dotted not in SPECIAL:
-        return []
-    if not comments:
-        msg = f"values.yaml: {dotted} has no comment above it"
-        raise ValueError(msg)
-    shown = json.dumps(value).replace("|", "\\|")
-    return [f"| `{dotted}` | `{shown}` | {' '.join(comments)} |"]
+def leaves() -> dict[str, Any]:
+    """Give every value that can be set, by its dotted name, with its default."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    return dict(_leaves(values, ""))
+
+
+def _leaves(values: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        dotted = f"{path}{key}"
+        if isinstance(value, dict) and value and dotted not in SPECIAL:
+            yield from _leaves(cast("dict[str, Any]", value), f"{dotted}.")
+        else:
+            yield dotted, value
 
 
 def readme() -> str:
