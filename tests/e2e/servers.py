@@ -89,6 +89,7 @@ class Servers:
     """Where the servers are, for pods and for the tests.
 
     Attributes:
+        host: This machine, as pods reach it.
         image: The image of sales_mart.
         lake: gs:// prefix.
         config: Settings of `data_warehouse`, as pods take them.
@@ -99,6 +100,7 @@ class Servers:
         postgres: The way to a PostgreSQL that was started here.
     """
 
+    host: str
     image: str
     lake: str
     config: dict[str, Any]
@@ -172,6 +174,7 @@ def servers(folder: Path) -> Generator[Servers]:
             gcs_client().create_bucket("e2e")
             lake = "gs://e2e"
         yield Servers(
+            host=host,
             image=os.environ.get("E2E_IMAGE", "sales-mart:dev"),
             lake=lake.rstrip("/"),
             config=inside,

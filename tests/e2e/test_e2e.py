@@ -16,6 +16,7 @@ import yaml
 
 from chart.rendering import MATRIX
 from e2e.cluster import CHART, wait_for
+from hooks import webhook
 from sales_mart.config import Config
 from sales_mart.generate import generate
 from sales_mart.records import Target
@@ -225,6 +226,33 @@ def test_bad_data_fails_at_once(daily: tuple[Release, list[bytes]]) -> None:
     assert attempt["outputs"]["exitCode"] == "65"
     assert "transaction_id" in attempt["message"], attempt["message"]
     assert exports(f"{release.lake}/lake/export") == wanted
+
+
+def test_a_webhook_is_told_what_failed(daily: tuple[Release, list[bytes]]) -> None:
+    """A webhook is told how a workflow ended: what failed and why, or how many rows; one that is away fails nothing"""
+    release, _ = daily
+    with webhook(host=release.servers.host) as (address, told):
+        release.cluster.secret("sales-mart-webhook", url=address)
+        release.upgrade(notify={"enabled": True})
+        try:
+            open_storage(f"{release.lake}/bad").write("a.csv", b"no,header\n1,2\n")
+            source = f"{release.lake}/bad/*.csv"
+            failed = release.cluster.finished(release.cluster.submit(source=source))
+            done = release.cluster.submit(business_date=str(DAY), targets="postgres")
+            release.cluster.succeeded(done)
+            release.cluster.secret("sales-mart-webhook", url="http://127.0.0.1:9/away")
+            release.cluster.succeeded(
+                release.cluster.submit(business_date=str(DAY), targets="postgres")
+            )
+        finally:
+            release.upgrade()
+    first, second = told
+    assert (first["workflow"], first["status"]) == (failed.name, "Failed")
+    ((step, message),) = first["failures"]
+    assert step.startswith("validate")
+    assert "transaction_id" in message
+    assert (second["workflow"], second["status"], second["failures"]) == (done, "Succeeded", [])
+    assert [each["rows_read"] for each in second["runs"]] == [9_000]
 
 
 def test_a_wrong_configuration_fails_at_once(daily: tuple[Release, list[bytes]]) -> None:

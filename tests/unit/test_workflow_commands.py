@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-import threading
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from hooks import webhook
 from sales_mart.backfill import MOST_DAYS, days_of_range
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.notify import Failure, notification, send
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 ROOT = Path(__file__).parents[2]
 DAILY = "raw/{date}/*.csv"
@@ -208,32 +203,6 @@ def test_a_notice_of_a_success_lists_no_failure(failures: str) -> None:
 def test_a_notice_of_something_else_is_refused(duration: str, failures: str) -> None:
     with pytest.raises(ConfigurationError, match="not as Argo's"):
         notification("w", "Failed", duration, failures)
-
-
-@contextmanager
-def webhook(*answers: int) -> Generator[tuple[str, list[dict[str, Any]]]]:
-    """Run a server that answers with these codes; gives its address and what it was told."""
-    told: list[dict[str, Any]] = []
-    codes = iter(answers)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(next(codes))
-            self.end_headers()
-
-        def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - its name there
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/hook/s3cret", told
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def test_notify_tells_the_webhook_of_the_workflow_s_runs(
