@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hera.workflows import DAG, Parameter, Task, WorkflowTemplate
+from hera.workflows import DAG, Parameter, Step, Steps, Task, WorkflowTemplate
 
 from workflows.graph import road, stops
 from workflows.notify import notify
@@ -41,8 +41,12 @@ def backfill() -> WorkflowTemplate:
         stops("sales-mart-backfill")
         road()
         notify()
-        with DAG(name="one-by-one", inputs=[Parameter(name="days")], parallelism=1, fail_fast=True):
-            Task(
+        # Steps and no graph: a graph that fails fast leaves the days that it did not begin for ever
+        # "running", and so the workflow.
+        with Steps(
+            name="one-by-one", inputs=[Parameter(name="days")], parallelism=1, fail_fast=True
+        ):
+            Step(
                 name="day",
                 template="road",
                 arguments={

@@ -222,6 +222,7 @@ def test_every_reference_in_braces_resolves(name: str) -> None:
             own |= {f"outputs.parameters.{name}" for name in _names(template, "outputs")}
             own |= {"status", "item"} | known
             tasks = template.get("dag", {}).get("tasks", [])
+            tasks = [*tasks, *(step for group in template.get("steps", []) for step in group)]
             for task in tasks:
                 called = templates[task["template"]]
                 given = {each["name"] for each in task.get("arguments", {}).get("parameters", [])}
@@ -287,6 +288,7 @@ def test_both_templates_run_the_same_road() -> None:
     assert daily["road"]["dag"] == past["road"]["dag"]
     assert past["one-by-one"]["parallelism"] == 1
     assert past["one-by-one"]["failFast"] is True
+    assert "steps" in past["one-by-one"], "a graph that fails fast never ends"
 
 
 @pytest.mark.parametrize(
