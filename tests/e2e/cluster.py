@@ -64,8 +64,9 @@ class Workflow:
         return list((self.document.get("status", {}).get("nodes") or {}).values())
 
     def pods(self, step: str | None = None) -> list[dict[str, Any]]:
-        """The attempts, of one step or of all."""
+        """The attempts, of one step or of all, in the order in which they began."""
         pods = [each for each in self.nodes if each["type"] == "Pod"]
+        pods.sort(key=lambda each: each["startedAt"])
         return [each for each in pods if step in (None, each["templateName"])]
 
     def seconds(self, step: str | None = None) -> float:
