@@ -432,3 +432,31 @@ def test_doctor_compares_with_the_chart(ask: Ask) -> None:
     assert messages == [
         "namespace is 'data-pipeline' by the configuration and 'other' in the chart's values"
     ]
+
+
+def test_an_error_on_the_way_out_does_not_hide_that_we_were_told_to_end(tmp_path: Path) -> None:
+    """As when SIGTERM comes just after a file was closed, which is then closed once more."""
+    code = (
+        "import os, signal, sys\n"
+        "from sales_mart import cli, plan\n"
+        "from sales_mart.storage import disk_errors\n"
+        "from pathlib import Path\n"
+        "def told(*_, **__):\n"
+        "    with disk_errors(Path('x')):\n"
+        "        try:\n"
+        "            os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "        finally:\n"
+        "            os.close(9999)\n"
+        "plan.plan = told\n"
+        "sys.exit(cli.main(['plan', '--lake', 'l', '--source', 'x']))\n"
+    )
+    for number, wanted in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(int(number))],
+            check=False,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == wanted, done.stderr
+        assert "could not be written" not in done.stderr

@@ -99,9 +99,12 @@ def _failed(error: BaseException, *, as_json: bool) -> int:
         _Terminated: TERMINATED,
         PipeClosed: PIPE_CLOSED,
     }
-    code = known.get(type(error))
-    if code is not None:
-        return code
+    # An error on the way out, such as a file that is closed twice, hides why we were on it.
+    first: BaseException | None = error
+    while first is not None:
+        if type(first) in known:
+            return known[type(first)]
+        first = first.__context__
     if isinstance(error, SalesMartError):
         _report(as_json, error.exit_code, error.message, error.remedy, error.details)
         return error.exit_code
