@@ -36,7 +36,7 @@ e2e: $(VENV)/.dev  ## Install the chart on the cluster in KUBECONFIG, and put it
 
 .PHONY: chaos
 chaos: $(VENV)/.dev  ## Attack every promise for CHAOS_MINUTES (15), by dice of CHAOS_SEED
-	$(BIN)/python -m tests.chaos
+	PYTHONPATH=tests $(BIN)/python -m chaos
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## Check style and formatting

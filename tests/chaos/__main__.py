@@ -48,7 +48,7 @@ def main() -> int:
 
 def _attack(name: str) -> Callable[[float, int], list[Row]] | None:
     """Find an attack; None when this checkout has none of that name."""
-    package = __package__ or "tests.chaos"
+    package = __package__ or "chaos"
     if importlib.util.find_spec(f"{package}.{name}") is None:
         return None
     return getattr(importlib.import_module(f"{package}.{name}"), name)
