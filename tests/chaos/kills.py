@@ -237,11 +237,20 @@ class Campaign:
         self._expect(step, code, (0, 128 + number, *early), aim)
         if seconds > _END_SECONDS:
             self._complain([f"{aim.how} in {aim.stop}: it took {seconds:.0f} s to end"])
-        if aim.how != "interrupt twice" and code == 128 + number and self.site.processes():
-            alive = self.site.processes()
-            self._complain([f"{aim.how} in {aim.stop}: left behind: {'; '.join(alive)}"])
+        if aim.how != "interrupt twice" and code == 128 + number:
+            # A dbt that was just being started ends when it finds its parent gone.
+            alive = self._outlive(_END_SECONDS)
+            if alive:
+                self._complain([f"{aim.how} in {aim.stop}: left behind: {'; '.join(alive)}"])
         if "Traceback" in step.stderr and not in_python:
             self._complain([f"{aim.how} in {aim.stop}: a stack trace: {step.stderr[-400:]}"])
+
+    def _outlive(self, seconds: float) -> list[str]:
+        """Name the processes that are alive so long after their run."""
+        deadline = time.monotonic() + seconds
+        while (alive := self.site.processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return alive
 
     @staticmethod
     def _heeds_signals(step: Step) -> bool:
@@ -288,9 +297,7 @@ class Campaign:
             for name in sorted(records.keys() | undisturbed.keys())
             if records.get(name) != undisturbed.get(name)
         ]
-        deadline = time.monotonic() + _ORPHAN_SECONDS
-        while (alive := self.site.processes()) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        alive = self._outlive(_ORPHAN_SECONDS)
         found += [f"a process outlives its run: {each}" for each in alive]
         found += [f"left behind: {each}" for each in self.site.leftovers()]
         files = self._listing(self.run_ids[item])
