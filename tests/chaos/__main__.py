@@ -38,7 +38,9 @@ def main() -> int:
         left -= SHARES[name]
         say(f"{name}: {share:.0f} s")
         try:
-            rows += attack(share, seed)
+            made = attack(share, seed)
+            say(f"{name}: so far\n{as_table(made)}")
+            rows += made
         except Exception as error:  # noqa: BLE001 - the other attacks are made all the same
             text = " ".join(str(error).split())[:300]
             rows.append(Row(name, 1, 0, f"the attack broke off: {type(error).__name__} {text}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING, Self
 
 import psycopg
@@ -192,7 +193,7 @@ class Crowd:
 
 
 def together(seconds: float, seed: int) -> list[Row]:
-    """Tell the stories in turn until the time is over, each at least once."""
+    """Tell the stories in turn, from one that the dice choose, until the time is over."""
     deadline = time.monotonic() + seconds
     dice = random.Random(seed)  # noqa: S311 - not a secret
     rows: list[Row] = []
@@ -214,16 +215,17 @@ def together(seconds: float, seed: int) -> list[Row]:
             told: dict[str, list[str | None]] = {name: [] for name in stories}
             with crowd:
                 pairs.same_input()
-            while time.monotonic() < deadline or not all(told.values()):
-                for name, story in stories.items():
-                    if time.monotonic() > deadline and all(told.values()):
-                        break
-                    pairs.found = []
-                    say(name)
-                    story()
-                    for text in pairs.found:
-                        say(f"FOUND {text}")
-                    told[name].append("; ".join(sorted(set(pairs.found))) or None)
+            names = list(stories)
+            first = dice.randrange(len(names))
+            for name in cycle(names[first:] + names[:first]):
+                if time.monotonic() > deadline:
+                    break
+                pairs.found = []
+                say(name)
+                stories[name]()
+                for text in pairs.found:
+                    say(f"FOUND {text}")
+                told[name].append("; ".join(sorted(set(pairs.found))) or None)
     for name, outcomes in told.items():
         found = [text for text in outcomes if text]
         rows.append(Row(name, len(outcomes), len(outcomes) - len(found), "; ".join(set(found))))
