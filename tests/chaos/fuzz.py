@@ -251,4 +251,4 @@ def _say(error: Exception) -> str:
 
 def _row(attack: str, result: tuple[int, list[str]]) -> Row:
     tried, found = result
-    return Row(attack, tried, tried - len(found), "; ".join(sorted(set(found))[:3]) or "-")
+    return Row(attack, tried, tried - len(found), "; ".join(sorted(set(found))[:3]))

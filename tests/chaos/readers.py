@@ -117,7 +117,7 @@ def polling(site: Site, first: State) -> Generator[Readers]:
     readers = Readers(site, first)
     threads = [
         threading.Thread(target=readers.poll, args=(place, pause), daemon=True)
-        for place, pause in (("postgres", 0.1), ("bigquery", 0.25), ("export", 0.01))
+        for place, pause in (("postgres", 0.1), ("bigquery", 0.5), ("export", 0.02))
     ]
     for thread in threads:
         thread.start()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sales_mart.local import LocalServers
 
-__all__ = ["EXPORTS", "STORY", "Input", "Site", "Step", "parse_seconds"]
+__all__ = ["EXPORTS", "STORY", "Input", "Site", "Step"]
 
 EXPORTS = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet", "manifest.json")
 PROGRAM = Path(sys.executable).with_name("sales-mart")
@@ -281,11 +281,6 @@ class Site:
             ).fetchone()
         assert row is not None
         return row[0]
-
-
-def parse_seconds(text: str | None, default: float) -> float:
-    """Read a number of minutes from the environment; gives seconds."""
-    return float(text) * 60 if text else default
 
 
 def _digest(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from itertools import cycle
@@ -14,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 from sales_mart.names import published_tables
 from sales_mart.records import Target
 
-from .kills import STOPS, Campaign, say, servers_and_folder
+from .ledger import STOPS, say
 from .readers import polling
 from .site import STORY
 from .table import Row
@@ -22,6 +21,7 @@ from .table import Row
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from .kills import Campaign
     from .readers import Readers
     from .site import Input, Site
 
@@ -35,12 +35,13 @@ REFUSED = (65, 75)
 class Pairs:
     """Starts two commands at the same time, and judges what comes of it."""
 
-    def __init__(self, campaign: Campaign, readers: Readers, dice: random.Random) -> None:
+    def __init__(self, campaign: Campaign, readers: Readers) -> None:
         self.site = campaign.site
         self._campaign = campaign
         self._readers = readers
-        self._dice = dice
+        self._dice = campaign.dice
         self.found: list[str] = []
+        self.looks = 0
 
     def twice(self, *arguments: str) -> None:
         """Start a command twice; one of them must get through, the other may be refused."""
@@ -71,6 +72,9 @@ class Pairs:
         step = self.site.start("run", *self.site.run_options(item))
         if step.end() != 0:
             self.found.append(f"the run after it ended with {step.process.returncode}")
+        self._compare(item)
+
+    def _compare(self, item: Input) -> None:
         if self._campaign.state() != self._campaign.states[item]:
             self.found.append("the marts after it are not those of an undisturbed run")
         self.found += self._readers.complaints()
@@ -81,7 +85,7 @@ class Pairs:
         """Two runs of the same input."""
         self.announce(A)
         self.twice("run", *self.site.run_options(A))
-        self.settle(A)
+        self._compare(A)
 
     def different_inputs(self) -> None:
         """Two runs of different snapshots."""
@@ -128,22 +132,36 @@ class Pairs:
             self.found.append(f"an overtaken run was published: exit code {code}")
         self.settle(B)
 
-    def same_stop(self, stop: str, item: Input) -> None:
-        """Every stop before it, then the stop twice at once, then the rest."""
-        run_id = self._campaign.run_ids[item]
-        self.announce(item)
+    def every_stop(self) -> None:
+        """Each stop twice at once, then once more."""
+        run_id = self._campaign.run_ids[A]
+        self.announce(A)
         self.site.forget(run_id)
-        self.site.do("plan", *self.site.run_options(item))
-        for each in STOPS[1:]:
-            command = (*each.split("-"), "--run-id", run_id)
-            if each == stop:
-                self.twice(*command)
+        self.site.do("plan", *self.site.run_options(A))
+        for stop in STOPS[1:]:
+            command = (*stop.split("-"), "--run-id", run_id)
+            self.twice(*command)
             code = self.site.do(*command)
             if code != 0:
-                self.found.append(f"{each} after two {stop} ended with {code}")
-        if self._campaign.state() != self._campaign.states[item]:
-            self.found.append(f"the marts after two {stop} are not those of an undisturbed run")
-        self.found += self._readers.complaints()
+                self.found.append(f"{stop} after two of it ended with {code}")
+        self._compare(A)
+
+    def crowded(self) -> None:
+        """Another snapshot is published while a crowd reads."""
+        run_id = self._campaign.run_ids[B]
+        self.announce(B)
+        self.site.do("plan", *self.site.run_options(B))
+        for stop in STOPS[1:7]:
+            self.site.do(*stop.split("-"), "--run-id", run_id)
+        with Crowd(self.site, 20) as crowd:
+            code = self.site.do("publish", "--run-id", run_id)
+        self.looks += crowd.looks
+        self.found += crowd.complaints()
+        if code != 0:
+            self.found.append(f"publish before a crowd ended with {code}")
+        if len(crowd.seen) < 2:  # the state before and the state after
+            self.found.append("the crowd did not see both states")
+        self.settle(B)  # the export is still that of the run before
 
 
 class Crowd:
@@ -154,7 +172,7 @@ class Crowd:
         self._ended = threading.Event()
         self.looks = 0
         self.waited = 0
-        self.seen: set[object] = set()
+        self.seen: set[tuple[object, ...]] = set()
         self._threads = [threading.Thread(target=self._read, daemon=True) for _ in range(size)]
 
     def __enter__(self) -> Self:
@@ -166,6 +184,12 @@ class Crowd:
         self._ended.set()
         for thread in self._threads:
             thread.join(30)
+
+    def complaints(self) -> list[str]:
+        """Give what was wrong with its looks."""
+        torn = sum(len(set(totals)) > 1 for totals in self.seen)
+        problems = [f"{torn} torn looks"] if torn else []
+        return problems + ([f"{self.waited} looks waited over a second"] if self.waited else [])
 
     def look(self, connection: psycopg.Connection[tuple[object, ...]]) -> tuple[object, ...]:
         """Give the totals of the marts, which are the same in each of them, as one snapshot has."""
@@ -192,54 +216,37 @@ class Crowd:
                 self.looks += 1
 
 
-def together(seconds: float, seed: int) -> list[Row]:
-    """Tell the stories in turn, from one that the dice choose, until the time is over."""
+def together(campaign: Campaign, seconds: float) -> list[Row]:
+    """Tell the stories in turn, each once at least, until the time is over."""
     deadline = time.monotonic() + seconds
-    dice = random.Random(seed)  # noqa: S311 - not a secret
-    rows: list[Row] = []
-    with servers_and_folder() as (servers, folder):
-        campaign = Campaign(servers, folder / "site", seed)
-        campaign.rehearse()
-        crowd = Crowd(campaign.site, 20)
-        with polling(campaign.site, campaign.states[B]) as readers:
-            pairs = Pairs(campaign, readers, dice)
-            stories: dict[str, Callable[[], None]] = {
-                "two runs of the same input at once": pairs.same_input,
-                "two runs of different inputs at once": pairs.different_inputs,
-                "two days loaded at once": pairs.two_days,
-                "a load between another's load and publication": pairs.overtaken,
-            }
-            stops = [stop for stop in STOPS[1:] if stop != "plan"]
-            for stop in stops:
-                stories[f"two `{stop}` at once"] = lambda s=stop: pairs.same_stop(s, A)
-            told: dict[str, list[str | None]] = {name: [] for name in stories}
-            with crowd:
-                pairs.same_input()
-            names = list(stories)
-            first = dice.randrange(len(names))
-            for name in cycle(names[first:] + names[:first]):
-                if time.monotonic() > deadline:
-                    break
-                pairs.found = []
-                say(name)
-                stories[name]()
-                for text in pairs.found:
-                    say(f"FOUND {text}")
-                told[name].append("; ".join(sorted(set(pairs.found))) or None)
-    for name, outcomes in told.items():
-        found = [text for text in outcomes if text]
-        rows.append(Row(name, len(outcomes), len(outcomes) - len(found), "; ".join(set(found))))
-    torn = [seen for seen in crowd.seen if len(set(_list(seen))) > 1]
-    problems = [f"{len(torn)} torn looks"] if torn else []
-    problems += [f"{crowd.waited} looks waited over a second"] if crowd.waited else []
-    lost = len(torn) + crowd.waited
-    rows.append(
+    crowded = "20 readers while a run publishes"
+    with polling(campaign.site, campaign.state()) as readers:
+        pairs = Pairs(campaign, readers)
+        stories: dict[str, Callable[[], None]] = {
+            "two runs of the same input at once": pairs.same_input,
+            crowded: pairs.crowded,
+            "every stop twice at once": pairs.every_stop,
+            "two runs of different inputs at once": pairs.different_inputs,
+            "two days loaded at once": pairs.two_days,
+            "a load between another's load and publication": pairs.overtaken,
+        }
+        told: dict[str, list[str]] = {name: [] for name in stories}
+        for name in cycle(stories):
+            if time.monotonic() > deadline and all(told.values()):
+                break
+            say(name)
+            pairs.found = []
+            stories[name]()
+            for text in pairs.found:
+                say(f"FOUND {text}")
+            told[name].append("; ".join(sorted(set(pairs.found))))
+    told[f"{crowded}, {pairs.looks:,} looks"] = told.pop(crowded)
+    return [
         Row(
-            "20 readers while a run publishes", crowd.looks, crowd.looks - lost, "; ".join(problems)
+            name,
+            len(outcomes),
+            sum(not text for text in outcomes),
+            "; ".join({text for text in outcomes if text}),
         )
-    )
-    return rows
-
-
-def _list(seen: object) -> tuple[object, ...]:
-    return seen if isinstance(seen, tuple) else (seen,)
+        for name, outcomes in told.items()
+    ]

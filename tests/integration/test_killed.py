@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from chaos.kills import STOPS, WAYS, Aim, Campaign
+from chaos.kills import Campaign
+from chaos.ledger import CLEAN, KILLS, STOPS, Aim
 from chaos.site import STORY, Site
 from chaos.table import Row, as_table
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, STAGING, published_tables
@@ -47,7 +48,7 @@ def walked(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> W
     struck = Campaign(servers, folder / "struck", dice.randrange(100), rows=ROWS)
     run_id = struck.site.plan(INPUT)
     struck.run_ids[INPUT] = run_id
-    aims = [Aim(stop, dice.choice(STRUCK.get(stop, WAYS[stop][:4]))) for stop in STOPS]
+    aims = [Aim(stop, dice.choice(STRUCK.get(stop, (*KILLS, *CLEAN[:2])))) for stop in STOPS]
     struck.walk_stops(INPUT, aims)
     in_peace = Site(servers, folder / "in-peace", 0, rows=ROWS)
     in_peace.inputs = struck.site.inputs
@@ -58,8 +59,8 @@ def walked(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> W
 
 def test_a_run_that_is_struck_in_every_stop_ends_as_one_in_peace(walked: Walked) -> None:
     site, peace = walked.struck.site, walked.in_peace
-    assert walked.struck.complaints() == []
-    assert {aim.stop for aim in walked.struck.attempts} == set(STOPS)
+    assert walked.struck.ledger.complaints() == []
+    assert {aim.stop for aim in walked.struck.ledger.attempts} == set(STOPS)
     assert site.postgres() == peace.postgres()
     with (
         published_summary(site.config, Target.POSTGRES) as (_, here),

@@ -332,6 +332,23 @@ def test_the_marts_after_a_restart_in_the_middle(
     assert runs_in_raw(patient, P) == WANTED
 
 
+def test_marts_while_the_server_says_nothing_more(through: Config, line: Wire, lake: Path) -> None:
+    patient = configured(through, P, statement_timeout=5)
+    run = sealed_run(patient, lake, "new", NEW)
+    load(patient, run)
+    line.fault(b"sales_by_date", "mute", skip=3)
+    too_late = threading.Timer(60, line.heal)
+    too_late.start()
+    ended = attempt(lambda: transform(patient, run, POSTGRES))
+    too_late.cancel()
+    assert line.struck == 1
+    assert ended.code == 75
+    assert ended.seconds < 55
+    line.heal()
+    assert run.find("transform", Transform) is None
+    assert transform(patient, run, POSTGRES).targets
+
+
 def shown(config: Config) -> list[tuple[object, ...]]:
     """Give the marts that a reader finds."""
     sql = (
