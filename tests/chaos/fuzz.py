@@ -28,6 +28,8 @@ from walked import cases, check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sales_mart.local import LocalServers
+
 __all__ = ["fuzz", "mutate", "read_as_the_oracle", "read_packed"]
 
 _EXAMPLES = 100
@@ -139,29 +141,27 @@ def read_packed(path: Path, data: bytes) -> None:
         return
 
 
-def fuzz(seconds: float, seed: int) -> list[Row]:
+def fuzz(_servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
     """Attack for about so many seconds; the same seed tries the same things in the same order."""
-    with TemporaryDirectory(prefix="sales-mart-fuzz-") as name:
-        folder = Path(name)
-        return [
-            _mutations(seconds * 0.25, seed),
-            _packed(seconds * 0.15, seed, folder),
-            _examples("random files, plan to seal", cases(), _whole, seconds * 0.3, seed),
-            _examples(
-                "random YAML",
-                yaml_files(),
-                lambda data: check_file(folder, data),
-                seconds * 0.2,
-                seed,
-            ),
-            _examples(
-                "random environment",
-                st.dictionaries(names, variable_texts, max_size=4),
-                check_environment,
-                seconds * 0.1,
-                seed,
-            ),
-        ]
+    return [
+        _mutations(seconds * 0.25, seed),
+        _packed(seconds * 0.15, seed, folder),
+        _examples("random files, plan to seal", cases(), _whole, seconds * 0.3, seed),
+        _examples(
+            "random YAML",
+            yaml_files(),
+            lambda data: check_file(folder, data),
+            seconds * 0.2,
+            seed,
+        ),
+        _examples(
+            "random environment",
+            st.dictionaries(names, variable_texts, max_size=4),
+            check_environment,
+            seconds * 0.1,
+            seed,
+        ),
+    ]
 
 
 def _whole(case: Any) -> None:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import time
-from contextlib import contextmanager
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from sales_mart.local import local_servers
 
 from .ledger import CLEAN, DBT, KILLS, STOPS, Aim, Ledger, say
 from .readers import Readers, State, polling
@@ -18,13 +13,13 @@ from .site import STORY, Input, Site
 from .strikes import Striker, last_line
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from pathlib import Path
 
     from sales_mart.local import LocalServers
 
     from .table import Row
 
-__all__ = ["Campaign", "kills", "rehearsed"]
+__all__ = ["Campaign", "kills"]
 
 _ALONE = 0.85  # share of walks by single commands, whose strikes cost less time than those of `run`
 _EACH = 2  # times that each kind of SIGKILL strikes each command in such a walk
@@ -193,18 +188,6 @@ class Campaign:
         self.dice.shuffle(aims)
         aims.sort(key=self.ledger.attempts.__getitem__)
         return aims[: self.dice.randint(1, 3)]
-
-
-@contextmanager
-def rehearsed(seed: int) -> Generator[Campaign]:
-    """Run the servers, with a site on which every input was walked undisturbed."""
-    with (
-        tempfile.TemporaryDirectory(prefix="sales-mart-chaos-") as folder,
-        local_servers(Path(folder) / "servers") as servers,
-    ):
-        campaign = Campaign(servers, Path(folder) / "site", seed)
-        campaign.rehearse()
-        yield campaign
 
 
 def kills(campaign: Campaign, seconds: float) -> list[Row]:

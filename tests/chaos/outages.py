@@ -8,7 +8,6 @@ the run before or this one, and the second ends as an undisturbed run.
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -20,7 +19,6 @@ from attempts import attempt, configured
 from chaos.table import Row
 from faulty import Fault, Http, Wire, http, wire
 from sales_mart.config import Config
-from sales_mart.local import local_servers
 from sales_mart.records import Target
 from sales_mart.run import run
 from sales_mart.summary import published_summary
@@ -53,7 +51,7 @@ class _Field(NamedTuple):
     folder: Path
 
 
-def outages(seconds: float, seed: int) -> list[Row]:
+def outages(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
     """Attack whole runs for about `seconds`, with faults that `seed` chooses.
 
     Returns:
@@ -70,8 +68,6 @@ def outages(seconds: float, seed: int) -> list[Row]:
     found: dict[str, list[str]] = {name: [] for name in attacks}
     deadline = time.monotonic() + seconds
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sales-mart-chaos-")))
-        servers = stack.enter_context(local_servers(folder / "servers"))
         assert servers.postgres_port is not None
         assert servers.bigquery_endpoint is not None
         field = _Field(

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -18,7 +17,6 @@ from sales_mart.config_file import load_config
 from sales_mart.errors import DataError
 from sales_mart.generate import generate, write
 from sales_mart.load.bigquery import MAX_DATES
-from sales_mart.local import local_servers
 
 from .memory import LIMIT, Ended, limited
 from .table import Row
@@ -39,8 +37,11 @@ _FILES = 2_000
 _TOLERANCE = 1.1
 _MEGABYTE = 1_000_000
 _HANGS_SECONDS = 600.0
-_SLOWEST_ROW = 25e-6
+_STATEMENT_SECONDS = 1_800
+_SLOWEST_ROW = 60e-6
 """Seconds for a row on a busy machine, to begin with."""
+_MINUTES = 600.0
+"""With more time than this, PostgreSQL is walked alone too."""
 
 
 class _Road(NamedTuple):
@@ -49,6 +50,11 @@ class _Road(NamedTuple):
     servers: LocalServers
     folder: Path
     deadline: float
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left."""
+        return max(0.0, self.deadline - time.monotonic())
 
     def walk(self, name: str, source: str, *targets: str) -> Ended:
         """Run `sales-mart run` with schemas and datasets of its own."""
@@ -60,7 +66,11 @@ class _Road(NamedTuple):
             "dataset": f"raw_{name}",
             "targets": targets or ("postgres",),
             "postgres": {**postgres, "sslmode": "disable"},
-            "bigquery": {"api_endpoint": self.servers.bigquery_endpoint},
+            # The local server answers nobody while it works on a statement.
+            "bigquery": {
+                "api_endpoint": self.servers.bigquery_endpoint,
+                "request_timeout": _STATEMENT_SECONDS,
+            },
         }
         environ = {
             **clean,
@@ -75,25 +85,25 @@ class _Road(NamedTuple):
         code = "import sys; from sales_mart.cli import main; sys.exit(main())"
         options = ("--config", str(_RULES), "--source", source, "--lake", str(folder / "lake"))
         command = (sys.executable, "-c", code, "run", *options, "--business-date", "2023-12-31")
-        left = max(_HANGS_SECONDS, self.deadline - time.monotonic())
-        return limited((*command, "--output", "json"), folder, environ, left)
+        seconds = max(_HANGS_SECONDS, self.left)
+        return limited((*command, "--output", "json"), folder, environ, seconds)
 
 
-def size(seconds: float, seed: int) -> list[Row]:
-    """Attack with sizes that fit into about so many seconds, or a few minutes at least.
+def size(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
+    """Attack with sizes that fit into about so many seconds, or a minute at least.
 
     Args:
-        seconds: How long it may take; from some 900 on it walks 30 million rows.
+        servers: Where the rows go.
+        folder: For files.
+        seconds: How long it may take; from some 3,600 on it walks 30 million rows.
         seed: Of the generated rows.
     """
-    deadline = time.monotonic() + seconds
-    with (
-        tempfile.TemporaryDirectory(prefix="sales-mart-size-") as name,
-        local_servers(Path(name) / "servers") as servers,
-    ):
-        road = _Road(servers, Path(name), deadline)
-        few = max(20_000, min(1_000_000, int(seconds * 1_000)))
-        return [_crowd(road, few), *_many_dates(road), *_many_rows(road, seed)]
+    road = _Road(servers, folder, time.monotonic() + seconds)
+    rows = [_crowd(road, max(20_000, min(1_000_000, int(seconds * 1_000)))), *_many_dates(road)]
+    if road.left > _MINUTES:
+        alone = road._replace(deadline=time.monotonic() + road.left * 0.3)
+        rows += _many_rows(alone, seed, "postgres")
+    return rows + _many_rows(road, seed, "postgres", "bigquery")
 
 
 def _crowd(road: _Road, rows: int) -> Row:
@@ -137,23 +147,27 @@ def _many_dates(road: _Road) -> list[Row]:
     ]
 
 
-def _many_rows(road: _Road, seed: int) -> list[Row]:
+def _many_rows(road: _Road, seed: int, *targets: str) -> list[Row]:
     """The same peak for ten times the rows."""
-    left = road.deadline - time.monotonic()
-    base = max(100_000, min(_STEADY_ROWS, int(left / 11 / _SLOWEST_ROW)))
+    base = max(100_000, min(_STEADY_ROWS, int(road.left / 11 / _SLOWEST_ROW)))
     begun = time.monotonic()
-    first = road.walk("some", _files(road, "some", base, seed))
+    some, first = _walk_rows(road, base, seed, targets)
     seconds = time.monotonic() - begun
-    done = [_row(f"{base:,} rows", first, read=base, shown=base * 6 // 10)]
-    left = road.deadline - time.monotonic()
-    many = min(_MOST_ROWS, 10 * base, int(0.8 * left / seconds * base) // 1_000_000 * 1_000_000)
-    if many > base:
-        second = road.walk("many", _files(road, "many", many, seed + 1))
-        row = _row(f"{many:,} rows", second, read=many, shown=many * 6 // 10)
-        if base >= _STEADY_ROWS and second.peak > first.peak * _TOLERANCE:
-            row = row._replace(survived=0, found=f"more memory than {base:,} rows take")
-        done.append(row)
-    return done
+    affordable = int(0.8 * road.left / seconds * base) // 1_000_000 * 1_000_000
+    many = min(_MOST_ROWS, 10 * base, affordable)
+    if many <= base:
+        return [some]
+    more, second = _walk_rows(road, many, seed + 1, targets)
+    if base >= _STEADY_ROWS and second.peak > first.peak * _TOLERANCE:
+        more = more._replace(survived=0, found=f"more memory than {base:,} rows take")
+    return [some, more]
+
+
+def _walk_rows(road: _Road, rows: int, seed: int, targets: tuple[str, ...]) -> tuple[Row, Ended]:
+    name = f"rows_{rows}_{len(targets)}"
+    ended = road.walk(name, _files(road, name, rows, seed), *targets)
+    title = f"{rows:,} rows, {' and '.join(targets)}"
+    return _row(title, ended, read=rows, shown=rows * 6 // 10), ended
 
 
 def _files(road: _Road, name: str, rows: int, seed: int) -> str:
