@@ -50,6 +50,7 @@ class _Found:
 
     days: dict[date, DayTotals]
     raw: dict[tuple[bool, bool], Totals]
+    marts: dict[str, tuple[int, Decimal]]
 
 
 def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reconcile:
@@ -57,7 +58,8 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
 
     In each warehouse: the run's raw rows are the sealed ones, and the fact table holds exactly
     those raw rows of the window that pass the marts' rules. Between two warehouses: rows, sums
-    and an order-free checksum of every sale date are the same. Only totals per day travel.
+    and an order-free checksum of every sale date are the same, and so are rows and checksum of
+    each other mart. Only totals travel.
 
     Raises:
         ConfigurationError: The marts were not built from the latest load.
@@ -78,6 +80,8 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
             for finding in _against_seal(side, answer, seal)
         ]
         differing = _differing_days(sides, found)
+        # Facts that differ say where to look; the marts made of them would only repeat it.
+        findings += [] if differing else _differing_marts(sides, found)
         if findings or differing:
             raise _disagreement(sides, found, findings, differing)
     facts = _facts(found[0].days)
@@ -135,6 +139,7 @@ def _ask(side: _Side, run_id: str, sides: int) -> _Found:
     return _Found(
         days=side.questions.days(checksum=sides > 1),
         raw=side.questions.raw(run_id, side.window),
+        marts=side.questions.marts() if sides > 1 else {},
     )
 
 
@@ -205,6 +210,24 @@ def _differing_days(sides: Sequence[_Side], found: Sequence[_Found]) -> list[dat
     return sorted(differing)
 
 
+def _differing_marts(sides: Sequence[_Side], found: Sequence[_Found]) -> list[str]:
+    """Say which marts differ between the first warehouse and any other.
+
+    A warehouse may have more to catch up than another, and then holds more dates and months; the
+    products are added up over all time in either case.
+    """
+    findings: list[str] = []
+    for side, answer in zip(sides[1:], found[1:], strict=True):
+        for name, (rows, checksum) in found[0].marts.items():
+            is_comparable = name == "sales_by_product" or side.window == sides[0].window
+            if is_comparable and answer.marts[name] != (rows, checksum):
+                findings.append(
+                    f"{name} of {sides[0].target} ({rows} rows) and of {side.target} "
+                    f"({answer.marts[name][0]} rows) differ, though the facts of the run agree"
+                )
+    return findings
+
+
 def _disagreement(
     sides: Sequence[_Side],
     found: Sequence[_Found],
@@ -217,7 +240,8 @@ def _disagreement(
     return ReconciliationError(
         f"the marts do not reconcile: {'; '.join(said[:_SHOWN])}{more}",
         remedy="Nothing was published. Load the run again with `sales-mart load`, then "
-        "`transform` and `reconcile`; if it differs again, report it with these details.",
+        "`transform` and `reconcile`. If products differ, a warehouse lacks a part of the history: "
+        "load it there with `--target`. If it differs again, report it with these details.",
         details={"findings": list(findings), "days": days[:_DAYS_LISTED], "differing": len(days)},
     )
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart import money
-from sales_mart.names import STAGING, fact_table, next_schema, raw_schema
+from sales_mart.names import PRODUCT_MONTHS, STAGING, fact_table, next_schema, raw_schema
 from sales_mart.records import DayTotals, Target
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.warehouse.windows import Window
 
-__all__ = ["REASONS", "Questions", "Totals", "row_checksum", "table"]
+__all__ = ["MARTS", "REASONS", "Questions", "Totals", "row_checksum", "table"]
 
 REASONS = {
     "missing_product": "is_missing_product",
@@ -28,6 +28,24 @@ REASONS = {
     "quantity_range": "is_quantity_out_of_range",
 }
 """Reasons that keep a clean row out of the marts: code -> column of the staging view."""
+
+
+_FACT_COLUMNS = ("transaction_id", "product", "price", "quantity", "amount", "sale_date")
+MARTS = {
+    "sales_by_date": ("sale_date", "total_amount", "total_quantity", "transaction_count"),
+    "sales_by_product": ("product", "total_amount", "total_quantity", "transaction_count"),
+    PRODUCT_MONTHS: (
+        *("product", "sale_month", "total_amount", "total_quantity", "total_price"),
+        "transaction_count",
+    ),
+    "summary_sales": ("product", "sale_month", "total_amount", "transaction_count"),
+}
+"""Columns of the next marts that two warehouses must agree in.
+
+A mean is not among them: it is the quotient of two that are.
+"""
+_MONEY = ("price", "amount", "total_amount", "total_price")
+_TEXTS = ("transaction_id", "product")
 
 
 class Totals(NamedTuple):
@@ -57,31 +75,29 @@ def table(config: Config, target: Target, schema: str, name: str) -> str:
     return f"`{config.data_warehouse.project_id}.{schema}.{name}`"
 
 
-def row_checksum(target: Target, decimals: int) -> str:
-    """Give the expression of a fact row's checksum, a number of 60 bits.
+def row_checksum(target: Target, decimals: int, columns: Sequence[str] = _FACT_COLUMNS) -> str:
+    """Give the expression of a row's checksum, a number of 60 bits.
 
-    It is the first 15 hex digits of the MD5 of the row's canonical text: transaction_id, product,
-    price, quantity, amount and sale_date with `|` between them, money with all its decimals. MD5
-    guards against mistakes here, not against people, and both warehouses have it.
+    It is the first 15 hex digits of the MD5 of the row's canonical text: the columns with `|`
+    between them, money with all its decimals. MD5 guards against mistakes here, not against people,
+    and both warehouses have it.
     """
     if target is Target.POSTGRES:
         # The text of a numeric(…, n) has n decimals; that of a date is ISO in our session.
-        fields = ["transaction_id", "product"]
-        fields += [f"cast({name} as text)" for name in ("price", "quantity", "amount", "sale_date")]
+        fields = [name if name in _TEXTS else f"cast({name} as text)" for name in columns]
         text = " || '|' || ".join(fields)
         return f"cast(cast('x' || left(md5({text}), 15) as bit(60)) as bigint)"
-    fields = [
-        "transaction_id",
-        "product",
-        _bigquery_money("price", decimals),
-        "cast(quantity as string)",
-        _bigquery_money("amount", decimals),
-        "cast(sale_date as string)",
-    ]
+    fields = [_bigquery_text(name, decimals) for name in columns]
     text = ", '|', ".join(fields)
     digits = f"left(to_hex(md5(concat({text}))), 15)"
     # As a numeric, since the sum of a day outgrows 64 bits.
     return f"cast(cast(concat('0x', {digits}) as int64) as numeric(29, 0))"
+
+
+def _bigquery_text(column: str, decimals: int) -> str:
+    if column in _TEXTS:
+        return column
+    return _bigquery_money(column, decimals) if column in _MONEY else f"cast({column} as string)"
 
 
 def _bigquery_money(column: str, decimals: int) -> str:
@@ -104,7 +120,15 @@ class Questions:
         self._ask = ask
         self._staging = table(config, target, raw_schema(config), STAGING)
         self._fact = table(config, target, next_schema(config, target), fact_table(target))
-        self._checksum = row_checksum(target, config.rules.max_decimals)
+        decimals = config.rules.max_decimals
+        self._checksum = row_checksum(target, decimals)
+        self._marts = {
+            table(config, target, next_schema(config, target), name): (
+                name,
+                row_checksum(target, decimals, columns),
+            )
+            for name, columns in MARTS.items()
+        }
 
     def days(self, *, checksum: bool) -> dict[date, DayTotals]:
         """Add up the next fact table by sale date, in one scan."""
@@ -119,6 +143,10 @@ class Questions:
             )
             for row in rows
         }
+
+    def marts(self) -> dict[str, tuple[int, Decimal]]:
+        """Count the rows of the other next marts and add their checksums up, by name."""
+        return {row[0]: (row[1], Decimal(row[2])) for row in self._ask(self.marts_sql())}
 
     def raw(self, run_id: str, window: Window) -> dict[tuple[bool, bool], Totals]:
         """Add up the raw rows of the window by (of this run, shown by the marts)."""
@@ -156,6 +184,19 @@ from {self._fact}
 group by sale_date
 order by sale_date
 """
+
+    def marts_sql(self) -> str:
+        """SQL of `marts`."""
+        return "\nunion all\n".join(
+            f"""
+select
+    '{name}' as mart,
+    count(*) as row_count,
+    coalesce(sum({checksum}), 0) as checksum
+from {mart}
+"""
+            for mart, (name, checksum) in self._marts.items()
+        )
 
     def raw_sql(self, run_id: str, window: Window) -> str:
         """SQL of `raw`; a run id holds letters, digits, points, underscores and hyphens only.

@@ -52,7 +52,7 @@ ATTACKS: dict[str, tuple[Attack, float]] = {
 
 
 def main() -> int:
-    """Attack; gives 1 if anything was found."""
+    """Attack; gives 1 if anything was found, or an attack was not made."""
     seconds = float(os.environ.get("CHAOS_MINUTES") or 15) * 60
     seed = int(os.environ.get("CHAOS_SEED") or secrets.randbelow(10**6))
     only = os.environ.get("CHAOS_ONLY")
@@ -80,7 +80,7 @@ def main() -> int:
                 text = f"{type(error).__name__} {' '.join(str(error).split())[:300]}"
                 rows.append(Row(name, 1, 0, f"the attack broke off: {text}"))
     sys.stdout.write(f"{as_table(rows)}\n")
-    return int(any(row.found for row in rows))
+    return int(any(row.found or not row.attempts for row in rows))
 
 
 if __name__ == "__main__":

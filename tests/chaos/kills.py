@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -11,19 +12,20 @@ from .ledger import CLEAN, DBT, KILLS, STOPS, Aim, Ledger, say
 from .readers import Readers, State, polling
 from .site import STORY, Input, Site
 from .strikes import Striker, last_line
+from .table import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.local import LocalServers
 
-    from .table import Row
-
 __all__ = ["Campaign", "kills"]
 
 _ALONE = 0.85  # share of walks by single commands, whose strikes cost less time than those of `run`
 _EACH = 2  # times that each kind of SIGKILL strikes each command in such a walk
-_ABANDONED = 0.5  # share of appends that the next snapshot finds half done
+_ABANDONED = 0.3  # share of appends that the next snapshot finds half done
+_LEAST = 20  # kills of each stop, and of dbt, when there is time
+_LEAST_SECONDS = 480.0
 _ORPHAN_SECONDS = 30.0  # how long dbt may take to end after its parent
 
 
@@ -36,11 +38,15 @@ class Campaign:
         self.ledger = Ledger()
         self.striker = Striker(self.site, self.dice, self.ledger)
         self.episodes = 0
+        self.abandoned: Counter[tuple[str, str]] = Counter()
         self.states: dict[Input, State] = {}
         self.run_ids: dict[Input, str] = {}
         self._records: dict[Input, dict[str, object]] = {}
         self._files: dict[Input, set[str]] = {}
         self._relations: list[set[str]] = []
+        self._places: set[str] = set()
+        self.raw: dict[Input, str] = {}
+        """Digests of both raw tables after each input of the story."""
 
     # --- what an undisturbed run gives
 
@@ -57,7 +63,9 @@ class Campaign:
             self._records[item] = self.site.records(run_id)
             self._files[item] = self._listing(run_id)
             self._relations.append(self.site.relations())
+            self.raw[item] = self.site.raw()
             say(f"undisturbed: {item.name} {item.day}")
+        self._places = self.site.places()
         assert len({state.postgres for state in self.states.values()}) == len(STORY)
 
     def state(self) -> State:
@@ -84,10 +92,13 @@ class Campaign:
         self._verify(item)
         self.ledger.complain(readers.complaints())
 
-    def abandon(self, readers: Readers, item: Input, aim: Aim) -> None:
-        """Strike a run and never start it again: another input comes next."""
+    def abandon(self, readers: Readers, item: Input) -> None:
+        """Strike a run after it has begun to load, and never start it again: another comes next."""
         self._begin(readers, item)
+        aims = [aim for aim in self._aims() if aim.stop in STOPS[STOPS.index("load-postgres") :]]
+        aim = self.dice.choice(aims)
         self.striker.run(aim, "run", *self.site.run_options(item))
+        self.abandoned[item.name, aim.stop] += 1
         self.ledger.complain(readers.complaints())
 
     def _begin(self, readers: Readers, item: Input) -> None:
@@ -145,6 +156,7 @@ class Campaign:
             found.append(f"files of the run differ: {sorted(files ^ self._files[item])}")
         # A table that only a replace or only an append has is no orphan.
         orphans = self.site.relations() - set().union(*self._relations)
+        orphans |= self.site.places() - self._places
         found += [f"an orphan: {each}" for each in sorted(orphans)]
         if self.site.sessions():
             found.append("a session of ours is left in PostgreSQL")
@@ -156,11 +168,14 @@ class Campaign:
         """Strike until the time is over."""
         with polling(self.site, self.states[STORY[-1]]) as readers:
             for item in cycle(STORY):
+                if item == STORY[-1]:
+                    # Another snapshot is never finished; the one that follows replaces it.
+                    self.abandon(readers, STORY[0])
+                if item == STORY[-2] and self.dice.random() < _ABANDONED:
+                    self.abandon(readers, item)
+                    continue
                 alone = self.dice.random() < _ALONE
                 self.episode(readers, item, self._aims() if alone else self._some(), alone=alone)
-                if item == STORY[-1] and self.dice.random() < _ABANDONED:
-                    # An append that is never finished; the snapshot that follows replaces it.
-                    self.abandon(readers, item, self._some()[0])
                 say(f"{self.episodes} episodes, {self.ledger.attempts.total()} strikes")
                 if time.monotonic() > deadline:
                     break
@@ -193,4 +208,8 @@ class Campaign:
 def kills(campaign: Campaign, seconds: float) -> list[Row]:
     """Kill, terminate and interrupt for some time; gives a row for each stop."""
     campaign.walk(time.monotonic() + seconds)
-    return campaign.ledger.rows()
+    abandoned = campaign.abandoned.total()
+    return [
+        *campaign.ledger.rows(least=int(_LEAST * min(1.0, seconds / _LEAST_SECONDS))),
+        Row("runs given up half-way, another input follows", abandoned, abandoned, ""),
+    ]

@@ -28,53 +28,66 @@ class Aim(NamedTuple):
 
 
 class Ledger:
-    """Counts strikes; what is found is charged to the strikes since `begin`."""
+    """Counts strikes; what is found is charged to all strikes since `begin`."""
 
     def __init__(self) -> None:
         self.attempts: Counter[Aim] = Counter()
         self.looks = 0
-        self._found: dict[Aim, list[str]] = defaultdict(list)
+        self._failed: Counter[Aim] = Counter()
+        self._found: dict[Aim, set[str]] = defaultdict(set)
         self._other: list[str] = []
-        self._struck: set[Aim] = set()
+        self._struck: Counter[Aim] = Counter()
+        self._complained = False
 
     def begin(self) -> None:
         """Charge nothing of what follows to the strikes before."""
-        self._struck = set()
+        if self._complained:
+            self._failed += self._struck
+        self._struck = Counter()
+        self._complained = False
 
     def count(self, aim: Aim) -> None:
         """Count a strike."""
         self.attempts[aim] += 1
-        self._struck.add(aim)
+        self._struck[aim] += 1
 
     def complain(self, texts: list[str]) -> None:
         """Note what was found."""
         for text in texts:
             say(f"FOUND {text}")
+            self._complained = True
             for aim in self._struck:
-                self._found[aim].append(text)
+                self._found[aim].add(text)
             if not self._struck:
                 self._other.append(text)
 
     def complaints(self) -> list[str]:
         """Give everything that was found."""
-        return [*self._other, *(text for texts in self._found.values() for text in texts)]
+        return [*self._other, *set().union(*self._found.values())]
 
-    def rows(self) -> list[Row]:
-        """Add the strikes up: kills by stop, kills of dbt, signals, and what readers saw."""
-        chosen = {f"SIGKILL in {stop}": [Aim(stop, how) for how in KILLS] for stop in STOPS}
-        chosen["SIGKILL of dbt alone"] = [Aim("transform", DBT)]
+    def rows(self, least: int = 0) -> list[Row]:
+        """Add the strikes up: kills by stop, kills of dbt, signals, and what readers saw.
+
+        Args:
+            least: Fewer kills than this, of any stop or of dbt, prove too little.
+        """
+        self.begin()
+        killed = {f"SIGKILL in {stop}": [Aim(stop, how) for how in KILLS] for stop in STOPS}
+        killed["SIGKILL of dbt alone"] = [Aim("transform", DBT)]
+        rows = [self._row(name, aims, least) for name, aims in killed.items()]
         for how, name in zip(CLEAN, ("SIGTERM", "Ctrl-C", "Ctrl-C twice"), strict=True):
-            chosen[f"{name} in any stop"] = [Aim(stop, how) for stop in STOPS]
-        rows: list[Row] = []
-        for name, aims in chosen.items():
-            attempts = sum(self.attempts[aim] for aim in aims)
-            found = {text for aim in aims for text in self._found.get(aim, [])}
-            survived = max(0, attempts - len(found))
-            rows.append(Row(name, attempts, survived, "; ".join(sorted(found))))
-        other = sorted(set(self._other))
-        seen = self.looks - len(other)
-        rows.append(Row("readers who look at it meanwhile", self.looks, seen, "; ".join(other)))
-        return rows
+            rows.append(self._row(f"{name} in any stop", [Aim(stop, how) for stop in STOPS]))
+        other = "; ".join(sorted(set(self._other)))
+        seen = self.looks - len(self._other)
+        return [*rows, Row("readers who look at it meanwhile", self.looks, seen, other)]
+
+    def _row(self, name: str, aims: list[Aim], least: int = 0) -> Row:
+        attempts = sum(self.attempts[aim] for aim in aims)
+        failed = sum(self._failed[aim] for aim in aims)
+        found = set().union(*(self._found.get(aim, ()) for aim in aims))
+        if attempts < least:
+            found.add(f"fewer than {least} kills")
+        return Row(name, attempts, attempts - failed, "; ".join(sorted(found)))
 
 
 def say(text: str) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 import uuid
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,7 @@ from sales_mart.config import Config
 from sales_mart.names import mart_schema, next_schema, published_tables, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse import bigquery
+from warehouses import ask, raw_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -224,7 +226,34 @@ class Site:
                 found[path.name] = _timeless(json.loads(path.read_bytes()))
         return found
 
+    def raw(self) -> str:
+        """Give a digest of the rows of both raw tables, whichever runs brought them."""
+        columns = "transaction_id, product, price, quantity, sale_date, business_date"
+        found: list[str] = []
+        for target in Target:
+            sql = f"select {columns} from {raw_table(self.config, target)}"
+            rows = sorted(
+                "|".join(
+                    f"{value:f}" if isinstance(value, Decimal) else str(value) for value in row
+                )
+                for row in ask(self.config, target, sql)
+            )
+            found.append(_digest("\n".join(rows)))
+        return " ".join(found)
+
     # --- what must not grow
+
+    def places(self) -> set[str]:
+        """List all schemas and datasets of the servers."""
+        with self.session() as connection:
+            found = {
+                f"schema {row[0]}"
+                for row in connection.execute(
+                    "select nspname from pg_namespace where nspname !~ '^pg_(toast_)?temp'"
+                )
+            }
+        with bigquery.client(self.config) as client:
+            return found | {f"dataset {each.dataset_id}" for each in client.list_datasets()}
 
     def relations(self, *, expiring: bool = False) -> set[str]:
         """List tables, views and indexes of both warehouses; staging tables only where asked."""
