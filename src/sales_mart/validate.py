@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
@@ -20,7 +21,7 @@ from sales_mart.records import Validate
 from sales_mart.source import open_object
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator
 
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
@@ -88,16 +89,17 @@ def validate_shard(
         quarantine = PartWriter(run, folder, f"quarantine/{shard:05d}")
         for ordinal in plan.shards[shard]:
             item = plan.objects[ordinal]
-            for block in _ahead(_blocks(item, block_bytes, warnings.append)):
-                good, bad = _judge_block(judge, block, item, ordinal)
-                clean.add(good.select(CLEAN_COLUMNS))
-                positions.add(good.select(POSITION_COLUMNS))
-                quarantine.add(bad)
-                totals.add(judge.totals(good))
-                reasons.update(count_reasons(bad))
-                read += good.height + bad.height
-                rejected_rows += bad.height
-                progress(good.height + bad.height)
+            with closing(_ahead(_blocks(item, block_bytes, warnings.append))) as blocks:
+                for block in blocks:
+                    good, bad = _judge_block(judge, block, item, ordinal)
+                    clean.add(good.select(CLEAN_COLUMNS))
+                    positions.add(good.select(POSITION_COLUMNS))
+                    quarantine.add(bad)
+                    totals.add(judge.totals(good))
+                    reasons.update(count_reasons(bad))
+                    read += good.height + bad.height
+                    rejected_rows += bad.height
+                    progress(good.height + bad.height)
         clean.flush()
         positions.flush()
         quarantine.flush()
@@ -145,7 +147,7 @@ def _judge_block(
     return clean, as_quarantine(quarantine)
 
 
-def _ahead(items: Generator[T, None, None]) -> Iterator[T]:
+def _ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """Work on the next item in a thread while the caller works on this one."""
     ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=1)
     stopped = threading.Event()

@@ -28,7 +28,7 @@ class Aim(NamedTuple):
 
 
 class Ledger:
-    """Counts strikes; what is found is charged to all strikes since `begin`."""
+    """Counts strikes, and keeps what was found."""
 
     def __init__(self) -> None:
         self.attempts: Counter[Aim] = Counter()
@@ -51,8 +51,14 @@ class Ledger:
         self.attempts[aim] += 1
         self._struck[aim] += 1
 
+    def blame(self, aim: Aim, text: str) -> None:
+        """Note what a process did wrong when it was struck."""
+        say(f"FOUND {text}")
+        self._failed[aim] += 1
+        self._found[aim].add(text)
+
     def complain(self, texts: list[str]) -> None:
-        """Note what was found."""
+        """Note what was found after a walk, whichever of its strikes is to blame."""
         for text in texts:
             say(f"FOUND {text}")
             self._complained = True

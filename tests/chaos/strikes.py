@@ -107,7 +107,7 @@ class Striker:
         code = step.end()
         if code not in (0, 75):  # 0: the child had done its work
             text = f"dbt was killed, {aim.stop} ended with {code}: {last_line(step)}"
-            self.ledger.complain([text])
+            self.ledger.blame(aim, text)
 
     def _strike(self, step: Step, aim: Aim) -> None:
         if not step.is_running:
@@ -137,19 +137,19 @@ class Striker:
         self._expect(step, code, (0, 128 + number, *early), aim)
         where = f"{aim.how} in {aim.stop}"
         if seconds > _END_SECONDS:
-            self.ledger.complain([f"{where}: it took {seconds:.0f} s to end"])
+            self.ledger.blame(aim, f"{where}: it took {seconds:.0f} s to end")
         if aim.how != "interrupt twice" and code == 128 + number:
             # A dbt that was just being started ends when it finds its parent gone.
             alive = self.outlive(_END_SECONDS)
             if alive:
-                self.ledger.complain([f"{where}: left behind: {'; '.join(alive)}"])
+                self.ledger.blame(aim, f"{where}: left behind: {'; '.join(alive)}")
         if "Traceback" in step.stderr and not in_python:
-            self.ledger.complain([f"{where}: a stack trace: {step.stderr[-400:]}"])
+            self.ledger.blame(aim, f"{where}: a stack trace: {step.stderr[-400:]}")
 
     def _expect(self, step: Step, code: int, codes: tuple[int, ...], aim: Aim) -> None:
         if code not in codes:
             text = f"{aim.how} in {aim.stop}: exit code {code}: {last_line(step)}"
-            self.ledger.complain([text])
+            self.ledger.blame(aim, text)
 
 
 def last_line(step: Step) -> str:

@@ -10,7 +10,9 @@ import pytest
 
 from sales_mart.errors import ConfigurationError, ReconciliationError, SupersededError
 from sales_mart.lake import RunFolder
+from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
+from sales_mart.reconcile_sql import MARTS, row_checksum
 from sales_mart.records import Mode, Reconcile, Target, Transform
 from sales_mart.transform import transform
 from support import Row, row, sealed_run, token
@@ -58,7 +60,7 @@ def built(
     run = loaded(config, sealed_run(config, lake, "r1", ROWS + OUTSIDE))
     transform(config, run, BOTH)
     for target in BOTH:
-        for name in _tables(config, target):
+        for name in _tables(config, target).values():
             change(config, target, f"create table {_copy(name)} as select * from {name}")
     return config, run
 
@@ -71,18 +73,19 @@ def plant(built: tuple[Config, RunFolder]) -> Generator[Callable[[Target, str], 
 
     def changed(target: Target, sql: str) -> None:
         touched.add(target)
-        fact, raw = _tables(config, target)
-        change(config, target, sql.format(fact=fact, raw=raw))
+        change(config, target, sql.format(**_tables(config, target)))
 
     yield changed
     for target in touched:
-        for name in _tables(config, target):
+        for name in _tables(config, target).values():
             restore = f"insert into {name} select * from {_copy(name)}"
             change(config, target, f"delete from {name} where true", restore)
 
 
-def _tables(config: Config, target: Target) -> tuple[str, str]:
-    return next_table(config, target, "fact_sales"), raw_table(config, target)
+def _tables(config: Config, target: Target) -> dict[str, str]:
+    names = {"fact": "fact_sales", **{name: name for name in MARTS}}
+    found = {key: next_table(config, target, name) for key, name in names.items()}
+    return {**found, "raw": raw_table(config, target)}
 
 
 def _copy(name: str) -> str:
@@ -165,6 +168,52 @@ def test_values_that_swapped_rows_are_found_though_every_sum_agrees(
     assert day["differing_rows"]["with other values"] == 2
 
 
+INK, OTHER = "product = 'Halal Ink'", "product like 'a|%'"
+A_CENT = {
+    "sales_by_date": f"total_amount = total_amount + 0.01 where sale_date = date '{D1}'",
+    "sales_by_product": f"total_amount = total_amount + 0.01 where {INK}",
+    "sales_by_product_month": f"total_price = total_price + 0.01 where {INK}",
+    "summary_sales": f"total_amount = total_amount - 0.01 where {INK}",
+}
+WITH_EQUAL_SUMS = {
+    "sales_by_date": f"""
+        transaction_count = case when sale_date = date '{D1}' then 1 else 3 end
+        where transaction_count in (1, 3)
+    """,
+    "sales_by_product": """
+        product = case when product = 'Halal Ink' then 'Halal Mouse' else 'Halal Ink' end
+        where product in ('Halal Ink', 'Halal Mouse')
+    """,
+    "sales_by_product_month": f"sale_month = date '2023-09-01' where {OTHER}",
+    "summary_sales": f"product = 'Halal Inc' where {INK}",
+}
+
+
+@pytest.mark.parametrize("target", BOTH)
+@pytest.mark.parametrize("changes", [A_CENT, WITH_EQUAL_SUMS])
+def test_marts_that_differ_though_the_facts_agree_are_found(
+    built: tuple[Config, RunFolder],
+    plant: Callable[[Target, str], None],
+    target: Target,
+    changes: dict[str, str],
+) -> None:
+    for mart, change_of_mart in changes.items():
+        plant(target, f"update {{{mart}}} set {change_of_mart}")
+    error = differences(built)
+    findings = error.details["findings"]
+    assert sorted(finding.split()[0] for finding in findings) == sorted(MARTS)
+    assert error.details["days"] == []
+
+
+def test_a_product_that_one_warehouse_lost_is_found(
+    built: tuple[Config, RunFolder], plant: Callable[[Target, str], None]
+) -> None:
+    plant(BQ, f"delete from {{sales_by_product}} where {INK}")
+    assert "sales_by_product of postgres (3 rows) and of bigquery (2 rows)" in (
+        differences(built).message
+    )
+
+
 def test_a_loss_that_both_share_is_found_by_the_seal(
     built: tuple[Config, RunFolder], plant: Callable[[Target, str], None]
 ) -> None:
@@ -207,8 +256,6 @@ def test_rows_of_another_run_are_found(
 
 def test_both_warehouses_hash_a_row_alike(built: tuple[Config, RunFolder]) -> None:
     """Equal sums could hide two errors, equal checksums of single rows can't."""
-    from sales_mart.reconcile_sql import row_checksum
-
     config = built[0]
     found = [
         sorted(
@@ -257,3 +304,21 @@ def test_an_appended_batch_is_held_against_its_own_seal(
     assert records[-1].amount == Decimal("67.77")
     with pytest.raises(SupersededError):
         reconcile(config, RunFolder(str(tmp_path), "r0"), POSTGRES)
+
+
+def test_a_warehouse_without_the_history_is_found(servers: LocalServers, tmp_path: Path) -> None:
+    """Days that only one of them has to catch up are its own; all products are of both."""
+    config = fresh_config(servers)
+    first = sealed_run(config, tmp_path, "r0", [row("T1", D1)], business_date=D1)
+    loaded(config, first, POSTGRES)
+    transform(config, first, POSTGRES)
+    reconcile(config, first, POSTGRES)
+    publish(config, first, POSTGRES)
+    batch = [row("T2", D2)]
+    run = sealed_run(config, tmp_path, "r1", batch, mode=Mode.APPEND, business_date=D2)
+    loaded(config, run)
+    transform(config, run, BOTH)
+    error = differences((config, run))
+    (finding,) = error.details["findings"]
+    assert finding.startswith("sales_by_product of postgres")
+    assert "load it there with `--target`" in error.remedy

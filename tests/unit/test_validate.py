@@ -1,0 +1,46 @@
+"""Stop `validate` when it is left half-way."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sales_mart import validate
+from sales_mart.config import Config
+from sales_mart.lake import RunFolder
+from sales_mart.plan import plan
+from sales_mart.validate import validate_shard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class InterruptedEvent(threading.Event):
+    """Ctrl-C comes at the very moment at which the reader is told to end."""
+
+    def set(self) -> None:
+        super().set()
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_while_the_reader_is_told_to_end_is_not_swallowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.csv"
+    lines = [f"T{number},Halal Mouse,20.00,1,2023-10-01" for number in range(2_000)]
+    source.write_text("\n".join(["transaction_id,product,price,quantity,date", *lines, ""]))
+    lake = str(tmp_path / "lake")
+    made = plan(Config(), lake, business_date=date(2023, 10, 1), source=str(source))
+    run = RunFolder(lake, made.run_id)
+
+    def fail(_rows: int) -> None:
+        raise OSError
+
+    of_threads = SimpleNamespace(Event=InterruptedEvent, Thread=threading.Thread)
+    monkeypatch.setattr(validate, "threading", of_threads)
+    with pytest.raises(KeyboardInterrupt):
+        validate_shard(Config(), run, 0, progress=fail, block_bytes=1_000)
