@@ -6,14 +6,11 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-PAGE = 4096
-SAMPLE_SECONDS = 0.02
+from benchmarks.memory import Peak, held_by
 
 
 @dataclass(frozen=True)
@@ -83,53 +80,12 @@ def _run(contestant: Contestant, arguments: dict[str, Any]) -> tuple[float, floa
     order = (contestant.function, *contestant.imports)
     command = [sys.executable, "-m", "benchmarks.child", *order]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        with _PeakMemory(process.pid) as memory:
+        with Peak(lambda: held_by(process.pid, "VmRSS")) as memory:
             # Arguments may hold a password: they go through a pipe.
             output, _ = process.communicate(json.dumps(arguments).encode())
         assert process.returncode == 0, f"{contestant.name} failed"
     answer = json.loads(output.splitlines()[-1])
-    return answer["seconds"], memory.megabytes, answer["counts"]
-
-
-class _PeakMemory:
-    """Samples the resident memory of a process and all its descendants."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.megabytes = 0.0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(SAMPLE_SECONDS):
-            pages = sum(_resident_pages(pid) for pid in _tree(self._pid))
-            self.megabytes = max(self.megabytes, pages * PAGE / 1e6)
-
-
-def _tree(root: int) -> list[int]:
-    found = [root]
-    for pid in found:
-        for path in Path(f"/proc/{pid}/task").glob("*/children"):
-            try:
-                found.extend(int(child) for child in path.read_text().split())
-            except OSError:
-                continue
-    return found
-
-
-def _resident_pages(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
+    return answer["seconds"], memory.bytes / 1e6, answer["counts"]
 
 
 def table(title: str, measured: list[Measured], base: Measured, rows: int) -> str:

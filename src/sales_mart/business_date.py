@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sales_mart.errors import ConfigurationError
 
-__all__ = ["business_date"]
+__all__ = ["business_date", "day"]
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _REMEDY = "Write a date such as 2023-10-01, or a time such as 2023-10-02T00:00:00+07:00."
@@ -45,6 +45,22 @@ def business_date(given: str | None, timezone: str, *, now: datetime | None = No
         pass
     msg = f"business date {text[:40]!r} is neither a date nor a time with its offset"
     raise ConfigurationError(msg, remedy=_REMEDY)
+
+
+def day(text: str) -> date:
+    """Read a date, written as `YYYY-MM-DD`.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    text = text.strip()
+    try:
+        if _DATE.fullmatch(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    msg = f"{text[:40]!r} is not a date"
+    raise ConfigurationError(msg, remedy="Write it as YYYY-MM-DD.")
 
 
 def _day_before(moment: datetime, timezone: str) -> date:

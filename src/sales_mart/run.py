@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.lake import RunFolder
+from sales_mart.load import load
 from sales_mart.logs import at_stop
 from sales_mart.plan import plan as make_plan
 from sales_mart.records import Run, Target
@@ -178,7 +179,9 @@ def _walk(  # noqa: PLR0913 - what the road needs
     # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
     with warm(config, targets, place) as ready:
         _close_input(walk, config, place, made)
-        together({f"load-{target}": _loader(walk, config, place, target) for target in targets})
+        together(
+            {f"load-{target}": partial(_load, walk, config, place, target) for target in targets}
+        )
         with walk.stop("transform"):
             transform(config, place, targets, warm=ready)
     with walk.stop("reconcile"):
@@ -197,16 +200,9 @@ def _close_input(walk: _Walk, config: Config, place: RunFolder, made: Plan) -> N
         close_input(config, place)
 
 
-def _loader(walk: _Walk, config: Config, place: RunFolder, target: Target) -> Callable[[], object]:
-    def load() -> object:
-        with walk.stop(f"load-{target}"):
-            if target is Target.POSTGRES:
-                from sales_mart.load.postgres import load as load_target
-            else:
-                from sales_mart.load.bigquery import load as load_target
-            return load_target(config, place)
-
-    return load
+def _load(walk: _Walk, config: Config, place: RunFolder, target: Target) -> None:
+    with walk.stop(f"load-{target}"):
+        load(config, place, target)
 
 
 def _rehearse(

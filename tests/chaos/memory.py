@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import threading
 import time
 import uuid
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
+
+from benchmarks.memory import Peak, held_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,6 @@ __all__ = ["LIMIT", "Ended", "limited"]
 
 LIMIT = 1 << 30
 """What the documentation promises to be enough."""
-_SAMPLE_SECONDS = 0.02
 _END_SECONDS = 20.0
 _V1, _V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 
@@ -54,13 +55,17 @@ def limited(command: Sequence[str], cwd: Path, environ: dict[str, str], seconds:
             text=True,
             preexec_fn=group.enter,  # noqa: PLW1509 - before the command starts, or it is too late
         )
-        with _Peak(group, process.pid) as peak:
+        with Peak(partial(_held, group, process.pid)) as peak:
             try:
                 stdout, stderr = process.communicate(timeout=seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
                 stdout, stderr = process.communicate()
     return Ended(process.returncode, peak.bytes, group.folder is not None, stdout, stderr)
+
+
+def _held(group: _Group, pid: int) -> int:
+    return group.anonymous() if group.folder else held_by(pid, "RssAnon")
 
 
 class _Group:
@@ -104,39 +109,3 @@ class _Group:
         assert self.folder is not None
         lines = (self.folder / "memory.stat").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.split()[0] == self._anonymous)
-
-
-class _Peak:
-    """Looks again and again how much memory is held."""
-
-    def __init__(self, group: _Group, pid: int) -> None:
-        self._group = group
-        self._pid = pid
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.bytes = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(_SAMPLE_SECONDS):
-            held = self._group.anonymous() if self._group.folder else _anonymous_of(self._pid)
-            self.bytes = max(self.bytes, held)
-
-
-def _anonymous_of(root: int) -> int:
-    """Add up what a process and its descendants hold, pages of files aside."""
-    found, total = [root], 0
-    for pid in found:
-        with suppress(OSError):
-            for path in Path(f"/proc/{pid}/task").glob("*/children"):
-                found.extend(int(child) for child in path.read_text().split())
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            total += sum(int(line.split()[1]) << 10 for line in lines if line[:8] == "RssAnon:")
-    return total

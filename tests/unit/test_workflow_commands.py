@@ -134,6 +134,7 @@ def test_days_of_a_range(capfd: pytest.CaptureFixture[str]) -> None:
         (("--from", "", "--to", "", "--catch-up", "0"), "takes a range"),
         (("--from", "2023-10-01", "--to", "2023-10-02", "--catch-up", "3"), "takes a range"),
         (("--from", "1 October", "--to", "2023-10-02", "--source", DAILY), "is not a date"),
+        (("--from", "2023-1-5", "--to", "2023-10-02", "--source", DAILY), "is not a date"),
         (("--catch-up", "400", "--source", DAILY), "takes 1 to 366"),
         (("--catch-up", "3"), "is a snapshot"),
     ],

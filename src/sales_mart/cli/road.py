@@ -22,8 +22,7 @@ from sales_mart.cli.stops import (
     Shards,
     Source,
     Targets,
-    given,
-    mode_of,
+    plan_options,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +65,6 @@ def _run(  # noqa: PLR0913 - options of a command
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Walk the whole road in one process, from the source to the published marts."""
-    from sales_mart.business_date import business_date as find_date
     from sales_mart.run import run
 
     with ExitStack() as stack:
@@ -80,11 +78,7 @@ def _run(  # noqa: PLR0913 - options of a command
             summary = run(
                 config,
                 session.lake,
-                source=given(source),
-                business_date=find_date(business_date or None, config.orchestration.timezone),
-                mode=mode_of(mode),
-                run_id=session.run_id,
-                shards=shards,
+                **plan_options(session, source, business_date, mode, shards),
                 targets=session.targets(target),
                 destination=destination or None,
                 dry_run=dry_run,

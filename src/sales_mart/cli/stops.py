@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
 from sales_mart.cli.session import Session, TargetName, run_command
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from sales_mart.records import Mode
 
 __all__ = [
@@ -22,7 +24,7 @@ __all__ = [
     "Targets",
     "add_to",
     "given",
-    "mode_of",
+    "plan_options",
 ]
 
 PANEL = "The stops of the road"
@@ -91,12 +93,40 @@ def given(values: list[str] | None) -> list[str] | None:
     return [each for each in values or () if each] or None
 
 
-def mode_of(name: str | None) -> Mode | None:
-    """Read `--mode`.
+class PlanOptions(TypedDict):
+    """What `plan` and `run` take of the command line alike."""
+
+    source: list[str] | None
+    business_date: date
+    mode: Mode | None
+    run_id: str | None
+    shards: int
+
+
+def plan_options(
+    session: Session,
+    source: list[str] | None,
+    business_date: str | None,
+    mode: str | None,
+    shards: int,
+) -> PlanOptions:
+    """Read the options that say what a run is about.
 
     Raises:
-        ConfigurationError: There is no such mode.
+        ConfigurationError: There is no such date or mode.
     """
+    from sales_mart.business_date import business_date as find_date
+
+    return {
+        "source": given(source),
+        "business_date": find_date(business_date or None, session.config.orchestration.timezone),
+        "mode": _mode(mode),
+        "run_id": session.run_id,
+        "shards": shards,
+    }
+
+
+def _mode(name: str | None) -> Mode | None:
     from sales_mart.errors import ConfigurationError
     from sales_mart.records import Mode
 
@@ -118,21 +148,13 @@ def _plan(  # noqa: PLR0913 - options of a command
     outputs: Outputs = None,
 ) -> None:
     """Find the source's objects and cut them into shards."""
-    from sales_mart.business_date import business_date as find_date
     from sales_mart.plan import plan
 
     config, origins = session.loaded
     session.warn_of_plain_tokens(origins)
     targets = session.targets(target)
-    made = plan(
-        config,
-        session.lake,
-        source=given(source),
-        business_date=find_date(business_date or None, config.orchestration.timezone),
-        mode=mode_of(mode),
-        run_id=session.run_id,
-        shards=shards,
-    )
+    options = plan_options(session, source, business_date, mode, shards)
+    made = plan(config, session.lake, **options)
     session.hand_over(
         outputs,
         {
@@ -198,6 +220,8 @@ def _load(
 ) -> None:
     """Put the run's rows into the raw table of one warehouse, in one transaction."""
     from sales_mart.errors import ConfigurationError
+    from sales_mart.load import load
+    from sales_mart.records import Target
 
     chosen = target or target_option
     if chosen is None or (target and target_option and target != target_option):
@@ -205,11 +229,7 @@ def _load(
         raise ConfigurationError(
             msg, remedy="Write `sales-mart load postgres` or `sales-mart load bigquery`."
         )
-    if chosen is TargetName.POSTGRES:
-        from sales_mart.load.postgres import load
-    else:
-        from sales_mart.load.bigquery import load
-    session.emit(load(session.config, session.run()))
+    session.emit(load(session.config, session.run(), Target(chosen)))
 
 
 def _transform(

@@ -111,7 +111,7 @@ def _doctor(
         from sales_mart.config_yaml import read_plain
 
         chart = read_plain(values)
-    report = examine(lambda: session.loaded, business_date, chart)
+    report = examine(lambda: session.loaded, business_date or None, chart)
     marks = {"ok": "ok", "warn": "WARN", "fail": "FAIL"}
     rows = [
         (marks[each.status], each.name, "\n→ ".join(filter(None, (each.message, each.remedy))))

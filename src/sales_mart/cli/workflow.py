@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -50,7 +50,7 @@ def _days(  # noqa: PLR0913 - options of a command
 ) -> None:
     """List the business dates that a backfill runs, oldest first."""
     from sales_mart.backfill import days_of_range, unloaded_days
-    from sales_mart.business_date import business_date
+    from sales_mart.business_date import business_date, day
     from sales_mart.errors import ConfigurationError
 
     config = session.config
@@ -63,20 +63,10 @@ def _days(  # noqa: PLR0913 - options of a command
         days = days_of_range(config, begin, yesterday, given(source))
         days = unloaded_days(config, days, session.targets(target))
     else:
-        days = days_of_range(config, _day(first), _day(last), given(source))
-    listed = [str(day) for day in days]
+        days = days_of_range(config, day(first or ""), day(last or ""), given(source))
+    listed = [str(each) for each in days]
     session.hand_over(outputs, {"days": listed})
     session.emit({"days": listed}, *(listed or ["There is no day to run."]))
-
-
-def _day(text: str | None) -> date:
-    from sales_mart.errors import ConfigurationError
-
-    try:
-        return datetime.strptime((text or "").strip(), "%Y-%m-%d").date()  # noqa: DTZ007 - a day
-    except ValueError:
-        msg = f"{text!r} is not a date"
-        raise ConfigurationError(msg, remedy="Write it as YYYY-MM-DD.") from None
 
 
 def _notify(

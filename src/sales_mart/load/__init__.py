@@ -1,1 +1,26 @@
 """Stop `load`: the sealed rows become the raw table's, one transaction per warehouse."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.records import Load, Target
+
+__all__ = ["load"]
+
+
+def load(config: Config, run: RunFolder, target: Target) -> Load:
+    """Load a sealed run into a warehouse and write the record `load-postgres` or `load-bigquery`.
+
+    Raises:
+        ConfigurationError: A column has another type, key ids would mix, or access is refused.
+        DataError: The batch has more dates than the warehouse changes at once.
+        SourceChangedError: A part is not the one that was sealed.
+        TemporaryError: The server is away or busy, or another run loads at the same time.
+        UnexpectedError: The table does not hold what the seal says; nothing was changed.
+    """
+    return importlib.import_module(f"sales_mart.load.{target}").load(config, run)
