@@ -67,7 +67,7 @@ def loaded_days(config: Config, target: Target) -> set[date]:
 
         with postgres.postgres_errors(config), postgres.connect(config) as connection:
             return postgres_loads.loaded_days(connection, config)
-    from sales_mart.warehouse import bigquery
+    from sales_mart.warehouse import bigquery, bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        return bigquery.loaded_days(client, config)
+        return bigquery_loads.loaded_days(client, config)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sales_mart.config import Config
-    from sales_mart.warehouse.windows import Window
+    from sales_mart.warehouse.history import Window
 
 __all__ = ["DbtProcess", "Outcome", "environment", "project_folder", "variables"]
 

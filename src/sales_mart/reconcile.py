@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
-    from sales_mart.warehouse.windows import Window
+    from sales_mart.warehouse.history import Window
 
 __all__ = ["reconcile"]
 
@@ -113,10 +113,10 @@ def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
             questions = Questions(config, target, lambda sql: connection.execute(sql.encode()))
             yield _Side(target, questions, latest, _built_window(run, latest))
         return
-    from sales_mart.warehouse import bigquery
+    from sales_mart.warehouse import bigquery, bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        latest = bigquery.check_latest(client, config, run.run_id)
+        latest = bigquery_loads.check_latest(client, config, run.run_id)
         questions = Questions(config, target, lambda sql: _bigquery_rows(bigquery, client, sql))
         yield _Side(target, questions, latest, _built_window(run, latest))
 

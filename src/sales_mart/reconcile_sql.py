@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.warehouse.windows import Window
+    from sales_mart.warehouse.history import Window
 
 __all__ = ["MARTS", "REASONS", "Questions", "Totals", "row_checksum", "table"]
 

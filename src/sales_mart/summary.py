@@ -103,10 +103,10 @@ def _bigquery_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
     from sales_mart.warehouse.bigquery import (
         bigquery_errors,
         client,
-        latest_publication,
         query,
         table_id,
     )
+    from sales_mart.warehouse.bigquery_loads import latest_publication
 
     name = table_id(config, mart_schema(config, Target.BIGQUERY), "summary_sales")
     with bigquery_errors(config), client(config) as connected:

@@ -25,7 +25,7 @@ from sales_mart.scratch import Turn
 if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
-    from sales_mart.warehouse.windows import Window
+    from sales_mart.warehouse.history import Window
 
 __all__ = ["WarmDbt", "error_of", "transform", "transform_sql", "warm"]
 
@@ -197,11 +197,11 @@ def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Windo
         with postgres.connect(config) as connection:
             postgres_loads.check_latest(connection, config, run.run_id)
             return postgres_loads.pending_window(connection, config)
-    from sales_mart.warehouse import bigquery
+    from sales_mart.warehouse import bigquery, bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        bigquery.check_latest(client, config, run.run_id)
-        return bigquery.pending_window(client, config)
+        bigquery_loads.check_latest(client, config, run.run_id)
+        return bigquery_loads.pending_window(client, config)
 
 
 def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMartError | None:

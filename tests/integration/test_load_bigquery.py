@@ -25,13 +25,11 @@ from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,
-    check_latest,
     client,
-    latest_load,
-    pending_window,
     query,
     table_id,
 )
+from sales_mart.warehouse.bigquery_loads import check_latest, latest_load, pending_window
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:

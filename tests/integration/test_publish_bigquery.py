@@ -25,13 +25,12 @@ from sales_mart.records import Mode, Target
 from sales_mart.warehouse.bigquery import (
     Client,
     client,
-    latest_publication,
-    pending_window,
     query,
     table_id,
 )
+from sales_mart.warehouse.bigquery_loads import latest_publication, pending_window
 from sales_mart.warehouse.bigquery_sql import date_predicate
-from sales_mart.warehouse.windows import Window, window_months
+from sales_mart.warehouse.history import Window, window_months
 from support import Row, row, sealed_run
 
 NUMBER_BYTES = {"DATE": 8, "DATETIME": 8, "INTEGER": 8, "NUMERIC": 16}

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
-    from sales_mart.warehouse.windows import Window
+    from sales_mart.warehouse.history import Window
 
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"
 PG = Target.POSTGRES

@@ -20,17 +20,17 @@ from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,
     client,
-    latest_load,
     query,
     run_job,
 )
+from sales_mart.warehouse.bigquery_loads import latest_load
 from sales_mart.warehouse.bigquery_sql import (
     date_predicate,
     empty_table,
     guarded_script,
     literal,
 )
-from sales_mart.warehouse.windows import Window, window_to_json
+from sales_mart.warehouse.history import Window, check_key, window_to_json
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -126,7 +126,6 @@ def _check_dates(days: int, run_id: str) -> None:
 
 
 def _check_key(client: Client, tables: LoadTables, seal: Seal) -> None:
-    """Refuse to put tokens of two keys into one table: one identifier would count as two."""
     rows = query(
         client,
         f"""
@@ -137,12 +136,7 @@ def _check_key(client: Client, tables: LoadTables, seal: Seal) -> None:
         limit 1
         """,
     )
-    for row in rows:
-        if row[0] != seal.key_id:
-            msg = f"the table holds tokens of key {row[0]}, run {seal.run_id} has key {seal.key_id}"
-            raise ConfigurationError(
-                msg, remedy="Use the key of before, or load the whole history anew in replace mode."
-            )
+    check_key(next((row[0] for row in rows), None), seal)
 
 
 def _plan_append(client: Client, tables: LoadTables, seal: Seal) -> Change:

@@ -22,9 +22,9 @@ from sales_mart.errors import (
 from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
 from sales_mart.plan import check_digest
 from sales_mart.records import Load, Mode, Seal
+from sales_mart.warehouse.history import Window, check_key, window_to_json
 from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
 from sales_mart.warehouse.postgres_loads import check_latest, latest_load, pending_window
-from sales_mart.warehouse.windows import Window, window_to_json
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -236,17 +236,12 @@ def _append(
 
 
 def _check_key(connection: Connection, config: Config, seal: Seal) -> None:
-    """Refuse to put tokens of two keys into one table: one identifier would count as two."""
     row = connection.execute(
         SQL(
             "select key_id from {} where exists (select from {}) order by sequence desc limit 1"
         ).format(Identifier(raw_schema(config), LOAD_RUNS), _raw_table(config))
     ).fetchone()
-    if row is not None and row[0] != seal.key_id:
-        msg = f"the table holds tokens of key {row[0]}, run {seal.run_id} has key {seal.key_id}"
-        raise ConfigurationError(
-            msg, remedy="Use the key of before, or load the whole history anew in replace mode."
-        )
+    check_key(None if row is None else row[0], seal)
 
 
 def _copy(

@@ -20,12 +20,15 @@ from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,
     built_tables,
-    check_latest,
     client,
     existing_table,
-    latest_publication,
     query,
     table_id,
+)
+from sales_mart.warehouse.bigquery_loads import (
+    check_latest,
+    has_live_tables,
+    latest_publication,
 )
 from sales_mart.warehouse.bigquery_sql import (
     date_predicate,
@@ -33,7 +36,14 @@ from sales_mart.warehouse.bigquery_sql import (
     guarded_script,
     literal,
 )
-from sales_mart.warehouse.windows import Publication, Window, check_built, window_months
+from sales_mart.warehouse.history import (
+    Publication,
+    Window,
+    check_built,
+    check_sequence,
+    is_shown,
+    window_months,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +88,7 @@ def publish_marts(
         TemporaryError: The server is away or busy, or another attempt builds the tables anew.
     """
     with bigquery_errors(config), client(config) as connected:
-        _check_load(connected, config, run.run_id, sequence)
+        check_sequence(check_latest(connected, config, run.run_id), sequence)
         published = _published(connected, config, sequence)
         if published is not None:
             _log.info("bigquery: load %d is published already", sequence)
@@ -88,28 +98,17 @@ def publish_marts(
         query(connected, publish_script(config, run.run_id, sequence, window, columns))
         published = _published(connected, config, sequence)
         if published is None:
-            _check_load(connected, config, run.run_id, sequence)
+            check_sequence(check_latest(connected, config, run.run_id), sequence)
             msg = f"BigQuery does not know of a publication of load {sequence}"
             raise SupersededError(msg, remedy="Run `sales-mart publish` again.")
     return published.rows
 
 
-def _check_load(client: Client, config: Config, run_id: str, sequence: int) -> None:
-    latest = check_latest(client, config, run_id)
-    if latest.sequence != sequence:
-        msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
-        raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
-
-
 def _published(client: Client, config: Config, sequence: int) -> Publication | None:
     published = latest_publication(client, config)
-    if published is None:
+    if not is_shown(published, config, sequence) or not has_live_tables(client, config):
         return None
-    if (published.sequence, published.mart_rules_digest) != (sequence, config.mart_rules_digest):
-        return None
-    tables = published_tables(config, Target.BIGQUERY)
-    names = (table_id(config, dataset, name) for name, (dataset, _) in tables.items())
-    return published if all(existing_table(client, name) for name in names) else None
+    return published
 
 
 def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:

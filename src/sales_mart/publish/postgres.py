@@ -15,12 +15,22 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg import Cursor
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
-from sales_mart.errors import ConfigurationError, SupersededError, UnexpectedError
+from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
 from sales_mart.records import Target
+from sales_mart.warehouse.history import (
+    Window,
+    check_built,
+    check_sequence,
+    is_shown,
+    window_months,
+)
 from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
-from sales_mart.warehouse.postgres_loads import check_latest, latest_publication
-from sales_mart.warehouse.windows import Window, check_built, window_months
+from sales_mart.warehouse.postgres_loads import (
+    check_latest,
+    has_live_tables,
+    latest_publication,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,20 +109,16 @@ def publish_marts(
     """
     with connect(config) as connection:
         lock_target(connection, config)
-        latest = check_latest(connection, config, run.run_id)
-        if latest.sequence != sequence:
-            msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
-            raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
+        check_sequence(check_latest(connection, config, run.run_id), sequence)
         published = latest_publication(connection, config)
-        tables = published_tables(config, Target.POSTGRES)
         if (
             published
-            and (published.sequence, published.mart_rules_digest)
-            == (sequence, config.mart_rules_digest)
-            and all(exists(connection, schema, name) for name, (schema, _) in tables.items())
+            and is_shown(published, config, sequence)
+            and has_live_tables(connection, config)
         ):
             _log.info("postgres: load %d is published already", sequence)
             return published.rows
+        tables = published_tables(config, Target.POSTGRES)
         following = {name: _Table(connection, config, name) for name in tables}
         check_built(
             Target.POSTGRES, built, {name: table.hold() for name, table in following.items()}

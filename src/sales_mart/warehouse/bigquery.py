@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
@@ -20,34 +19,25 @@ from sales_mart.causes import kind_of_http
 from sales_mart.errors import (
     ConfigurationError,
     SalesMartError,
-    SupersededError,
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, next_schema, published_tables, raw_schema
-from sales_mart.records import Load, Mode, Target
+from sales_mart.names import next_schema, published_tables
+from sales_mart.records import Target
 from sales_mart.warehouse.bigquery_client import Client
-from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from datetime import date
 
     from sales_mart.config import Config
 
 __all__ = [
     "Client",
-    "Publication",
     "bigquery_errors",
     "built_tables",
-    "check_latest",
     "client",
     "existing_table",
     "is_emulator",
-    "latest_load",
-    "latest_publication",
-    "loaded_days",
-    "pending_window",
     "query",
     "run_job",
     "table_id",
@@ -280,129 +270,3 @@ def _finish(job: Job, seconds: float) -> None:
         job.result(max_results=0, job_retry=None, timeout=seconds)
     else:
         job.result(timeout=seconds)
-
-
-def latest_load(client: Client, config: Config) -> Load | None:
-    """Give the load with the highest sequence; None when there was none."""
-    name = table_id(config, raw_schema(config), LOAD_RUNS)
-    if existing_table(client, name) is None:
-        return None
-    rows = query(
-        client,
-        f"""
-        select
-            run_id, mode, sequence, `rows`, yielded_rows, sale_date_window,
-            seal_digest, loaded_at
-        from `{name}`
-        order by sequence desc
-        limit 1
-        """,
-    )
-    for row in rows:
-        return Load(
-            run_id=row[0],
-            target=Target.BIGQUERY,
-            mode=Mode(row[1]),
-            sequence=row[2],
-            rows=row[3],
-            yielded_rows=row[4],
-            window=window_from_json(row[5]),
-            seal_digest=row[6],
-            loaded_at=row[7],
-        )
-    return None
-
-
-def check_latest(client: Client, config: Config, run_id: str) -> Load:
-    """Give the latest load if it is this run's.
-
-    Raises:
-        SupersededError: Another run was loaded later.
-        ConfigurationError: Nothing was loaded yet.
-    """
-    latest = _some_load(client, config)
-    if latest.run_id != run_id:
-        msg = f"run {run_id} is superseded by {latest.run_id} in BigQuery"
-        raise SupersededError(
-            msg, remedy="Let the newer run finish; to show this one again, load it again first."
-        )
-    return latest
-
-
-def _some_load(client: Client, config: Config) -> Load:
-    latest = latest_load(client, config)
-    if latest is None:
-        msg = "nothing is loaded into BigQuery yet"
-        raise ConfigurationError(msg, remedy="Run `sales-mart load` for the run first.")
-    return latest
-
-
-def pending_window(client: Client, config: Config) -> tuple[int, Window]:
-    """Give the latest load's sequence and the sale dates changed since the last publication.
-
-    The window is None, everything, when a load since then replaced the table, nothing was
-    published yet, the marts' rules have changed, or one of the published tables is gone. When the
-    latest load is published already, it is that load's own window: whoever runs it again builds
-    and compares what the first time did.
-
-    Raises:
-        ConfigurationError: Nothing was loaded yet.
-    """
-    latest = _some_load(client, config)
-    sequence = latest.sequence
-    published = latest_publication(client, config)
-    if published is None or published.mart_rules_digest != config.mart_rules_digest:
-        return sequence, None
-    tables = published_tables(config, Target.BIGQUERY)
-    names = (table_id(config, dataset, table) for table, (dataset, _) in tables.items())
-    if any(existing_table(client, name) is None for name in names):
-        return sequence, None
-    if published.sequence == sequence:
-        return sequence, latest.window
-    rows = query(
-        client,
-        f"""
-        select sale_date_window
-        from `{table_id(config, raw_schema(config), LOAD_RUNS)}`
-        where sequence > @published
-        """,
-        [bigquery.ScalarQueryParameter("published", "INT64", published.sequence)],
-    )
-    return sequence, union_windows([window_from_json(row[0]) for row in rows])
-
-
-def loaded_days(client: Client, config: Config) -> set[date]:
-    """Give the business dates of the batches that the raw table was put together from."""
-    name = table_id(config, raw_schema(config), LOAD_RUNS)
-    if existing_table(client, name) is None:
-        return set()
-    rows = query(
-        client,
-        f"""
-        select distinct business_date
-        from `{name}`
-        where
-            mode = 'append'
-            and sequence > coalesce(
-                (select max(sequence) from `{name}` where mode = 'replace'), 0
-            )
-        """,
-    )
-    return {row[0] for row in rows}
-
-
-def latest_publication(client: Client, config: Config) -> Publication | None:
-    """Give the publication of the highest load; None when there was none."""
-    name = table_id(config, raw_schema(config), PUBLICATIONS)
-    if existing_table(client, name) is None:
-        return None
-    rows = query(
-        client,
-        f"""
-        select sequence, mart_rules_digest, mart_rows
-        from `{name}`
-        order by sequence desc, published_at desc
-        limit 1
-        """,
-    )
-    return next((Publication(row[0], row[1], json.loads(row[2])) for row in rows), None)

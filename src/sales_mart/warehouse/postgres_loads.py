@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Identifier
 
-from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
-from sales_mart.records import Load, Mode, Target
+from sales_mart.records import Target
+from sales_mart.warehouse.history import Publication, Window, load_of, pending, require_latest
 from sales_mart.warehouse.postgres import Connection, exists
-from sales_mart.warehouse.windows import Publication, Window, union_windows, window_from_json
 
 if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
+    from sales_mart.records import Load
 
 __all__ = [
-    "Publication",
     "check_latest",
+    "has_live_tables",
     "latest_load",
     "latest_publication",
     "loaded_days",
@@ -43,19 +43,7 @@ def latest_load(connection: Connection, config: Config) -> Load | None:
             limit 1
         """).format(Identifier(schema, LOAD_RUNS))
     ).fetchone()
-    if row is None:
-        return None
-    return Load(
-        run_id=row[0],
-        target=Target.POSTGRES,
-        mode=Mode(row[1]),
-        sequence=row[2],
-        rows=row[3],
-        yielded_rows=row[4],
-        window=window_from_json(row[5]),
-        seal_digest=row[6],
-        loaded_at=row[7],
-    )
+    return None if row is None else load_of(Target.POSTGRES, row)
 
 
 def check_latest(connection: Connection, config: Config, run_id: str) -> Load:
@@ -67,50 +55,38 @@ def check_latest(connection: Connection, config: Config, run_id: str) -> Load:
         SupersededError: Another run was loaded later.
         ConfigurationError: Nothing was loaded yet.
     """
-    latest = latest_load(connection, config)
-    if latest is None:
-        msg = "nothing is loaded into PostgreSQL yet"
-        raise ConfigurationError(msg, remedy="Run `sales-mart load` for the run first.")
-    if latest.run_id != run_id:
-        msg = f"run {run_id} is superseded by {latest.run_id} in PostgreSQL"
-        raise SupersededError(
-            msg, remedy="Let the newer run finish; to show this one again, load it again first."
-        )
-    return latest
+    return require_latest(Target.POSTGRES, latest_load(connection, config), run_id)
 
 
 def pending_window(connection: Connection, config: Config) -> tuple[int, Window]:
-    """Give the latest load's sequence and the sale dates changed since the last publication.
-
-    The window is None, everything, when a load since then replaced the table, nothing was
-    published yet, the marts' rules have changed, or one of the published tables is gone. When the
-    latest load is published already, it is that load's own window: whoever runs it again builds
-    and compares what the first time did.
+    """Give the latest load's sequence and the sale dates that `pending` finds.
 
     Raises:
         ConfigurationError: Nothing was loaded yet.
     """
-    latest = latest_load(connection, config)
-    if latest is None:
-        msg = "nothing is loaded into PostgreSQL yet"
-        raise ConfigurationError(msg, remedy="Run `sales-mart load` for the run first.")
-    published = latest_publication(connection, config)
-    tables = published_tables(config, Target.POSTGRES)
-    if (
-        published is None
-        or published.mart_rules_digest != config.mart_rules_digest
-        or not all(exists(connection, schema, table) for table, (schema, _) in tables.items())
-    ):
-        return latest.sequence, None
-    if published.sequence == latest.sequence:
-        return latest.sequence, latest.window
-    rows = connection.execute(
-        SQL("select sale_date_window from {} where sequence > %s").format(
-            Identifier(raw_schema(config), LOAD_RUNS)
-        ),
-        (published.sequence,),
+
+    def windows_since(sequence: int) -> list[str | None]:
+        rows = connection.execute(
+            SQL("select sale_date_window from {} where sequence > %s").format(
+                Identifier(raw_schema(config), LOAD_RUNS)
+            ),
+            (sequence,),
+        )
+        return [text for (text,) in rows]
+
+    return pending(
+        config,
+        require_latest(Target.POSTGRES, latest_load(connection, config)),
+        latest_publication(connection, config),
+        lambda: has_live_tables(connection, config),
+        windows_since,
     )
-    return latest.sequence, union_windows(window_from_json(text) for (text,) in rows)
+
+
+def has_live_tables(connection: Connection, config: Config) -> bool:
+    """Tell whether every table that `publish` makes current is there."""
+    tables = published_tables(config, Target.POSTGRES)
+    return all(exists(connection, schema, name) for name, (schema, _) in tables.items())
 
 
 def loaded_days(connection: Connection, config: Config) -> set[date]:

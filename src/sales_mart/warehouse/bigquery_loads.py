@@ -1,0 +1,129 @@
+"""What `load_runs` and `publications` say about a BigQuery target."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from google.cloud import bigquery
+
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
+from sales_mart.records import Target
+from sales_mart.warehouse.bigquery import Client, existing_table, query, table_id
+from sales_mart.warehouse.history import Publication, Window, load_of, pending, require_latest
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from sales_mart.config import Config
+    from sales_mart.records import Load
+
+__all__ = [
+    "check_latest",
+    "has_live_tables",
+    "latest_load",
+    "latest_publication",
+    "loaded_days",
+    "pending_window",
+]
+
+
+def latest_load(client: Client, config: Config) -> Load | None:
+    """Give the load with the highest sequence; None when there was none."""
+    name = table_id(config, raw_schema(config), LOAD_RUNS)
+    if existing_table(client, name) is None:
+        return None
+    rows = query(
+        client,
+        f"""
+        select
+            run_id, mode, sequence, `rows`, yielded_rows, sale_date_window,
+            seal_digest, loaded_at
+        from `{name}`
+        order by sequence desc
+        limit 1
+        """,
+    )
+    return next((load_of(Target.BIGQUERY, row.values()) for row in rows), None)
+
+
+def check_latest(client: Client, config: Config, run_id: str) -> Load:
+    """Give the latest load if it is this run's.
+
+    Raises:
+        SupersededError: Another run was loaded later.
+        ConfigurationError: Nothing was loaded yet.
+    """
+    return require_latest(Target.BIGQUERY, latest_load(client, config), run_id)
+
+
+def pending_window(client: Client, config: Config) -> tuple[int, Window]:
+    """Give the latest load's sequence and the sale dates that `pending` finds.
+
+    Raises:
+        ConfigurationError: Nothing was loaded yet.
+    """
+
+    def windows_since(sequence: int) -> list[str | None]:
+        rows = query(
+            client,
+            f"""
+            select sale_date_window
+            from `{table_id(config, raw_schema(config), LOAD_RUNS)}`
+            where sequence > @published
+            """,
+            [bigquery.ScalarQueryParameter("published", "INT64", sequence)],
+        )
+        return [row[0] for row in rows]
+
+    return pending(
+        config,
+        require_latest(Target.BIGQUERY, latest_load(client, config)),
+        latest_publication(client, config),
+        lambda: has_live_tables(client, config),
+        windows_since,
+    )
+
+
+def has_live_tables(client: Client, config: Config) -> bool:
+    """Tell whether every table that `publish` makes current is there."""
+    tables = published_tables(config, Target.BIGQUERY)
+    names = (table_id(config, dataset, name) for name, (dataset, _) in tables.items())
+    return all(existing_table(client, name) for name in names)
+
+
+def loaded_days(client: Client, config: Config) -> set[date]:
+    """Give the business dates of the batches that the raw table was put together from."""
+    name = table_id(config, raw_schema(config), LOAD_RUNS)
+    if existing_table(client, name) is None:
+        return set()
+    rows = query(
+        client,
+        f"""
+        select distinct business_date
+        from `{name}`
+        where
+            mode = 'append'
+            and sequence > coalesce(
+                (select max(sequence) from `{name}` where mode = 'replace'), 0
+            )
+        """,
+    )
+    return {row[0] for row in rows}
+
+
+def latest_publication(client: Client, config: Config) -> Publication | None:
+    """Give the publication of the highest load; None when there was none."""
+    name = table_id(config, raw_schema(config), PUBLICATIONS)
+    if existing_table(client, name) is None:
+        return None
+    rows = query(
+        client,
+        f"""
+        select sequence, mart_rules_digest, mart_rows
+        from `{name}`
+        order by sequence desc, published_at desc
+        limit 1
+        """,
+    )
+    return next((Publication(row[0], row[1], json.loads(row[2])) for row in rows), None)
