@@ -58,11 +58,11 @@ class Release:
         document["data_warehouse"] |= self.servers.outside
         return Config.model_validate(document)
 
-    def upgrade(self, **changes: Mapping[str, Any]) -> None:
+    def upgrade(self, **changes: Mapping[str, Any] | list[Any]) -> None:
         """Install the chart, or lay other values over those of the release."""
         merged = copy.deepcopy(self.values)
         for key, value in changes.items():
-            merged[key] = {**merged.get(key, {}), **value}
+            merged[key] = value if isinstance(value, list) else {**merged.get(key, {}), **value}
         self.cluster.helm("upgrade", "--install", "sales-mart", str(CHART), "--wait", values=merged)
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from chart.rendering import MATRIX
 from e2e.cluster import CHART, wait_for
-from hooks import webhook
+from hooks import self_signed, webhook
 from sales_mart.config import Config
 from sales_mart.generate import generate
 from sales_mart.records import Target
@@ -229,12 +229,23 @@ def test_bad_data_fails_at_once(daily: tuple[Release, list[bytes]]) -> None:
     assert exports(f"{release.lake}/lake/export") == wanted
 
 
-def test_a_webhook_is_told_what_failed(daily: tuple[Release, list[bytes]]) -> None:
+def test_a_webhook_is_told_what_failed(daily: tuple[Release, list[bytes]], tmp_path: Path) -> None:
     """A webhook is told how a workflow ended: what failed and why, or how many rows; one that is away fails nothing"""
     release, _ = daily
-    with webhook(host=release.servers.host) as (address, told):
+    host = release.servers.host
+    certificate = self_signed(tmp_path, host)
+    trusted, _, _ = certificate.read_text().partition("-----BEGIN PRIVATE")
+    with webhook(host=host, certificate=certificate) as (address, told):
         release.cluster.secret("sales-mart-webhook", url=address)
-        release.upgrade(notify={"enabled": True})
+        release.cluster.secret("webhook-ca", ca__pem=trusted)
+        release.upgrade(
+            notify={"enabled": True},
+            extraEnv=[{"name": "SSL_CERT_FILE", "value": "/webhook-ca/ca.pem"}],
+            extraVolumes=[{"name": "webhook-ca", "secret": {"secretName": "webhook-ca"}}],
+            extraVolumeMounts=[
+                {"name": "webhook-ca", "mountPath": "/webhook-ca", "readOnly": True}
+            ],
+        )
         try:
             open_storage(f"{release.lake}/bad").write("a.csv", b"no,header\n1,2\n")
             source = f"{release.lake}/bad/*.csv"
@@ -249,9 +260,9 @@ def test_a_webhook_is_told_what_failed(daily: tuple[Release, list[bytes]]) -> No
             release.upgrade()
     first, second = told
     assert (first["workflow"], first["status"]) == (failed.name, "Failed")
-    ((step, message),) = first["failures"]
-    assert step.startswith("validate")
-    assert "transaction_id" in message
+    (failure,) = first["failures"]
+    assert failure["step"].startswith("validate")
+    assert "transaction_id" in failure["message"]
     assert (second["workflow"], second["status"], second["failures"]) == (done, "Succeeded", [])
     assert [each["rows_read"] for each in second["runs"]] == [9_000]
 
