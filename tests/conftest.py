@@ -95,7 +95,5 @@ def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> str:
     from sales_mart.storage import gcs_client
 
     name = f"bucket-{uuid.uuid4().hex[:12]}"
-    client = gcs_client()
-    client.create_bucket(name)
-    client.close()
+    gcs_client().create_bucket(name)
     return f"gs://{name}"

@@ -65,7 +65,7 @@ def loaded_days(config: Config, target: Target) -> set[date]:
     if target is Target.POSTGRES:
         from sales_mart.warehouse import postgres, postgres_loads
 
-        with postgres.postgres_errors(config), postgres.connect(config) as connection:
+        with postgres.connect(config) as connection:
             return postgres_loads.loaded_days(connection, config)
     from sales_mart.warehouse import bigquery, bigquery_loads
 

@@ -30,6 +30,7 @@ __all__ = ["MARTS", "Config"]
 MARTS = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
 FIELDS = ("transaction_id", "product", "price", "quantity", "date")
 
+_LONGEST_NAME = 253
 _IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,56}$"
 
 
@@ -73,10 +74,21 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _is_secret_name(name: str) -> str:
+    # None of it is repeated: it may be the secret itself.
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    if name and (len(name) > _LONGEST_NAME or not re.fullmatch(rf"{label}(\.{label})*", name)):
+        msg = "must be the name of a Kubernetes secret, such as 'postgres-credentials'"
+        raise ValueError(msg)
+    return name
+
+
 _UNUSED: dict[str, Any] = {"effect": False}
 """Marks a key that other systems read: accepted, without effect on a run."""
 _CHART: dict[str, Any] = {"effect": "chart"}
 """Marks a key that only `config values` reads, for the chart's values."""
+_UNSHOWN: dict[str, Any] = {"writeOnly": True}
+"""Marks a key that names a file with a secret, and may hold the secret by mistake."""
 
 
 def _no_login(text: str) -> str:
@@ -134,7 +146,9 @@ class Postgres(_Section):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    secret_name: str = Field(default="postgres-credentials", alias="secretName")
+    secret_name: Annotated[str, AfterValidator(_is_secret_name)] = Field(
+        default="postgres-credentials", alias="secretName"
+    )
     """Secret with the keys `user` and `password`."""
     dbname: Annotated[Shown, AfterValidator(_without_quotes)] = "postgres"
     """Database."""
@@ -165,7 +179,7 @@ class BigQuery(_Section):
 
     location: str = "US"
     """Location of the datasets."""
-    credentials_file: str | None = None
+    credentials_file: str | None = Field(default=None, json_schema_extra=_UNSHOWN)
     """Service account file. Default: application default credentials."""
     api_endpoint: Shown | None = None
     """Another endpoint of the API, such as an emulator's."""
@@ -297,7 +311,7 @@ class Security(_Section):
     """Columns to replace by a token: exactly `[transaction_id]`."""
     algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
     """How a token is made. `sha256` needs no key, and whoever can enumerate ids can undo it."""
-    key_file: str | None = None
+    key_file: str | None = Field(default=None, json_schema_extra=_UNSHOWN)
     """File with the key of `hmac-sha256`. Default: the variable `PII_HASH_KEY`."""
 
     @field_validator("pii_fields")

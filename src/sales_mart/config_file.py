@@ -286,10 +286,11 @@ def _explain(error: ValidationError, values: Mapping[tuple[str, ...], Given]) ->
         key = keys()[path]
         given = values.get(path)
         origin = given.origin if given else "default"
-        found = "" if key.secret or "error" in context else _found(problem["input"])
         expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
         meant = nearest(str(problem["input"]), expected.split(", ")) if expected else None
         hint = f"; did you mean {meant}?" if meant else ""
+        silent = key.secret or "error" in context
+        found = "" if silent else _found(problem["input"], near=meant is not None)
         yield f"{origin}: {key.dotted}: {found}{allowed}{hint}"
 
 
@@ -303,10 +304,18 @@ def _allowed(kind: str) -> str:
     return f"must be {words[first]}" if first in words else ""
 
 
-def _found(value: object) -> str:
+def _found(value: object, *, near: bool) -> str:
+    """Say what was found, where that is no secret in the wrong place: a text only when it is near.
+
+    What is near is a misspelt word of those that are allowed.
+    """
     if value is None:
         return "found nothing; "
-    if isinstance(value, list | dict | tuple):
-        return "" if isinstance(value, list) else "found a section; "
-    text = repr(value) if isinstance(value, str) else str(value)
+    if isinstance(value, dict):
+        return "found a section; "
+    if isinstance(value, str):
+        return f"found {value!r}; " if near else ""
+    if not isinstance(value, int | float):
+        return ""
+    text = str(value)
     return f"found {text if len(text) <= 60 else text[:57] + '...'}; "  # noqa: PLR2004 - a line

@@ -44,7 +44,9 @@ class Key(NamedTuple):
     @property
     def secret(self) -> bool:
         """Whether its value is never shown."""
-        return SecretStr in _types(self.field.annotation)
+        extra = self.field.json_schema_extra
+        marked = isinstance(extra, dict) and bool(extra.get("writeOnly"))
+        return marked or SecretStr in _types(self.field.annotation)
 
     @property
     def effect(self) -> str:

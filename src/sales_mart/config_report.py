@@ -66,9 +66,13 @@ def chart_values(config: Config) -> dict[str, Any]:
     for section in ("kubernetes", "orchestration", "pipeline"):
         dumped.pop(section, None)
     dumped.setdefault("security", {})["algorithm"] = config.security.algorithm
-    postgres = dumped.get("data_warehouse", {}).get("postgres", {})
+    warehouse = dumped.get("data_warehouse", {})
     for secret in ("user", "password", "secretName"):
-        postgres.pop(secret, None)
+        warehouse.get("postgres", {}).pop(secret, None)
+    # Pods have the key in their environment, and the service account's file where the chart mounts
+    # it; a path of this computer would be no way to either.
+    dumped["security"].pop("key_file", None)
+    warehouse.get("bigquery", {}).pop("credentials_file", None)
     return {
         "fullnameOverride": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"),
         "namespace": config.kubernetes.namespace,

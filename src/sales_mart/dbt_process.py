@@ -114,6 +114,8 @@ class DbtProcess:
         self.target = target
         self._config = config
         self._started = False
+        # What may be refused comes before there is anything to clean up.
+        known = environment(config, target, offline=offline)
         root = os.environ.get(_SCRATCH)
         try:
             self._scratch = ScratchFolder(Path(root) if root else None, f"sales-mart-dbt-{target}")
@@ -123,18 +125,25 @@ class DbtProcess:
                 msg, remedy=f"Name a folder that this user may write to in {_SCRATCH}."
             ) from error
         self.folder = self._scratch.path
+        try:
+            self._process = self._popen(known, turn)
+        except BaseException:
+            self._scratch.close()
+            raise
+
+    def _popen(self, known: Mapping[str, str], turn: Turn | None) -> subprocess.Popen[str]:
         parse = self._arguments("parse", None)
         with (self.folder / "output.log").open("wb") as output:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
+            return subprocess.Popen(  # noqa: S603 - our own module
                 [
                     *(sys.executable, "-P", "-m", "sales_mart.dbt_child"),
-                    json.dumps({"target": target, "parse": parse}),
+                    json.dumps({"target": self.target, "parse": parse}),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
                 cwd=self.folder,
-                env=environment(config, target, offline=offline),
+                env=known,
                 text=True,
                 # Whoever of the two ends last gives the folder up.
                 pass_fds=(self._scratch.lock, *([] if turn is None else [turn.descriptor])),
@@ -166,10 +175,6 @@ class DbtProcess:
             self._process.kill()
             self._process.wait()
         self._scratch.close()
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self._process.kill()
 
     def keep_folder(self) -> None:
         """Leave the folder, with logs and compiled SQL, for a person to look at."""

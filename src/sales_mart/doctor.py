@@ -245,11 +245,11 @@ def _impatient(config: Config) -> Config:
 
 def _check_postgres(found: _Findings, config: Config) -> None:
     from sales_mart.names import mart_schema, next_schema, raw_schema
-    from sales_mart.warehouse.postgres import connect, ensure_schema, postgres_errors
+    from sales_mart.warehouse.postgres import connect, ensure_schema
 
     postgres = config.data_warehouse.postgres
     place = f"{postgres.host}:{postgres.port}/{postgres.dbname}"
-    with postgres_errors(config), connect(config) as connection:
+    with connect(config) as connection:
         version = connection.info.server_version
         name = f"PostgreSQL {version // 10_000}.{version % 10_000} at {place}"
         if version < _OLDEST_POSTGRES:

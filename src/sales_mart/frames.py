@@ -60,7 +60,7 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
         Frames of the kind that was given.
 
     Raises:
-        SourceFormatError: A column is missing.
+        SourceFormatError: A column is missing, stands twice, or cannot be read as text.
         ConfigurationError: The key is missing, or this is no frame.
     """
     config = config or Config()
@@ -102,11 +102,16 @@ def _texts(frame: object) -> pl.DataFrame:
         names = list(found.lazy().collect_schema().names())
     else:
         names = [str(name) for name in (found.columns if kind == "pandas" else found.column_names)]
-    columns = {name.strip().lower(): name for name in reversed(names)}
+    plain = [name.strip().lower() for name in names]
+    columns = dict(zip(plain, names, strict=True))
     missing = [name for name in FIELDS if name not in columns]
     if missing:
         msg = f"the frame lacks the columns {', '.join(missing)}"
         raise SourceFormatError(msg, remedy=f"It must have the columns {', '.join(FIELDS)}.")
+    twice = sorted(name for name in FIELDS if plain.count(name) > 1)
+    if twice:
+        msg = f"the frame names {', '.join(twice)} twice"
+        raise SourceFormatError(msg, remedy="Keep one column of each name.")
     if kind == "pyarrow":
         table = found.select([columns[name] for name in FIELDS])
         found = cast("pl.DataFrame", pl.from_arrow(table))
@@ -118,9 +123,10 @@ def _texts(frame: object) -> pl.DataFrame:
 def _column(series: Any, kind: str, name: str) -> pl.Series:
     try:
         return _from_pandas(series) if kind == "pandas" else _text(series)
-    except (pl.exceptions.PolarsError, UnicodeError):
-        # Their words are left out: they may quote a value.
-        msg = f"the column {name}, of type {series.dtype}, cannot be read as text"
+    except Exception:  # noqa: BLE001 - of Polars, pyarrow, pandas, or of an object in the column
+        # Their words are left out: they may quote a value. So may the type, of an enumeration.
+        kind_of_column = type(series.dtype).__name__
+        msg = f"the column {name}, of type {kind_of_column}, cannot be read as text"
         raise SourceFormatError(
             msg, remedy="Give it as text in UTF-8, as numbers or as dates."
         ) from None

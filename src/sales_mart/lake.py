@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,10 +18,11 @@ from sales_mart.storage import Storage, disk_errors, open_storage, temporary_fol
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-__all__ = ["RunFolder", "run_ids"]
+__all__ = ["RunFolder"]
 
 R = TypeVar("R", bound=Record)
 
+_ANEW = "Start a new run with a new id."
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -132,33 +133,37 @@ class RunFolder:
 
     def put_part(self, name: str, path: Path, rows: int) -> Part:
         """Move a finished Parquet file into the run and describe it."""
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        part = Part(name=name, rows=rows, size=path.stat().st_size, sha256=digest)
+        with disk_errors(path, "read"):
+            size = path.stat().st_size
+        part = Part(name=name, rows=rows, size=size, sha256=_digest(path))
         self.lake.put(self.name(name), path)
         return part
 
     @contextmanager
-    def sealed_part(self, part: Part) -> Generator[Path]:
+    def sealed_part(self, part: Part, *, checked: bool = False) -> Generator[Path]:
         """Give a part as a local path, after its digest has been checked.
+
+        Args:
+            part: The part.
+            checked: This process has checked the digest before.
 
         Raises:
             SourceChangedError: The part is gone, or is not the file that was sealed.
         """
-        try:
-            with self.lake.local(self.name(part.name)) as path:
-                with path.open("rb") as file:
-                    digest = hashlib.file_digest(file, "sha256").hexdigest()
-                if digest != part.sha256:
-                    msg = f"{part.name} of run {self.run_id} is not the file that was sealed"
-                    raise SourceChangedError(msg, remedy="Start a new run with a new id.")
-                yield path
-        except FileNotFoundError as error:
-            msg = f"{part.name} of run {self.run_id} is gone"
-            raise SourceChangedError(msg, remedy="Start a new run with a new id.") from error
+        with ExitStack() as stack:
+            # A file that is missing to whoever works with the part is another matter.
+            try:
+                path = stack.enter_context(self.lake.local(self.name(part.name)))
+                same = checked or _digest(path) == part.sha256
+            except FileNotFoundError as error:
+                msg = f"{part.name} of run {self.run_id} is gone"
+                raise SourceChangedError(msg, remedy=_ANEW) from error
+            if not same:
+                msg = f"{part.name} of run {self.run_id} is not the file that was sealed"
+                raise SourceChangedError(msg, remedy=_ANEW)
+            yield path
 
 
-def run_ids(lake: Storage) -> list[str]:
-    """List the runs of a lake by their plans, in code-point order."""
-    plans = (name.split("/") for name in lake.names("runs/") if name.endswith("/plan.json"))
-    return [parts[1] for parts in plans]
+def _digest(path: Path) -> str:
+    with disk_errors(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

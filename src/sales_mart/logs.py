@@ -15,14 +15,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
+from sales_mart.errors import SalesMartError
 from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
-__all__ = ["LEVELS", "at_stop", "begin", "configure"]
-
-LEVELS = ("debug", "info", "warning", "error")
+__all__ = ["at_stop", "begin", "configure", "log_others"]
 
 _run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
 _stop: ContextVar[str | None] = ContextVar("stop", default=None)
@@ -42,6 +41,19 @@ def at_stop(stop: str | None = None, run_id: str | None = None) -> Generator[Non
     finally:
         _stop.reset(tokens[0])
         _run_id.reset(tokens[1])
+
+
+def log_others(errors: Iterable[BaseException], reported: BaseException) -> None:
+    """Log the errors of work done side by side, of which only one can be raised."""
+    logger = logging.getLogger("sales_mart")
+    for error in errors:
+        if error is reported:
+            continue
+        if isinstance(error, SalesMartError):
+            extra = {"remedy": error.remedy, "exit_code": error.exit_code, "details": error.details}
+            logger.error("%s", error.message, extra=extra)
+        else:
+            logger.error("unexpected %s", type(error).__name__)
 
 
 def begin(stop: str, run_id: str | None = None) -> None:
@@ -106,7 +118,7 @@ def configure(
     """Send the logs of sales_mart to `stream`, and those of other libraries nowhere.
 
     Args:
-        level: One of `LEVELS`.
+        level: `debug`, `info`, `warning` or `error`.
         as_json: JSON lines, or lines for a person; None decides by whether `stream` is a terminal.
         stream: Where to write; None is standard error.
     """

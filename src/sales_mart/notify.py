@@ -8,10 +8,11 @@ import logging
 import re
 import urllib.error
 import urllib.request
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from sales_mart.causes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake import RunFolder
 from sales_mart.status import summarise
@@ -27,12 +28,14 @@ __all__ = ["Failure", "Notification", "notification", "runs_of", "send"]
 _log = logging.getLogger(__name__)
 
 _SECONDS = 30.0
-_TOO_MANY, _SERVER_ERROR = 429, 500
+_REDIRECTS = range(300, 400)
 _ATTEMPT = re.compile(r"(.+)\(([0-9]+)\)")
 
 
-class Failure(NamedTuple):
+class Failure(BaseModel):
     """One step that failed: its name in the graph, and what it said."""
+
+    model_config = ConfigDict(frozen=True)
 
     step: str
     message: str
@@ -131,7 +134,7 @@ def _failures(listed: Any) -> tuple[Failure, ...]:
         if attempt is not None and attempt[1] in nodes:
             step, number = attempt[1], int(attempt[2])
             last[step] = max(last.get(step, (-1, "")), (number, message))
-    return tuple(Failure(step, message) for step, (_, message) in sorted(last.items()))
+    return tuple(Failure(step=step, message=message) for step, (_, message) in sorted(last.items()))
 
 
 def _counts(run: RunSummary) -> RunCounts:
@@ -168,6 +171,13 @@ def _text(
     return "\n".join(lines)
 
 
+class _Unmoved(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the message would be left out, and the GET's answer taken for its."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Give nothing to ask for instead."""
+
+
 def send(url: SecretStr, message: Notification) -> None:
     """Post the notification as JSON. The address is a secret: no message names it.
 
@@ -182,6 +192,8 @@ def send(url: SecretStr, message: Notification) -> None:
     )
     if not address.startswith(("https://", "http://")):
         raise wrong
+    if address.startswith("http://"):
+        _log.warning("the webhook's address is not one of https: who listens can read it")
     request = urllib.request.Request(  # noqa: S310 - http and https only
         address,
         data=message.model_dump_json().encode(),
@@ -189,16 +201,17 @@ def send(url: SecretStr, message: Notification) -> None:
         method="POST",
     )
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - as above
+        with urllib.request.build_opener(_Unmoved).open(request, timeout=_SECONDS) as answer:
             _log.info("the webhook answered %d", answer.status)
     except urllib.error.HTTPError as error:
         error.close()
         msg = f"the webhook answered {error.code}"
-        if error.code == _TOO_MANY or error.code >= _SERVER_ERROR:
+        if kind_of_http(error.code, "") is TemporaryError:
             raise TemporaryError(msg, remedy="Run the same command again.") from None
-        raise ConfigurationError(
-            msg, remedy="Check the address in the secret, and that it takes JSON by POST."
-        ) from None
+        remedy = "Check the address in the secret, and that it takes JSON by POST."
+        if error.code in _REDIRECTS:
+            remedy = "Put the address that it redirects to into the secret."
+        raise ConfigurationError(msg, remedy=remedy) from None
     except http.client.InvalidURL:
         raise wrong from None
     except (OSError, http.client.HTTPException) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import polars as pl
@@ -13,6 +14,7 @@ from sales_mart.judgement import REASON_TYPE
 from sales_mart.storage import disk_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from sales_mart.csv_reader import Block, Places
@@ -82,15 +84,17 @@ class PartWriter:
         self._frames, self._rows = [], 0
         name = f"{self._prefix}-{len(self.parts):05d}.parquet"
         path = self._folder / name.replace("/", "-")
-        with disk_errors(path):
-            _write_parquet(frame, path)
-            self.parts.append(self._run.put_part(name, path, frame.height))
+        with disk_errors(path), _os_errors():
+            # Tokens are random: packing them costs more than it saves.
+            frame.write_parquet(path, compression="uncompressed", statistics=False)
+        self.parts.append(self._run.put_part(name, path, frame.height))
 
 
-def _write_parquet(frame: pl.DataFrame, path: Path) -> None:
+@contextmanager
+def _os_errors() -> Generator[None]:
+    """Turn what Polars says about a file system into the error that it was."""
     try:
-        # Tokens are random: packing them costs more than it saves.
-        frame.write_parquet(path, compression="uncompressed", statistics=False)
+        yield
     except pl.exceptions.ComputeError as error:
         # What the file system said is in Polars' text only.
         said = _OS_ERROR.search(str(error))
@@ -113,8 +117,7 @@ def read_part(
     Raises:
         SourceChangedError: The part is gone, or is not the file that was written.
     """
-    place = run.lake.local(run.name(part.name)) if checked else run.sealed_part(part)
-    with place as path:
+    with run.sealed_part(part, checked=checked) as path, disk_errors(path, "read"), _os_errors():
         # A lake may stand in a folder whose name looks like a glob.
         return pl.read_parquet(path, columns=columns, glob=False)
 

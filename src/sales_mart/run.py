@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.lake import RunFolder
 from sales_mart.load import load
-from sales_mart.logs import at_stop
+from sales_mart.logs import at_stop, log_others
 from sales_mart.plan import plan as make_plan
 from sales_mart.records import Run, Target
-from sales_mart.scratch import hold_folder, scratch_folder
+from sales_mart.scratch import hold_folder
 from sales_mart.seal import seal as close_input
 from sales_mart.status import RunSummary, summarise
-from sales_mart.storage import open_storage
+from sales_mart.storage import open_storage, temporary_folder
 from sales_mart.validate import validate_shard
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     chosen = tuple(config.data_warehouse.targets if targets is None else targets)
     with ExitStack() as stack:
         if dry_run:
-            lake = str(stack.enter_context(scratch_folder(None, "sales-mart-dry-run")))
+            lake = str(stack.enter_context(temporary_folder("sales-mart-dry-run")))
         storage = open_storage(lake) if isinstance(lake, str) else lake
         with walk.stop("plan"):
             made = make_plan(
@@ -229,7 +229,7 @@ def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     The threads are daemons: a process that is told to end does not wait for a server's answer.
 
     Raises:
-        SalesMartError: A task failed. One that a retry cannot cure comes first.
+        SalesMartError: A task failed. One that a retry cannot cure comes first; others are logged.
     """
     results: dict[str, T] = {}
     errors: list[BaseException] = []
@@ -251,5 +251,7 @@ def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     for thread in threads:
         thread.join()
     if errors:
-        raise min(errors, key=lambda error: isinstance(error, TemporaryError))
+        gravest = min(errors, key=lambda error: isinstance(error, TemporaryError))
+        log_others(errors, gravest)
+        raise gravest
     return results

@@ -98,7 +98,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         del losers
     rows_read = sum(shard.rows_read for shard in shards)
     rejected = sum(shard.rows_quarantined for shard in shards) + reasons[DUPLICATE]
-    _check_counts(config, run, rows_read, totals.rows, rejected, reasons)
+    _check_share(config, run, rows_read, rejected, reasons)
     _check_amount(config, run, totals.amount)
     record = Seal(
         run_id=run.run_id,
@@ -119,6 +119,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         warnings=tuple(warning for shard in shards for warning in shard.warnings),
         sale_dates=tuple(sorted(dates)),
     )
+    _check_counts(record)
     run.write("seal", record)
     return record
 
@@ -243,12 +244,22 @@ def _duplicates(lost: pl.DataFrame, plan: Plan) -> pl.DataFrame:
     )
 
 
-def _check_counts(  # noqa: PLR0913 - the counts of a run
-    config: Config, run: RunFolder, read: int, clean: int, rejected: int, reasons: Counter[str]
-) -> None:
-    if read != clean + rejected:
-        msg = f"run {run.run_id}: {read} rows read are not {clean} clean + {rejected} rejected"
+def _check_counts(record: Seal) -> None:
+    """See that the parts hold the rows that were counted: the sums alone always agree."""
+    clean = sum(part.rows for part in record.clean)
+    rejected = sum(part.rows for part in record.quarantine)
+    counted = (record.rows_read, record.rows_clean, record.rows_quarantined)
+    if counted != (clean + rejected, clean, rejected):
+        msg = (
+            f"run {record.run_id}: of {counted[0]} rows read, {counted[1]} were counted as clean "
+            f"and {counted[2]} as rejected, and its parts hold {clean} and {rejected}"
+        )
         raise UnexpectedError(msg, remedy="Report this as a bug.")
+
+
+def _check_share(
+    config: Config, run: RunFolder, read: int, rejected: int, reasons: Counter[str]
+) -> None:
     allowed = config.rules.max_reject_share
     if read and rejected / read > allowed:
         why = ", ".join(f"{reason} {count}" for reason, count in (+reasons).most_common())

@@ -19,7 +19,7 @@ from sales_mart.errors import (
     SourceFormatError,
 )
 from sales_mart.records import SourceObject
-from sales_mart.storage import disk_errors, gcs_client, gcs_errors, patience, split_gs
+from sales_mart.storage import disk_errors, gcs_client, gcs_errors, is_gcs, patience, split_gs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -48,11 +48,11 @@ def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
 
     Raises:
         NoSourceObjectError: A pattern matches nothing.
-        ConfigurationError: An object may not be read.
+        ConfigurationError: An object may not be read, or a pattern is an address of another kind.
     """
     found: dict[str, SourceObject] = {}
     for pattern in patterns:
-        objects = _find_gcs(pattern) if pattern.startswith("gs://") else _find_local(pattern)
+        objects = _find_gcs(pattern) if is_gcs(pattern) else _find_local(pattern)
         if not objects:
             msg = f"no object matches {pattern}"
             raise NoSourceObjectError(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import tempfile
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -25,6 +28,7 @@ __all__ = [
     "disk_errors",
     "gcs_client",
     "gcs_errors",
+    "is_gcs",
     "open_storage",
     "patience",
     "split_gs",
@@ -34,6 +38,9 @@ __all__ = [
 
 RETRY_SECONDS = 60.0
 """How long a request to Google Cloud Storage may take, and how long it is repeated."""
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
+# What a network's or a failing disk says, and may not say the next time.
+_PASSING = frozenset({errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 
 
 class Storage(Protocol):
@@ -130,7 +137,9 @@ class Folder:
     def local(self, name: str) -> Generator[Path]:
         """Give the file's own path: nothing is copied."""
         path = self._path / name
-        if not path.is_file():
+        with disk_errors(path, "read"):
+            there = path.is_file()
+        if not there:
             raise FileNotFoundError(str(path))
         yield path
 
@@ -156,10 +165,10 @@ class Folder:
 class GcsPrefix:
     """A prefix of a Google Cloud Storage bucket."""
 
-    def __init__(self, uri: str, client: Client | None = None) -> None:
+    def __init__(self, uri: str) -> None:
         """Take a `gs://bucket/prefix` address."""
         bucket, prefix = split_gs(uri)
-        self._bucket: Bucket = (client or gcs_client()).bucket(bucket)
+        self._bucket: Bucket = gcs_client().bucket(bucket)
         self._prefix = prefix.strip("/")
 
     @property
@@ -231,8 +240,37 @@ class GcsPrefix:
 
 
 def open_storage(uri: str) -> Storage:
-    """Open a folder or a `gs://` prefix."""
-    return GcsPrefix(uri) if uri.startswith("gs://") else Folder(Path(uri))
+    """Open a folder or a `gs://` prefix.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if is_gcs(uri):
+        return GcsPrefix(uri)
+    try:
+        return Folder(Path(uri).expanduser())
+    except RuntimeError as error:
+        msg = f"{uri!r} names the home of a user who has none"
+        raise ConfigurationError(msg, remedy="Write the folder's path in full.") from error
+
+
+def is_gcs(place: str) -> bool:
+    """Tell whether a place is a `gs://` address; if it is not, it is a path.
+
+    Raises:
+        ConfigurationError: It is empty, or an address of another kind, which would pass for a path.
+    """
+    if place.startswith("gs://"):
+        return True
+    remedy = "Write it as a path, or as gs://bucket/prefix with a small gs."
+    if not place.strip():
+        msg = "an empty text is given where a path or a gs:// address must be"
+        raise ConfigurationError(msg, remedy=remedy)
+    if _SCHEME.match(place):
+        # It is not repeated: there may be a password in it.
+        msg = "an address is given that is neither a path nor one of gs://"
+        raise ConfigurationError(msg, remedy=remedy)
+    return False
 
 
 def split_gs(uri: str) -> tuple[str, str]:
@@ -256,21 +294,29 @@ def patience() -> dict[str, Any]:
 
 
 def gcs_client() -> Client:
-    """Open a client with the default credentials, or none for an emulator.
+    """Give this process's client, with the default credentials, or none for an emulator.
 
     Raises:
         ConfigurationError: There are no credentials.
     """
+    # A client holds connections, which a forked process must not talk over.
+    names = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS")
+    return _client(os.getpid(), *(os.environ.get(name) for name in names))
+
+
+@cache
+def _client(_process: int, emulator: str | None, _credentials: str | None) -> Client:
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import DefaultCredentialsError
     from google.cloud import storage
 
-    if os.environ.get("STORAGE_EMULATOR_HOST"):
+    if emulator:
         return storage.Client(project="local", credentials=AnonymousCredentials())
     try:
-        return storage.Client()
-    except DefaultCredentialsError as error:
-        msg = "no Google credentials for gs:// addresses"
+        # Objects are of buckets, not of a project, and some credentials name none.
+        return storage.Client(project=None)
+    except (DefaultCredentialsError, OSError, ValueError) as error:
+        msg = f"no usable Google credentials for gs:// addresses: {type(error).__name__}"
         raise ConfigurationError(
             msg,
             remedy="Run `gcloud auth application-default login`, or name a service account file "
@@ -327,6 +373,8 @@ def disk_errors(path: Path, what: str = "written") -> Generator[None]:
         raise
     except OSError as error:
         msg = f"{path} could not be {what}: {error.strerror}"
+        if error.errno in _PASSING:
+            raise TemporaryError(msg, remedy="Run the same command again.") from error
         raise ConfigurationError(
             msg,
             remedy="Let this user read the file, then run the same command again."

@@ -19,6 +19,7 @@ from sales_mart.errors import (
     TestFailedError,
     UnexpectedError,
 )
+from sales_mart.logs import log_others
 from sales_mart.records import NodeResult, Target, TargetTransform, Transform
 from sales_mart.scratch import Turn
 
@@ -41,9 +42,13 @@ _NODE_ERRORS = {"Compilation": "configuration", "Database": "database"}
 class WarmDbt:
     """dbt processes that got ready while other work went on, one per target."""
 
-    def __init__(self, processes: Mapping[Target, DbtProcess], turn: Turn | None = None) -> None:
-        self._processes = dict(processes)
+    def __init__(self, turn: Turn | None = None) -> None:
+        self._processes: dict[Target, DbtProcess] = {}
         self.turn = turn
+
+    def start(self, config: Config, target: Target) -> None:
+        """Start the process of a target."""
+        self._processes[target] = DbtProcess(config, target, turn=self.turn)
 
     def take(self, target: Target) -> DbtProcess | None:
         """Give the process of a target, once: a process runs one command."""
@@ -64,16 +69,10 @@ def warm(
     Raises:
         ConfigurationError: There are no credentials, or no folder for dbt's files.
     """
-    processes: dict[Target, DbtProcess] = {}
-    with _in_line(run) as turn:
-        pool = WarmDbt(processes, turn)
-        try:
-            for target in targets:
-                processes[target] = DbtProcess(config, target, turn=turn)
-            pool = WarmDbt(processes, turn)
-            yield pool
-        finally:
-            pool.close()
+    with _in_line(run) as turn, closing(WarmDbt(turn)) as pool:
+        for target in targets:
+            pool.start(config, target)
+        yield pool
 
 
 @contextmanager
@@ -221,9 +220,11 @@ def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMart
 
 
 def _gravest(errors: Sequence[SalesMartError]) -> SalesMartError:
-    """Give the error to report: one that no retry cures before one that it may."""
+    """Give the error to report, one that no retry cures before one that it may; log the others."""
     order = (TestFailedError, ConfigurationError, UnexpectedError, TemporaryError)
-    return min(errors, key=lambda error: order.index(type(error)))
+    gravest = min(errors, key=lambda error: order.index(type(error)))
+    log_others(errors, gravest)
+    return gravest
 
 
 def _tests_failed(

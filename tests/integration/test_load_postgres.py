@@ -21,10 +21,11 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.load.postgres import check_latest, latest_load, load
+from sales_mart.load.postgres import load
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.records import Load, Mode, Part, Seal
 from sales_mart.warehouse.postgres import connect, lock_target
+from sales_mart.warehouse.postgres_loads import check_latest, latest_load
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:

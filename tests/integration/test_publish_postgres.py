@@ -19,7 +19,7 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.load.postgres import load, pending_window
+from sales_mart.load.postgres import load
 from sales_mart.names import (
     PRODUCT_MONTHS,
     PUBLICATIONS,
@@ -40,6 +40,7 @@ from sales_mart.records import (
     Transform,
 )
 from sales_mart.warehouse.postgres import connect, lock_target
+from sales_mart.warehouse.postgres_loads import pending_window
 from support import Row, row, sealed_run
 
 if TYPE_CHECKING:

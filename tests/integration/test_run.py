@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import re
 import subprocess
@@ -22,12 +23,11 @@ from sales_mart.config import Config
 from sales_mart.config_file import load_config
 from sales_mart.errors import DataError, RejectedShareError, TemporaryError
 from sales_mart.generate import generate, write
-from sales_mart.lake import RunFolder, run_ids
+from sales_mart.lake import RunFolder
 from sales_mart.names import fact_table, mart_schema, raw_schema
 from sales_mart.records import Mode, Target
 from sales_mart.run import StopEvent, run, together
 from sales_mart.status import STOPS, summarise
-from sales_mart.storage import open_storage
 from sales_mart.summary import published_summary
 from sales_mart.warehouse.bigquery import client
 from sales_mart.warehouse.postgres import connect
@@ -280,8 +280,8 @@ def test_too_many_rejects_load_nothing(config: Config, lake: Path) -> None:
     assert caught.value.exit_code == 65
     assert caught.value.details["stop"] in ("validate", "seal")
     assert raw_schema(config) not in _schemas(config)
-    [run_id] = run_ids(open_storage(str(lake)))
-    assert "load-postgres" not in summarise(RunFolder(str(lake), run_id)).done
+    [place] = (lake / "runs").iterdir()
+    assert "load-postgres" not in summarise(RunFolder(str(lake), place.name)).done
 
 
 def _schemas(config: Config) -> set[str]:
@@ -352,7 +352,8 @@ def test_days_are_appended_and_a_late_row_finds_its_day(
 # --- threads
 
 
-def test_tasks_run_together_and_the_graver_error_wins() -> None:
+def test_tasks_run_together_and_the_graver_error_wins(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("sales_mart").propagate = True
     meeting = threading.Barrier(2, timeout=10)
 
     def fails(error: Exception) -> Any:
@@ -362,6 +363,14 @@ def test_tasks_run_together_and_the_graver_error_wins() -> None:
 
         return task
 
+    details = {"stop": "load-postgres"}
     with pytest.raises(DataError):
-        together({"a": fails(TemporaryError("later")), "b": fails(DataError("never"))})
+        together(
+            {
+                "a": fails(TemporaryError("later", details=details)),
+                "b": fails(DataError("never")),
+            }
+        )
+    assert {line.getMessage() for line in caplog.records} == {"later"}
+    assert vars(caplog.records[0])["details"] == details
     assert together({"a": meeting.wait, "b": meeting.wait}).keys() == {"a", "b"}

@@ -271,6 +271,41 @@ def test_signals_end_the_process_cleanly(number: int, code: int, word: str) -> N
     assert json.loads(out)["error"]["message"] == word
 
 
+def test_servers_that_are_ended_as_they_say_end_well() -> None:
+    program = (
+        "import sys, threading\n"
+        "from contextlib import contextmanager\n"
+        "from pathlib import Path\n"
+        "from types import SimpleNamespace\n"
+        "from sales_mart.cli import local, main\n"
+        "import sales_mart.local as module\n"
+        "class Event(threading.Event):\n"
+        "    def wait(self, timeout=None):\n"
+        "        print('ready', file=sys.stderr, flush=True)\n"
+        "        return super().wait(timeout)\n"
+        "@contextmanager\n"
+        "def local_servers(folder):\n"
+        "    try:\n"
+        "        yield module.LocalServers(Path('x'), 1, 'p', 'http://127.0.0.1:2')\n"
+        "    finally:\n"
+        "        print('closed', file=sys.stderr, flush=True)\n"
+        "module.local_servers = local_servers\n"
+        "local.threading = SimpleNamespace(Event=Event)\n"
+        "sys.exit(main(['local', '--output', 'json']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    while process.stderr.readline().strip() != "ready":
+        pass
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert err.splitlines() == ["closed"]
+    assert json.loads(out)["bigquery"] == "http://127.0.0.1:2"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_the_process_at_once(number: int) -> None:
     program = (

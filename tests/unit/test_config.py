@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config_file import load_config, load_with_origins
 from sales_mart.config_keys import keys, section_of
@@ -145,6 +146,7 @@ def _some_other_value(dotted: str, default: object) -> str:
         "orchestration.timezone": "Asia/Jakarta",
         "data_warehouse.targets": '["bigquery"]',
         "data_warehouse.postgres.sslmode": "require",
+        "data_warehouse.postgres.secretName": "something-else",
         "ingestion.validation.required_fields": '["transaction_id", "date"]',
         "transformation.models": '["fact_sales"]',
         "ingestion.trust_input": "true",
@@ -194,7 +196,14 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
         ("data_warehouse:\n  postgres:\n    hots: x\n", UNKNOWN),
         (
             "ingestion:\n  validation:\n    max_quantity: many\n",
-            "c.yaml:3: ingestion.validation.max_quantity: found 'many'; must be a whole number",
+            "c.yaml:3: ingestion.validation.max_quantity: must be a whole number",
+        ),
+        (
+            "ingestion: {validation: {max_quantity: 0}}\n",
+            (
+                "c.yaml:1: ingestion.validation.max_quantity: found 0; must be greater than or "
+                "equal to 1"
+            ),
         ),
         (
             "security:\n  algorithm: hmac_sha256\n",
@@ -261,9 +270,8 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
         (
             "data_warehouse: {dataset: 'a; drop table b'}\n",
             (
-                "c.yaml:1: data_warehouse.dataset: found 'a; drop table b'; must be a "
-                "name of up to "
-                "57 letters, digits and underscores, no digit first"
+                "c.yaml:1: data_warehouse.dataset: must be a name of up to 57 letters, digits and "
+                "underscores, no digit first"
             ),
         ),
         (
@@ -275,7 +283,7 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
         ),
         (
             "data_warehouse: {targets: [postgres, oracle]}\n",
-            "c.yaml:1: data_warehouse.targets: found 'oracle'; must be 'postgres' or 'bigquery'",
+            "c.yaml:1: data_warehouse.targets: must be 'postgres' or 'bigquery'",
         ),
         (
             "data_warehouse: {dataset: public}\n",
@@ -305,7 +313,7 @@ def test_many_problems_are_cut_short(fails: Callable[..., str]) -> None:
 
 def test_problems_of_the_environment_name_the_variable(fails: Callable[..., str]) -> None:
     name = "SALES_MART_DATA_WAREHOUSE__POSTGRES__PORT"
-    expected = f"{name}: data_warehouse.postgres.port: found 'abc'; must be a whole number"
+    expected = f"{name}: data_warehouse.postgres.port: must be a whole number"
     assert fails(environ={name: "abc"}) == expected
     unknown = fails(environ={"SALES_MART_DATA_WAREHUSE__TABLE": "x"})
     assert "did you mean data_warehouse?" in unknown
@@ -324,6 +332,11 @@ def test_problems_of_the_environment_name_the_variable(fails: Callable[..., str]
         "data_warehouse: {postgres: {password: s3cret, port: x}}\n",
         "data_warehouse: {postgres: {password: s3cret}, dataset: public}\n",
         "security: {hash_key: s3cret}\n",
+        "data_warehouse: {postgres: {sslmode: s3cret}}\n",
+        "data_warehouse: {postgres: {port: s3cret}}\n",
+        "data_warehouse: {postgres: {secretName: 's3cret of ours'}}\n",
+        "data_warehouse: {dataset: 's3cret of ours'}\n",
+        "security: {algorithm: s3cret}\n",
     ],
 )
 def test_no_message_shows_a_secret(fails: Callable[..., str], text: str) -> None:
@@ -447,6 +460,52 @@ def test_show_redacts_secrets_and_tells_origins() -> None:
     assert by_key["ingestion.batch_size"]["effect"] == "none"
     assert by_key["orchestration.schedule"]["effect"] == "chart"
     assert set(by_key) == {key.dotted for key in keys().values()}
+
+
+MISPLACED = """\
+data_warehouse:
+  postgres: {password: s3cret}
+  bigquery: {credentials_file: s3cret, location: EU}
+security: {algorithm: hmac-sha256, key_file: s3cret}
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [("show",), ("show", "-o", "json"), ("values",), ("values", "-o", "json")]
+)
+def test_a_secret_in_place_of_its_file_is_not_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(MISPLACED)
+    assert main(["config", *command, "--config", str(path)]) == 0
+    out, err = capfd.readouterr()
+    assert "s3cret" not in out + err
+    assert "hmac-sha256" in out
+
+
+def test_what_pods_have_elsewhere_is_no_part_of_the_chart_s_values(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(MISPLACED)
+    assert chart_values(load_config(path, environ={}))["config"] == {
+        "data_warehouse": {"postgres": {}, "bigquery": {"location": "EU"}},
+        "security": {"algorithm": "hmac-sha256"},
+    }
+
+
+@pytest.mark.parametrize("name", ["a", "pg.prod-1", "", "0" * 253])
+def test_a_secret_s_name_is_one_of_kubernetes(name: str) -> None:
+    given = {"data_warehouse": {"postgres": {"secretName": name}}}
+    assert load_config(SAMPLE, given, {}).data_warehouse.postgres.secret_name == name
+
+
+@pytest.mark.parametrize("name", ["A", "a_b", "-a", "a-", "a..b", ".a", "a\n", "0" * 254, "é"])
+def test_a_secret_s_name_that_kubernetes_does_not_take_is_refused(
+    fails: Callable[..., str], name: str
+) -> None:
+    variable = "SALES_MART_DATA_WAREHOUSE__POSTGRES__SECRETNAME"
+    expected = "must be the name of a Kubernetes secret, such as 'postgres-credentials'"
+    assert fails(environ={variable: name}).endswith(f"postgres.secretName: {expected}")
 
 
 def test_every_key_is_described_and_its_effect_is_said() -> None:

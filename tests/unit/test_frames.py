@@ -15,6 +15,7 @@ from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.frames import validate_frame
 from sales_mart.pseudonymise import Tokeniser
+from secrecy import everything_said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,3 +122,40 @@ def test_hmac_needs_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
     keyed = Config.model_validate({"security": {"algorithm": "hmac-sha256"}})
     with pytest.raises(ConfigurationError, match="there is no key"):
         validate_frame(pl.DataFrame(ROWS), keyed)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["T-SECRET-1", 2, 3, 4], dtype="category"),
+        pd.Series(pd.arrays.SparseArray([1, 2, 3, 4])),
+        pd.Series([1j, 2j, 3j, 4j]),
+    ],
+    ids=["category", "sparse", "complex"],
+)
+def test_a_column_of_an_odd_type_is_named_without_its_values(column: Any) -> None:
+    frame = pd.DataFrame({**ROWS, "transaction_id": column})
+    with pytest.raises(SourceFormatError, match="the column transaction_id, of type") as caught:
+        validate_frame(frame)
+    assert "SECRET" not in everything_said(caught.value)
+
+
+def test_a_type_that_lists_values_is_not_quoted() -> None:
+    lists = pl.Series([["T-SECRET-1"]] * 4, dtype=pl.List(pl.Enum(["T-SECRET-1"])))
+    with pytest.raises(SourceFormatError, match="of type List, cannot be read") as caught:
+        validate_frame(pl.DataFrame({**ROWS, "transaction_id": lists}))
+    assert "SECRET" not in everything_said(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_that_stands_twice_is_refused(kind: Callable[[Any], Any]) -> None:
+    with pytest.raises(SourceFormatError, match="the frame names price twice") as caught:
+        validate_frame(kind({**ROWS, " price": ["1"] * 4}))
+    assert caught.value.remedy == "Keep one column of each name."
+
+
+def test_a_name_that_pandas_has_twice_is_refused() -> None:
+    frame = pd.DataFrame(ROWS)
+    frame = pd.concat([frame, frame[["date"]]], axis=1)
+    with pytest.raises(SourceFormatError, match="the frame names date twice"):
+        validate_frame(frame)

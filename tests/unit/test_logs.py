@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sales_mart import logs
+from sales_mart.errors import DataError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -102,3 +103,16 @@ def test_threads_name_their_own_stops() -> None:
         thread.join()
     stops = {json.loads(line)["stop"] for line in out.getvalue().splitlines()}
     assert stops == {f"load-{n}" for n in range(4)}
+
+
+def test_errors_beside_the_reported_one_are_logged_without_a_library_s_words() -> None:
+    out = io.StringIO()
+    logs.configure(stream=out)
+    reported = DataError("never")
+    later = TemporaryError("later", remedy="Again.", details={"stop": "load-postgres"})
+    logs.log_others([later, reported, KeyError("T-SECRET-1")], reported)
+    first, second = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (first["message"], first["remedy"], first["exit_code"]) == ("later", "Again.", 75)
+    assert first["details"] == {"stop": "load-postgres"}
+    assert second["message"] == "unexpected KeyError"
+    assert "SECRET" not in out.getvalue()

@@ -13,7 +13,12 @@ import pytest
 from sales_mart import parts
 from sales_mart import seal as seal_module
 from sales_mart.config import Config
-from sales_mart.errors import ConfigurationError, RejectedShareError, SourceChangedError
+from sales_mart.errors import (
+    ConfigurationError,
+    RejectedShareError,
+    SourceChangedError,
+    UnexpectedError,
+)
 from sales_mart.lake import RunFolder
 from sales_mart.plan import plan
 from sales_mart.seal import seal
@@ -181,6 +186,25 @@ def test_trusted_input_counts_what_the_marts_leave_out(tmp_path: Path) -> None:
     assert (made.rows_clean, made.rows_outside_marts) == (4, 3)
     assert made.outside_marts == {"missing_product": 1, "price_too_low": 2, "quantity_range": 1}
     assert (made.amount, made.quantity) == (Decimal("1.00"), 1)
+
+
+@pytest.mark.parametrize(
+    ("more", "fewer"), [("rows_clean", ""), ("rows_quarantined", "rows_clean")]
+)
+def test_counts_are_compared_with_the_rows_of_the_parts(
+    tmp_path: Path, more: str, fewer: str
+) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01", "T2,a,0,1,2023-10-01"])
+    lake = tmp_path / "lake"
+    made = plan(Config(), str(lake), business_date=date(2023, 10, 1), source=str(source))
+    run = RunFolder(str(lake), made.run_id)
+    counted = validate_shard(Config(), run, 0)
+    wrong = {more: getattr(counted, more) + 1}
+    wrong |= {fewer: getattr(counted, fewer) - 1} if fewer else {"rows_read": 3}
+    run.write("validate-00000", counted.model_copy(update=wrong))
+    with pytest.raises(UnexpectedError, match="its parts hold 1 and 1"):
+        seal(Config(), run)
+    assert not list(lake.rglob("seal.json"))
 
 
 def test_an_empty_input_is_valid(tmp_path: Path) -> None:

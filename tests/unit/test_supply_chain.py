@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 # Permissive, or copyleft that ends at the package's own files or library.
@@ -60,6 +65,42 @@ def test_everything_that_is_asked_for_is_pinned() -> None:
         asked += [each for group in group.values() for each in group if isinstance(each, str)]
     names = {re.split(r"[^A-Za-z0-9._-]", each)[0].lower().replace("_", "-") for each in asked}
     assert names <= pins().keys()
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Give the modules that a module imports when it runs, from others."""
+    typing = [node for node in ast.walk(tree) if ast.unparse(node).startswith("if TYPE_CHECKING:")]
+    left_out = {inner for node in typing for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if node in left_out:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
+def test_what_is_imported_is_asked_for() -> None:
+    owners: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        name = distribution.name.lower().replace("_", "-").replace(".", "-")
+        for file in distribution.files or ():
+            if file.suffix in {".py", ".so"}:
+                module = ".".join(file.parts).partition(file.suffix)[0].partition(".cpython")[0]
+                owners[module.removesuffix(".__init__")] = name
+    used: set[str] = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for module in imported(ast.parse(path.read_text())):
+            parts = module.split(".")
+            if parts[0] in sys.stdlib_module_names or parts[0] == "sales_mart":
+                continue
+            shorter = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+            used.add(next(owners[each] for each in shorter if each in owners))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["testing"]]
+    declared = {re.split(r"[^A-Za-z0-9._-]", each)[0] for each in asked}
+    assert "google-cloud-bigquery" in used
+    assert used - declared == set()
 
 
 def test_every_licence_of_what_we_ship_may_be_shipped() -> None:

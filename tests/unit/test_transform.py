@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -219,10 +220,15 @@ def test_a_failed_test_names_model_count_and_file(tmp_path: Path) -> None:
     assert "a_rule of fact_sales has 3 failures, see /scratch/a_rule.sql" in error.message
 
 
-def test_what_no_retry_cures_is_reported_first(tmp_path: Path) -> None:
+def test_what_no_retry_cures_is_reported_first_and_the_rest_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("sales_mart").propagate = True
     gone = node("error", "Database Error SQLSTATE 08006: gone")
     error = error_of(tmp_path, gone, node("fail", "Got 1 result", failures=1))
     assert type(error) is TestFailedError
+    assert "SQLSTATE 08006: gone" in caplog.text
+    assert {vars(line)["exit_code"] for line in caplog.records} == {75}
 
 
 def test_no_failure_is_no_error(tmp_path: Path) -> None:
@@ -231,8 +237,11 @@ def test_no_failure_is_no_error(tmp_path: Path) -> None:
 
 def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "scratch"))
+    killed = tmp_path / "killed"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(killed))
     with DbtProcess(configured(), Target.BIGQUERY) as process:
-        process.kill()
         process.start("parse", None)
         with pytest.raises(TemporaryError, match="without a result"):
             process.wait()
@@ -272,6 +281,39 @@ def test_a_scratch_folder_that_cannot_be_made_is_named(
     monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "file" / "below"))
     with pytest.raises(ConfigurationError, match="no folder"):
         DbtProcess(configured(), Target.BIGQUERY)
+
+
+def test_a_target_without_credentials_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("KUBERNETES_SERVICE_HOST", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    started: list[subprocess.Popen[str]] = []
+    real = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        started.append(real(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    both = (Target.BIGQUERY, Target.POSTGRES)
+    with pytest.raises(ConfigurationError), transform.warm(configured(), both):
+        pass
+    assert [process.poll() is None for process in started] == [False]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_does_not_start_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(FileNotFoundError):
+        DbtProcess(configured(), Target.BIGQUERY)
+    assert list(tmp_path.iterdir()) == []
 
 
 LEAVE_DBT_BEHIND = """

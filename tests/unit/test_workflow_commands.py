@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from hooks import webhook
+from hooks import self_signed, webhook
 from sales_mart.backfill import MOST_DAYS, days_of_range
 from sales_mart.cli import main
 from sales_mart.config import Config
@@ -179,8 +179,8 @@ FAILURES = [
 @pytest.mark.parametrize("seed", range(5))
 def test_a_notice_says_what_failed_for_good_and_why(seed: int) -> None:
     wanted = (
-        Failure("load-postgres", REFUSED),
-        Failure("validate(1:1)", "b.csv is cut short (exit code 65)"),
+        Failure(step="load-postgres", message=REFUSED),
+        Failure(step="validate(1:1)", message="b.csv is cut short (exit code 65)"),
     )
     shuffled = random.Random(seed).sample(FAILURES, len(FAILURES))  # noqa: S311 - no secret
     listed = json.dumps(shuffled)
@@ -219,6 +219,7 @@ def test_notify_tells_the_webhook_of_the_workflow_s_runs(
         code, document = ask(capfd, "notify", "--run-id", "backfill", *options)
     assert code == 0
     assert told == [document]
+    assert document["failures"][0] == {"step": "load-postgres", "message": REFUSED}
     assert [run["run_id"] for run in document["runs"]] == [
         "backfill-2023-10-04",
         "backfill-2023-10-05",
@@ -266,15 +267,45 @@ def test_notify_tells_of_a_configuration_that_is_wrong(
 
 @pytest.mark.parametrize(
     ("answer", "error"),
-    [(429, TemporaryError), (503, TemporaryError), (404, ConfigurationError)],
+    [
+        (408, TemporaryError),
+        (429, TemporaryError),
+        (503, TemporaryError),
+        (404, ConfigurationError),
+        (405, ConfigurationError),
+        # Whoever follows these posts nothing.
+        (301, ConfigurationError),
+        (302, ConfigurationError),
+        (307, ConfigurationError),
+    ],
 )
 def test_a_webhook_that_refuses(answer: int, error: type[SalesMartError]) -> None:
     with (
-        webhook(answer) as (address, _),
+        webhook(answer) as (address, told),
         pytest.raises(error, match=f"the webhook answered {answer}") as caught,
     ):
         send(SecretStr(address), notification("w", "Failed"))
     assert "s3cret" not in f"{caught.value.message}{caught.value.remedy}{caught.value.details}"
+    assert [each["workflow"] for each in told] == ["w"]
+
+
+def test_a_webhook_is_told_by_https(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path, "127.0.0.1")
+    with webhook(certificate=certificate) as (address, told):
+        assert address.startswith("https://")
+        with pytest.raises(TemporaryError, match="does not answer"):
+            send(SecretStr(address), notification("w", "Failed"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        send(SecretStr(address), notification("w", "Failed"))
+    assert [each["workflow"] for each in told] == ["w"]
+
+
+def test_a_webhook_without_tls_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    with webhook() as (address, told):
+        send(SecretStr(address), notification("w", "Failed"))
+    assert [each["workflow"] for each in told] == ["w"]
+    assert "not one of https" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 @pytest.mark.parametrize(

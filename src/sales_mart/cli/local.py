@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,4 +69,6 @@ def _local(session: Session, *, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     with on_local_servers(session, data_dir) as servers:
         places = {"postgres": servers.postgres_url, "bigquery": servers.bigquery_endpoint}
         session.emit(places, *ways_in(servers), "They run until Ctrl-C.")
-        threading.Event().wait()
+        # That is how it is ended, and no error.
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()

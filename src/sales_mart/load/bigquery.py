@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from google.cloud import bigquery
 
-from sales_mart.errors import ConfigurationError, DataError, TemporaryError
+from sales_mart.errors import DataError, TemporaryError
 from sales_mart.load.bigquery_tables import CLEAN_COLUMNS, LoadTables, ensure_tables, stage
+from sales_mart.plan import check_digest
 from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (
     Client,
@@ -62,11 +63,7 @@ def load(config: Config, run: RunFolder) -> Load:
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
     seal = run.read("seal", Seal)
-    if seal.config_digest != config.digest:
-        msg = f"run {run.run_id} was sealed under another configuration"
-        raise ConfigurationError(
-            msg, remedy="Put the configuration back, or start a new run with a new id."
-        )
+    check_digest(config, run, seal.config_digest)
     _check_dates(len(seal.sale_dates), run.run_id)
     with bigquery_errors(config), client(config) as connected:
         record = _load(connected, config, run, seal)

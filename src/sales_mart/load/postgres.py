@@ -24,13 +24,13 @@ from sales_mart.plan import check_digest
 from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.history import Window, check_key, window_to_json
 from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
-from sales_mart.warehouse.postgres_loads import check_latest, latest_load, pending_window
+from sales_mart.warehouse.postgres_loads import check_latest, latest_load
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
 
-__all__ = ["check_latest", "latest_load", "load", "pending_window"]
+__all__ = ["load"]
 
 _log = logging.getLogger(__name__)
 

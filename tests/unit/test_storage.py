@@ -1,0 +1,189 @@
+"""Places: what counts as one, whose credentials open it, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sales_mart.config import Config
+from sales_mart.errors import (
+    ConfigurationError,
+    SalesMartError,
+    SourceChangedError,
+    TemporaryError,
+)
+from sales_mart.lake import RunFolder
+from sales_mart.parts import read_part
+from sales_mart.plan import plan
+from sales_mart.records import Part
+from sales_mart.run import run
+from sales_mart.source import find_objects
+from sales_mart.storage import disk_errors, gcs_client, open_storage
+from secrecy import everything_said
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "transactions.csv"
+
+# --- what is a place
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "s3://bucket/x",
+        "GS://bucket/x",
+        " gs://bucket/x",
+        "https://me:s3cret@host/x.csv",
+        "file:///x",
+        "",
+        " ",
+    ],
+)
+def test_what_is_neither_a_path_nor_a_gs_address_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def look(given: str) -> object:
+        return find_objects([given])
+
+    for take in (open_storage, look):
+        with pytest.raises(ConfigurationError) as caught:
+            take(place)
+        assert "gs://bucket" in caught.value.remedy
+        assert "s3cret" not in everything_said(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lake_may_stand_in_one_s_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_storage("~/lake").uri == str(tmp_path / "lake")
+    with pytest.raises(ConfigurationError, match="home of a user"):
+        open_storage("~nobody-of-that-name/lake")
+
+
+# --- whose credentials
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the file that the environment names for credentials; nothing else has any."""
+    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("PATH", str(tmp_path))  # no gcloud is asked
+    path = tmp_path / "credentials.json"
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(path))
+    return path
+
+
+def test_credentials_need_name_no_project(credentials: Path) -> None:
+    user = {"client_id": "a", "client_secret": "b", "refresh_token": "c", "type": "authorized_user"}
+    credentials.write_text(json.dumps(user))
+    assert open_storage("gs://bucket/lake").uri == "gs://bucket/lake"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"{}", b'{"type": "service_account"}'])
+def test_credentials_that_are_none_are_a_matter_of_configuration(
+    credentials: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        credentials.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="no usable Google credentials for gs://"):
+        open_storage("gs://bucket/lake")
+
+
+def test_one_client_serves_every_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:9")
+    first = gcs_client()
+    assert gcs_client() is first
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:10")
+    other = gcs_client()
+    assert other is not first
+    monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a process that was forked
+    assert gcs_client() is not other
+
+
+# --- what a file system's errors mean
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.EIO, TemporaryError),
+        (errno.ESTALE, TemporaryError),
+        (errno.ETIMEDOUT, TemporaryError),
+        (errno.EAGAIN, TemporaryError),
+        (errno.EACCES, ConfigurationError),
+        (errno.ENOSPC, ConfigurationError),
+        (errno.EROFS, ConfigurationError),
+    ],
+)
+def test_only_what_passes_is_worth_a_retry(number: int, expected: type[SalesMartError]) -> None:
+    with (
+        pytest.raises(SalesMartError, match="x could not be read") as caught,
+        disk_errors(Path("x"), "read"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert type(caught.value) is expected
+
+
+@pytest.fixture
+def part(tmp_path: Path) -> tuple[RunFolder, Part]:
+    """Give a run with a part."""
+    folder = RunFolder(str(tmp_path / "lake"), "r1")
+    made = tmp_path / "made.parquet"
+    made.write_bytes(b"abc")
+    return folder, folder.put_part("clean/0.parquet", made, 3)
+
+
+def test_a_part_that_cannot_be_read_is_named(
+    part: tuple[RunFolder, Part], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, listed = part
+    real = Path.open
+
+    def stale(path: Path, *arguments: Any) -> object:
+        if path.suffix == ".parquet":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, *arguments)
+
+    monkeypatch.setattr(Path, "open", stale)
+    with pytest.raises(TemporaryError, match=r"0\.parquet could not be read: Stale"):
+        read_part(folder, listed)
+    with pytest.raises(TemporaryError, match=r"0\.parquet could not be read: Stale"):
+        folder.put_part("clean/1.parquet", Path(folder.uri, listed.name), 3)
+
+
+def test_a_part_that_is_gone_is_told_from_another_file_that_is(
+    part: tuple[RunFolder, Part],
+) -> None:
+    folder, listed = part
+    with pytest.raises(FileNotFoundError, match="another"), folder.sealed_part(listed):
+        Path("another").read_bytes()
+    Path(folder.uri, listed.name).unlink()
+    for checked in (False, True):
+        with pytest.raises(SourceChangedError, match=r"clean/0\.parquet of run r1 is gone"):
+            read_part(folder, listed, checked=checked)
+
+
+def test_a_dry_run_without_room_is_a_matter_of_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "below"))
+    with pytest.raises(ConfigurationError, match="could not be written"):
+        run(Config(), "unused", business_date=date(2023, 10, 5), source="x", dry_run=True)
+
+
+def test_a_plan_takes_no_address_for_a_folder(tmp_path: Path) -> None:
+    config = Config.model_validate({"data_lake": {"source": str(SAMPLE)}})
+    with pytest.raises(ConfigurationError, match="neither a path nor one of gs://"):
+        plan(config, f"s3:/{tmp_path}", business_date=date(2023, 10, 5))
