@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
+from itertools import product
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -35,6 +36,10 @@ PAGES = ROOT / "docs" / "reference"
 _BLOCK = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
 _CODE = re.compile(r"(`[^`]*`|<br>)|<")
 _CLASS = 2  # characters of a class of SQLSTATEs
+_WRONG = 400  # the status that a server gives a request for no better reason
+_SERVER_ERRORS = (500, 502, 503, 504)
+_TOO_DEAR = "bytesBilledLimitExceeded"
+_CHOICE = re.compile(r"\{\{ *'(\w+)' if target\.type == 'bigquery' else '(\w+)' *\}\}")
 _SHARED = ("--config", "--output", "--log-level", "--quiet")
 _OF_A_RUN = ("--lake", "--run-id")
 _PLAIN: dict[Any, str] = {
@@ -298,21 +303,48 @@ def _server_errors() -> str:
         [f"SQLSTATE `{state}`" + ("…" if len(state) == _CLASS else ""), meaning, _code(state)]
         for state, meaning in states.items()
     ]
-    refused = ", ".join(str(each) for each in causes.CONFIGURATION_STATUSES)
-    busy = ", ".join(str(each) for each in causes.TEMPORARY_STATUSES)
-    reasons = ", ".join(f"`{each}`" for each in sorted(causes.TEMPORARY_REASONS))
+    refused, busy = causes.CONFIGURATION_STATUSES, (*causes.TEMPORARY_STATUSES, *_SERVER_ERRORS)
+    reasons = sorted(causes.TEMPORARY_REASONS)
     rows += [
-        [f"HTTP {refused}", "credentials, rights or names refused", "2"],
-        [f"HTTP {busy}, 5xx", "too many requests, or the service is away", "75"],
-        ["any HTTP status", f"with one of the reasons {reasons}", "75"],
-        ["no answer", "refused, closed, broken off, or silent for too long", "75"],
-        ["anything else", "a statement of ours was wrong", "1"],
+        [f"HTTP {_listed(refused)}", "credentials, rights or names refused", _http(refused)],
+        [
+            f"HTTP {_listed(causes.TEMPORARY_STATUSES)}, 5xx",
+            "too many requests, or the service is away",
+            _http(busy),
+        ],
+        [
+            "any HTTP status",
+            f"with one of the reasons {', '.join(f'`{each}`' for each in reasons)}",
+            _http((_WRONG, *refused), reasons),
+        ],
+        [
+            f"HTTP {_WRONG} with the reason `{_TOO_DEAR}`",
+            "a query would bill more than `maximum_bytes_billed`",
+            _http((_WRONG,), (_TOO_DEAR,)),
+        ],
+        [
+            "no answer",
+            "refused, closed, broken off, or silent for too long",
+            str(errors.TemporaryError.exit_code),
+        ],
+        ["anything else", "a statement of ours was wrong", _http((_WRONG,))],
     ]
     return _table(("the server says", "which means", "exit code"), rows)
 
 
 def _code(state: str) -> str:
     return str(causes.kind_of_sqlstate(state).exit_code)
+
+
+def _listed(statuses: Iterable[int]) -> str:
+    return ", ".join(str(each) for each in statuses)
+
+
+def _http(statuses: Iterable[int], reasons: Iterable[str] = ("",)) -> str:
+    """Give the exit code that all of these answers have in common."""
+    kinds = {causes.kind_of_http(*answer) for answer in product(statuses, reasons)}
+    (code,) = {kind.exit_code for kind in kinds}
+    return str(code)
 
 
 def _marts() -> str:
@@ -325,14 +357,21 @@ def _marts() -> str:
             [f"`{each['name']}`", _column_type(each), " ".join(each["description"].split())]
             for each in model["columns"]
         ]
-        table = _table(("column", "type", "meaning"), rows)
-        out.append(f"### `{model['name']}`\n\n{intro}\n\n{table}")
+        columns = ["column", "type", "meaning"]
+        if not any(kind for _, kind, _ in rows):  # a view has the types of what it reads
+            columns, rows = ["column", "meaning"], [[name, text] for name, _, text in rows]
+        out.append(f"### `{model['name']}`\n\n{intro}\n\n{_table(columns, rows)}")
     return "\n".join(out)
 
 
 def _column_type(column: dict[str, Any]) -> str:
+    """Give a column's type on PostgreSQL, and on BigQuery where it has another name there."""
     kind = str(column.get("data_type", ""))
     kind = re.sub(r"\{\{ *var\('(\w+)'\) *\}\}", r"\1", kind)
+    if kind == "string":  # which dbt takes for either warehouse
+        return "`text` (`string` on BigQuery)"
+    if choice := _CHOICE.fullmatch(kind):
+        return f"`{choice[2]}` (`{choice[1]}` on BigQuery)"
     return f"`{kind}`" if kind else ""
 
 

@@ -180,7 +180,8 @@ class BigQuery(_Section):
     location: str = "US"
     """Location of the datasets."""
     credentials_file: str | None = Field(default=None, json_schema_extra=_UNSHOWN)
-    """Service account file. Default: application default credentials."""
+    """Service account file for BigQuery alone; gs:// has application default credentials.
+    Default: those too."""
     api_endpoint: Shown | None = None
     """Another endpoint of the API, such as an emulator's."""
     maximum_bytes_billed: int | None = Field(default=None, ge=1)
@@ -224,7 +225,7 @@ class DataMart(_Section):
     postgres_schema: Identifier = "public"
     """Schema of the marts on PostgreSQL."""
     table: str = Field(default="sales_by_product", json_schema_extra=_UNUSED)
-    """Name of the present system's mart. No effect: every mart is always built."""
+    """Name of another system's mart. No effect: every mart is always built."""
     export: str | None = None
     """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
 
@@ -268,7 +269,7 @@ class Ingestion(_Section):
     fastapi_endpoint: str | None = Field(default=None, json_schema_extra=_UNUSED)
     """Endpoint of the upload service. No effect."""
     batch_size: int = Field(default=10_000, ge=1, json_schema_extra=_UNUSED)
-    """Rows per batch of the present system. No effect: rows stream in blocks of bytes."""
+    """Rows per batch of another system. No effect: rows stream in blocks of bytes."""
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
     validation: Validation = Validation()
@@ -279,7 +280,7 @@ class Transformation(_Section):
     """The dbt project."""
 
     dbt_project: str = Field(default="sales_mart", json_schema_extra=_UNUSED)
-    """Name of the present system's dbt project. No effect: ours ships with the package."""
+    """Name of another system's dbt project. No effect: ours ships with the package."""
     models: tuple[str, ...] = Field(default=MARTS, json_schema_extra=_UNUSED)
     """Marts of interest. No effect: never removes a mart; an unknown name is an error."""
 
@@ -341,7 +342,7 @@ class Kubernetes(_Section):
     namespace: str = "data-pipeline"
     """Namespace of the secrets."""
     helm_chart: str | None = Field(default=None, json_schema_extra=_UNUSED)
-    """Name of the present system's chart. No effect."""
+    """Name of another system's chart. No effect."""
     resources: Resources = Resources()
     """Resources of a pod."""
 

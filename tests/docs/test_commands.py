@@ -26,6 +26,7 @@ PAGES = {str(page.relative_to(ROOT)): page for page in all_pages()}
 RUNNING = [name for name, page in PAGES.items() if any(block.runs for block in blocks(page))]
 ON_THE_SERVERS = {
     "docs/how-to/append-and-backfill.md",
+    "docs/how-to/ask-the-marts.md",
     "docs/how-to/keys.md",
     "docs/how-to/postgresql.md",
 }
