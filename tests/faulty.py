@@ -9,6 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, NamedTuple, cast
@@ -21,13 +22,23 @@ Cut = Literal["drop", "lose answer", "mute"]
 _CHUNK = 1 << 16
 
 
+class _Wait(NamedTuple):
+    """A fault of a wire that has not struck yet."""
+
+    when: bytes
+    then: Cut
+    times: int
+    skip: int
+    after_bytes: int
+
+
 class Wire:
     """A TCP proxy: it passes bytes on until one of its faults strikes."""
 
     def __init__(self, port: int) -> None:
         """Stand before `port` of this computer; `port` may be changed while the proxy runs."""
         self.upstream = port
-        self.faults: list[tuple[bytes, Cut, int, int]] = []
+        self.faults: list[_Wait] = []
         self.on_strike: Callable[[], None] = lambda: None
         self.struck = 0
         self._sockets: list[socket.socket] = []
@@ -37,13 +48,16 @@ class Wire:
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def fault(self, when: bytes, then: Cut, *, times: int = 1, skip: int = 0) -> None:
+    def fault(
+        self, when: bytes, then: Cut, *, times: int = 1, skip: int = 0, after_bytes: int = 0
+    ) -> None:
         """Strike `times` connections whose client sends `when`, after the first `skip` of them.
 
-        An empty `when` means: at once, before the client has sent anything.
+        An empty `when` means: at once, before the client has sent anything. With `after_bytes`,
+        that many bytes from `when` on still reach the server.
         """
         with self._lock:
-            self.faults.append((when, then, times, skip))
+            self.faults.append(_Wait(when, then, times, skip, after_bytes))
 
     def heal(self) -> None:
         """Break nothing more, and end what hangs."""
@@ -61,26 +75,41 @@ class Wire:
         self._listener.close()
         self.heal()
 
-    def _strikes(self, data: bytes, before: bytes = b"") -> Cut | None:
+    def _meant(self, data: bytes, before: bytes = b"") -> _Wait | None:
+        """Give the fault that waits for what a client sends; it is this connection's then."""
         with self._lock:
-            for number, (when, then, times, skip) in enumerate(self.faults):
+            for number, each in enumerate(self.faults):
                 # A mark may be cut in two by the buffer; what was seen whole counts once.
-                overlap = before[-(len(when) - 1) :] if len(when) > 1 else b""
-                if when not in overlap + data or (not when and data):
+                overlap = before[-(len(each.when) - 1) :] if len(each.when) > 1 else b""
+                if each.when not in overlap + data or (not each.when and data):
                     continue
-                if skip:
-                    self.faults[number] = (when, then, times, skip - 1)
+                if each.skip:
+                    self.faults[number] = each._replace(skip=each.skip - 1)
                     return None
-                self.struck += 1
-                if times > 1:
-                    self.faults[number] = (when, then, times - 1, 0)
+                if each.times > 1:
+                    self.faults[number] = each._replace(times=each.times - 1)
                 else:
                     del self.faults[number]
-                break
-            else:
-                return None
+                return each
+        return None
+
+    def _due(self) -> Generator[Cut | None, bytes]:
+        """Take what one client sends, piece by piece, and say what to do to each."""
+        data = yield None
+        before, passed = b"", 0
+        while not (met := self._meant(data, before)):
+            before = data
+            data = yield None
+        while passed < met.after_bytes:
+            passed += len(data)
+            data = yield None
+        self._strike()
+        yield met.then
+
+    def _strike(self) -> None:
+        with self._lock:
+            self.struck += 1
         self.on_strike()
-        return then
 
     def _accept(self) -> None:
         while not self._closing:
@@ -93,7 +122,10 @@ class Wire:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        cut = self._strikes(b"")
+        met = self._meant(b"")
+        cut = met and met.then
+        if met:
+            self._strike()
         if cut == "mute":
             return  # `heal` ends it
         try:
@@ -114,10 +146,10 @@ class Wire:
         )
         back.start()
         with suppress(OSError):
-            seen = b""
+            due = self._due()
+            next(due)
             while data := client.recv(_CHUNK):
-                cut = self._strikes(data, seen)
-                seen = data
+                cut = due.send(data)
                 if cut == "mute":
                     muted.set()
                     return
@@ -183,7 +215,8 @@ class Fault(NamedTuple):
 
     Attributes:
         then: A status to answer with; `drop`, `lose answer` and `mute` as with `Wire`;
-            `truncate` breaks off in the middle of the server's answer; `slow` waits two seconds.
+            `truncate` breaks off in the middle of the server's answer; `slow` waits two seconds;
+            `running` says of every job that it is not done yet.
         method: Method of the requests that are meant; empty for any.
         path: Regular expression that is searched in path and query.
         body: Regular expression that is searched in the request's body.
@@ -191,7 +224,7 @@ class Fault(NamedTuple):
         times: How many requests to strike.
     """
 
-    then: int | Literal["drop", "lose answer", "mute", "truncate", "slow"]
+    then: int | Literal["drop", "lose answer", "mute", "truncate", "slow", "running"]
     method: str = ""
     path: str = ""
     body: str = ""
@@ -213,6 +246,8 @@ class Http(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.seen: list[str] = []
         self.struck = 0
+        self.unique_jobs = False
+        """Refuse a job id that is taken, as BigQuery does; the local server runs it once more."""
         self.healed = threading.Event()
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
@@ -259,6 +294,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         fault = proxy.strikes(self.command, self.path, body)
         then = fault.then if fault else None
+        if proxy.unique_jobs and then is None and self._job_is_taken(proxy, body):
+            self._refuse(409, "duplicate")
+            return
         if fault is not None and isinstance(then, int):
             self._refuse(then, fault.reason)
             return
@@ -286,6 +324,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(pieces)
+
+    def _job_is_taken(self, proxy: Http, body: bytes) -> bool:
+        if self.command != "POST" or not body.startswith(b"{"):
+            return False
+        job = json.loads(body).get("jobReference", {})
+        connection = HTTPConnection(proxy.upstream, timeout=120)
+        try:
+            place = f"projects/{job.get('projectId')}/jobs/{job.get('jobId')}"
+            connection.request("GET", f"/bigquery/v2/{place}")
+            return connection.getresponse().status == HTTPStatus.OK
+        finally:
+            connection.close()
 
     def _refuse(self, status: int, reason: str) -> None:
         error = {"reason": reason, "message": "said by the proxy", "domain": "global"}
@@ -315,6 +365,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "json" in (answer.getheader("Content-Type") or ""):
             # Addresses that a server gives to itself lead through the proxy too.
             data = data.replace(proxy.upstream.encode(), proxy.url[7:].encode())
+        if then == "running":
+            data = _as_running(data)
         kept = [(k, v) for k, v in answer.getheaders() if k.lower() not in skipped]
         if self.command == "HEAD":
             kept.append(("Content-Length", answer.getheader("Content-Length") or "0"))
@@ -333,6 +385,17 @@ class _Handler(BaseHTTPRequestHandler):
         if cut:
             _end(self.connection)
             self.close_connection = True
+
+
+def _as_running(data: bytes) -> bytes:
+    """Make of a job that is done one that still runs, in whatever way the API tells of it."""
+    answer = json.loads(data)
+    if "status" in answer:
+        answer["status"] = {"state": "RUNNING"}
+    if "jobComplete" in answer:
+        kept = {key: answer[key] for key in ("kind", "etag", "jobReference") if key in answer}
+        answer = {**kept, "jobComplete": False}
+    return json.dumps(answer).encode()
 
 
 @contextmanager

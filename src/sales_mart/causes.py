@@ -10,6 +10,7 @@ from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 __all__ = [
     "CONFIGURATION_STATES",
     "CONFIGURATION_STATUSES",
+    "LIMITED",
     "LOCKED",
     "READ_ONLY",
     "TEMPORARY_REASONS",
@@ -21,6 +22,8 @@ __all__ = [
     "refuses",
 ]
 
+LIMITED = "53400"
+"""SQLSTATE of a limit that an administrator has set; the same statement meets it again."""
 LOCKED = "55P03"
 """SQLSTATE of a lock that another session held for too long."""
 READ_ONLY = "25006"
@@ -43,6 +46,7 @@ CONFIGURATION_STATES = {
     "3F": "no such schema",
     "42501": "a right is missing",
     "42939": "a name that the server keeps for itself",
+    LIMITED: "a limit of the server's settings, such as `temp_file_limit`",
     "57P04": "the database was dropped",
     READ_ONLY: "the server, or the user, may only read",
 }

@@ -2,7 +2,8 @@
 
 Every attempt is the same: a run with one fault in its way, until the time is up; then the same run
 without the fault. What must hold: the first ends with 0 or 75 in bounded time, what readers see is
-the run before or this one, and the second ends as an undisturbed run.
+the run before or this one, and the second ends as an undisturbed run. An attempt counts for what it
+struck; where nothing was struck, another fault is tried and nothing is counted.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ _MARKS = (
     *(b"delete from", b"insert into", b"sales_mart_summary"),
 )
 _Shown = dict[Target, list[tuple[str, str, int]]]
+_NAMES = {
+    (True, False): "PostgreSQL: connection cut, answer lost or silence",
+    (False, True): "BigQuery API: 429, 500, 503, 403, closed, cut short, silence",
+    (True, True): "both at once",
+}
+"""What an attempt is called, by whether PostgreSQL and BigQuery were struck."""
 _PATHS = ("tables/", "datasets/", "/queries/", "/v2/.*/jobs", "uploadType", "staging")
 
 
@@ -50,6 +57,10 @@ class _Field(NamedTuple):
     api: Http
     folder: Path
 
+    def struck(self) -> tuple[int, int]:
+        """Count what was struck so far, of PostgreSQL and of BigQuery."""
+        return self.line.struck, self.api.struck
+
 
 def outages(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
     """Attack whole runs for about `seconds`, with faults that `seed` chooses.
@@ -58,14 +69,10 @@ def outages(servers: LocalServers, folder: Path, seconds: float, seed: int) -> l
         One row for each kind of outage.
     """
     chosen = random.Random(seed)  # noqa: S311 - to repeat an attack, not to keep a secret
-    attacks: dict[str, Callable[[_Field, random.Random], None]] = {
-        "PostgreSQL: connection cut, answer lost or silence": _break_postgres,
-        "BigQuery API: 429, 500, 503, 403, closed, cut short, silence": _break_bigquery,
-        "both at once": _break_both,
-    }
+    attacks = (_break_postgres, _break_bigquery, _break_both)
     tried: Counter[str] = Counter()
     survived: Counter[str] = Counter()
-    found: dict[str, list[str]] = {name: [] for name in attacks}
+    found: dict[str, list[str]] = {name: [] for name in _NAMES.values()}
     deadline = time.monotonic() + seconds
     with ExitStack() as stack:
         assert servers.postgres_port is not None
@@ -76,15 +83,23 @@ def outages(servers: LocalServers, folder: Path, seconds: float, seed: int) -> l
             stack.enter_context(http(servers.bigquery_endpoint)),
             folder,
         )
-        number = 0
+        number = turn = 0
         while time.monotonic() < deadline:
-            name = list(attacks)[number % len(attacks)]
-            tried[name] += 1
-            wrong = _one(field, attacks[name], chosen, number)
-            survived[name] += not wrong
-            found[name] += [f"attempt {number}: {each}" for each in wrong]
+            before = field.struck()
+            wrong = _one(field, attacks[turn % len(attacks)], chosen, number)
+            struck = field.struck()
+            name = _NAMES.get((struck[0] > before[0], struck[1] > before[1]))
+            if name is None and wrong:
+                # An undisturbed run that goes wrong is a finding all the same.
+                name = "nothing was struck"
+                found.setdefault(name, [])
+            if name is not None:
+                tried[name] += 1
+                survived[name] += not wrong
+                found[name] += [f"attempt {number}: {each}" for each in wrong]
+                turn += 1
             number += 1
-    return [Row(name, tried[name], survived[name], "; ".join(found[name])) for name in attacks]
+    return [Row(name, tried[name], survived[name], "; ".join(found[name])) for name in found]
 
 
 def _break_postgres(field: _Field, chosen: random.Random) -> None:

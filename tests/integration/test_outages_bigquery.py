@@ -5,17 +5,27 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud.bigquery import LoadJobConfig
 
-from attempts import NEW, OLD, attempt, configured, runs_in_raw
+from attempts import DAY, NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Fault, Http, http
 from sales_mart import doctor, transform
+from sales_mart.lake import RunFolder
+from sales_mart.load import bigquery_tables
 from sales_mart.load.bigquery import load
-from sales_mart.records import Load, Target
+from sales_mart.load.bigquery_tables import LoadTables
+from sales_mart.names import next_schema, published_tables
+from sales_mart.publish.bigquery import publish_marts
+from sales_mart.records import Load, Part, Seal, Target
+from sales_mart.warehouse.bigquery import Client, built_tables, client, query, table_id
 from support import sealed_run
+from warehouses import ask
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
     from pathlib import Path
 
     from sales_mart.config import Config
@@ -124,17 +134,163 @@ def test_readers_see_the_old_rows_while_an_outage_lasts(
 def test_a_job_that_runs_longer_than_it_may(
     through: Config, config: Config, api: Http, lake: Path
 ) -> None:
-    """The second attempt meets the first one's job, by its id, and starts no other."""
+    """The second attempt finds what the first one's job has done, and starts no other."""
     run = sealed_run(config, lake, "new", NEW)
     hasty = configured(through, B, request_timeout=30, job_timeout=1)
-    api.fault(Fault("slow", path="/queries/.*change"))
+    api.fault(Fault("running", "POST", "/jobs", CHANGE), Fault("running", "GET", "-change-"))
     ended = attempt(lambda: load(hasty, run))
-    assert ended.code in (0, 75)
+    assert ended.code == 75
+    assert "a job took longer than 1 seconds" in ended.said
+    assert run.find("load-bigquery", Load) is None
     api.heal()
     before = len(api.seen)
-    assert load(configured(hasty, B, job_timeout=60), run).rows == 400
+    again = load(configured(hasty, B, job_timeout=60), run)
+    assert (again.rows, again.already_loaded) == (400, True)
     assert runs_in_raw(config, B) == WANTED
     assert not [each for each in api.seen[before:] if "upload" in each]
+    assert len(changes(config, run)) == 1
+
+
+# --- job ids that are taken
+
+
+@pytest.fixture
+def run(config: Config, lake: Path, gcs: str, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """Give a sealed run of two parts in a bucket, each of which is a load job of its own."""
+    monkeypatch.setattr(bigquery_tables, "MAX_URIS", 1)
+    local = sealed_run(config, lake, "new", NEW)
+    seal = local.read("seal", Seal)
+    with local.sealed_part(seal.clean[0]) as sealed:
+        whole = pq.read_table(sealed)
+    there = RunFolder(f"{gcs}/lake", "new")
+    parts: list[Part] = []
+    for number, piece in enumerate((whole.slice(0, 150), whole.slice(150))):
+        path = lake / f"piece{number}.parquet"
+        pq.write_table(piece, path)
+        parts.append(there.put_part(f"clean/00000-0000{number}.parquet", path, piece.num_rows))
+    there.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
+    return there
+
+
+@pytest.fixture
+def prefix(through: Config, config: Config, api: Http, run: RunFolder) -> str:
+    """Let a load break off when its staging table stands; give what its job ids start with."""
+    api.fault(Fault("drop", "POST", "/jobs", "sourceUris"))
+    assert attempt(lambda: load(through, run)).code == 75
+    api.heal()
+    api.unique_jobs = True
+    with client(config) as connected:
+        table = connected.get_table(staging_of(config, run))
+    assert table.created is not None
+    created = int(table.created.timestamp() * 1000)
+    return f"{table.table_id.replace('staging', 'sales_mart')}-1-{created}"
+
+
+def test_jobs_of_an_attempt_before_are_found_by_their_ids(
+    through: Config, config: Config, api: Http, run: RunFolder, prefix: str
+) -> None:
+    """The job of part 0 still runs, and is done then; those of part 1 and the change failed."""
+    uri = f"{run.uri}/{run.read('seal', Seal).clean[0].name}"
+    options = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
+    with client(config) as connected:
+        connected.load_table_from_uri(
+            [uri], staging_of(config, run), job_id=f"{prefix}-uris-0-0", job_config=options
+        ).result()
+        for name in ("uris-1-0", "change-0", "change-1"):
+            failed = connected.query(
+                "select error('of before')", job_id=f"{prefix}-{name}", job_retry=None
+            )
+            with pytest.raises(GoogleAPICallError):
+                failed.result(job_retry=None)
+    struck = api.struck
+    api.fault(Fault("running", "GET", "uris-0-0", times=2))
+    record = load(configured(through, B, request_timeout=30, job_timeout=60), run)
+    assert api.struck == struck + 2
+    assert (record.rows, record.already_loaded) == (400, False)
+    assert runs_in_raw(config, B) == WANTED
+    assert started(config, prefix) == {
+        *("uris-0-0", "uris-1-0", "uris-1-1"),
+        *("change-0", "change-1", "change-2"),
+    }
+
+
+def test_a_job_that_is_done_but_left_nothing_is_not_relied_on(
+    through: Config, config: Config, run: RunFolder, prefix: str
+) -> None:
+    with client(config) as connected:
+        connected.query("select 1", job_id=f"{prefix}-uris-0-0", job_retry=None).result()
+    assert load(configured(through, B, request_timeout=30, job_timeout=60), run).rows == 400
+    assert runs_in_raw(config, B) == WANTED
+    assert started(config, prefix) == {"uris-0-0", "uris-1-0"}
+    assert len(changes(config, run)) == 1
+
+
+def staging_of(config: Config, run: RunFolder) -> str:
+    return LoadTables.of(config, run.read("seal", Seal)).staging
+
+
+def changes(config: Config, run: RunFolder) -> set[str]:
+    """Give the jobs of a run that change the raw table."""
+    prefix = staging_of(config, run).rpartition(".")[2].replace("staging", "sales_mart")
+    return {each for each in started(config, prefix) if "-change-" in each}
+
+
+def started(config: Config, prefix: str) -> set[str]:
+    """Give the ends of the ids of all jobs that start with `prefix`."""
+    with client(config) as connected:
+        ids = [str(job.job_id) for job in connected.list_jobs(all_users=True)]
+    return {each[len(prefix) + 1 :] for each in ids if each.startswith(prefix)}
+
+
+# --- marts that are not those that were tested
+
+
+def test_marts_that_another_attempt_has_built_anew_are_not_shown(
+    config: Config, lake: Path
+) -> None:
+    run = sealed_run(config, lake, "new", NEW)
+    load(config, run)
+    with client(config) as connected:
+        build_next(connected, config, "before")
+        marks = built_tables(connected, config)
+        assert marks.keys() == published_tables(config, B).keys()
+        assert publish_marts(config, run, None, 1, marks)["fact_sales"] == 1
+
+    later = sealed_run(config, lake, "later", OLD)
+    load(config, later)
+    with client(config) as connected:
+        build_next(connected, config, "tested")
+        marks = built_tables(connected, config)
+        build_next(connected, config, "untested", ["sales_by_date"])
+        ended = attempt(lambda: publish_marts(config, later, None, 2, marks))
+        assert ended.code == 75
+        assert "another attempt has built sales_by_date in bigquery" in ended.said
+        assert products_shown(config) == {"before"}
+        marks = built_tables(connected, config)
+        assert publish_marts(config, later, None, 2, marks)["sales_by_date"] == 1
+        assert products_shown(config) == {"tested", "untested"}
+
+
+def build_next(
+    connected: Client, config: Config, product: str, names: Sequence[str] | None = None
+) -> None:
+    """Build next marts of one row; what publishing looks at is the columns of the windows."""
+    connected.create_dataset(next_schema(config, B), exists_ok=True)
+    for name in names or published_tables(config, B):
+        query(
+            connected,
+            f"create or replace table `{table_id(config, next_schema(config, B), name)}` as "
+            f"select '{product}' as product, date '{DAY}' as sale_date, date '{DAY}' as sale_month",
+        )
+
+
+def products_shown(config: Config) -> set[str]:
+    names = (table_id(config, at, name) for name, (at, _) in published_tables(config, B).items())
+    sql = " union all ".join(f"select product from `{name}`" for name in names)
+    return {product for (product,) in ask(config, B, sql)}
+
+
+# --- doctor and dbt
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import threading
-from contextlib import ExitStack, contextmanager
+import time
+from contextlib import ExitStack, contextmanager, nullcontext
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, LiteralString
 
@@ -20,12 +23,15 @@ from sales_mart import doctor
 from sales_mart.errors import TemporaryError
 from sales_mart.load.postgres import load
 from sales_mart.local import LocalServers, local_servers
-from sales_mart.names import raw_schema
-from sales_mart.records import Load, Target, Transform
+from sales_mart.names import mart_schema, raw_schema
+from sales_mart.publish import publish
+from sales_mart.reconcile import reconcile
+from sales_mart.reconcile_sql import table
+from sales_mart.records import Load, Mode, Target, Transform
 from sales_mart.transform import transform
 from sales_mart.warehouse import postgres
 from support import sealed_run
-from warehouses import POSTGRES, ask, fresh_config
+from warehouses import POSTGRES, ask, fresh_config, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
 
     from faulty import Cut
     from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
 
 P = Target.POSTGRES
 SECRET = "s3cret-of-the-outage"
@@ -130,6 +137,39 @@ def test_a_load_whose_connection_breaks(  # noqa: PLR0913 - fixtures and paramet
     again = load(through, run)
     assert (again.sequence, again.rows, again.already_loaded) == (2, 400, done)
     assert runs_in_raw(through, P) == WANTED
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize("cut", ["drop", "mute"])
+def test_a_load_whose_connection_breaks_when_rows_have_arrived(
+    through: Config, line: Wire, lake: Path, cut: Cut, mode: Mode
+) -> None:
+    patient = configured(through, P, statement_timeout=5)
+    load(patient, sealed_run(patient, lake, "old", OLD, mode=mode))
+    many = [each._replace(transaction_id=f"N{n}") for n, each in enumerate(NEW * 125)]
+    run = sealed_run(patient, lake, "new", many, business_date="2023-10-02", mode=mode)
+    arrived: list[int] = []
+    line.on_strike = lambda: arrived.append(rows_arrived(through, line))
+    line.fault(b"PGCOPY", cut, after_bytes=4_000_000)
+    ended = attempt(lambda: load(patient, run))
+    assert line.struck == 1
+    assert ended.code == 75
+    assert 0 < arrived[0] < len(many)
+    line.heal()
+    assert runs_in_raw(through, P) == EXISTING
+    assert load(configured(patient, P, statement_timeout=60), run).rows == len(many)
+    kept = EXISTING if mode is Mode.APPEND else {}
+    assert runs_in_raw(through, P) == {**kept, "new": (len(many), len(many))}
+
+
+def rows_arrived(config: Config, line: Wire) -> int:
+    """Give the rows that the server has taken from the COPY under way, once there are some."""
+    straight = configured(config, P, port=line.upstream, statement_timeout=30)
+    sql = "select coalesce(sum(tuples_processed), 0)::bigint from pg_stat_progress_copy"
+    deadline = time.monotonic() + 20
+    while not (rows := ask(straight, P, sql)[0][0]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return rows
 
 
 # --- connections that do not come about
@@ -304,15 +344,39 @@ def _give_to_server(folder: Path) -> None:
         shutil.chown(folder, user)
 
 
+# --- a server whose administrator has set limits
+
+
+def test_a_load_that_meets_a_limit_of_the_server(through: Config, lake: Path) -> None:
+    patient = configured(through, P, statement_timeout=30)
+    limited = as_role(patient, "set maintenance_work_mem = '64kB'")
+    user = limited.data_warehouse.postgres.user
+    assert user is not None
+    change(patient, "alter role {} set temp_file_limit = '64kB'", user)
+    many = [each._replace(transaction_id=f"M{n}") for n, each in enumerate(NEW * 50)]
+    load(limited, sealed_run(limited, lake, "old", many))
+    # The first append makes the indexes, and sorts the whole table for them.
+    run = sealed_run(limited, lake, "new", NEW, business_date="2023-10-02", mode=Mode.APPEND)
+    ended = attempt(lambda: load(limited, run))
+    assert ended.code == 2
+    assert 'exceeds "temp_file_limit"' in ended.said
+    assert "Raise the limit" in ended.said
+    assert runs_in_raw(through, P) == {"old": (len(many), len(many))}
+    change(patient, "alter role {} reset temp_file_limit", user)
+    assert load(limited, run).rows == len(NEW)
+
+
 # --- a server that goes away while the marts are built
 
 
 def test_the_marts_after_a_restart_in_the_middle(
     through: Config, server: Restartable, line: Wire, lake: Path
 ) -> None:
-    patient = configured(through, P, statement_timeout=30)
-    run = sealed_run(patient, lake, "new", NEW)
-    load(patient, run)
+    patient = configured(through, P, statement_timeout=12)
+    to_the_end(patient, loaded(patient, sealed_run(patient, lake, "old", OLD), POSTGRES))
+    before = shown(patient)
+    assert before["sales_by_date"] == [(date(2023, 10, 1), Decimal("60.00"))]
+    run = loaded(patient, sealed_run(patient, lake, "new", NEW), POSTGRES)
 
     def stop() -> None:
         line.on_strike = lambda: None
@@ -327,9 +391,13 @@ def test_the_marts_after_a_restart_in_the_middle(
     server.restart()
     line.heal()
     line.upstream = server.port
-    assert shown(patient) == []
+    assert shown(patient) == before
     assert run.find("transform", Transform) is None
     assert runs_in_raw(patient, P) == WANTED
+    to_the_end(patient, run)
+    after = shown(patient)
+    assert after["sales_by_date"] == [(date(2023, 10, 1), Decimal("8000.00"))]
+    assert len(after["pg_sales"]) == 400
 
 
 def test_marts_while_the_server_says_nothing_more(through: Config, line: Wire, lake: Path) -> None:
@@ -349,26 +417,74 @@ def test_marts_while_the_server_says_nothing_more(through: Config, line: Wire, l
     assert transform(patient, run, POSTGRES).targets
 
 
-def shown(config: Config) -> list[tuple[object, ...]]:
-    """Give the marts that a reader finds."""
-    sql = (
-        "select relname from pg_class where relnamespace ="
-        f" to_regnamespace('{config.data_mart.postgres_schema}')"
-    )
-    return ask(config, P, sql)
+def to_the_end(config: Config, run: RunFolder) -> None:
+    """Take a loaded run to its readers."""
+    transform(config, run, POSTGRES)
+    reconcile(config, run, POSTGRES)
+    publish(config, run, POSTGRES)
 
 
-def test_the_server_keeps_no_session_of_a_load_that_gave_up(
-    through: Config, line: Wire, lake: Path, server: Restartable
-) -> None:
+def shown(config: Config) -> dict[str, list[tuple[object, ...]]]:
+    """Give the marts that a reader finds: days or products and their amounts."""
+    marts = {
+        "pg_sales": "transaction_id, amount",
+        "sales_by_date": "sale_date, total_amount",
+        "sales_by_product": "product, total_amount",
+        "summary_sales": "product, total_amount",
+    }
+    schema = mart_schema(config, P)
+    return {
+        name: ask(config, P, f"select {columns} from {table(config, P, schema, name)} order by 1")
+        for name, columns in marts.items()
+    }
+
+
+# --- what stays on the server
+
+
+def dropped(config: Config, line: Wire) -> AbstractContextManager[Config]:
     line.fault(b"PGCOPY", "drop")
-    assert attempt(lambda: load(through, sealed_run(through, lake, "new", NEW))).code == 75
-    line.heal()
-    url = server.servers.postgres_url
-    assert url is not None
-    with psycopg.connect(url, autocommit=True) as connection:
-        left = connection.execute(
-            "select count(*) from pg_stat_activity where application_name = 'sales_mart'"
-            " and state <> 'idle'"
-        ).fetchone()
-    assert left == (0,)
+    return nullcontext(config)
+
+
+@contextmanager
+def locked_out(config: Config, _: Wire) -> Generator[Config]:
+    with postgres.connect(configured(config, P, application_name="the other")) as connection:
+        postgres.lock_target(connection, config)
+        yield config
+
+
+def undisturbed(config: Config, _: Wire) -> AbstractContextManager[Config]:
+    return nullcontext(config)
+
+
+@pytest.mark.parametrize(
+    ("outage", "code"), [(dropped, 75), (locked_out, 75), (read_only, 2), (undisturbed, 0)]
+)
+def test_the_server_keeps_no_session_of_a_load_that_has_ended(  # noqa: PLR0913 - fixtures
+    through: Config,
+    line: Wire,
+    lake: Path,
+    server: Restartable,
+    outage: Callable[[Config, Wire], AbstractContextManager[Config]],
+    code: int,
+) -> None:
+    named = configured(through, P, application_name=f"load_{raw_schema(through)}"[:60])
+    run = sealed_run(named, lake, "new", NEW)
+    with outage(named, line) as broken:
+        ended = attempt(lambda: load(broken, run))
+        url = server.servers.postgres_url
+        assert url is not None
+        # An idle session counts too. The server takes a moment to end one that has gone.
+        with psycopg.connect(url, autocommit=True) as connection:
+            deadline = time.monotonic() + 10
+            while (left := sessions(connection, named)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+    assert ended.code == code
+    assert left == []
+
+
+def sessions(connection: psycopg.Connection[tuple[str, str]], config: Config) -> list[object]:
+    name = config.data_warehouse.postgres.application_name
+    sql = "select state, query from pg_stat_activity where application_name = %s"
+    return [*connection.execute(sql, (name,))]

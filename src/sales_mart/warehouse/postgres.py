@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from sales_mart.causes import LOCKED, READ_ONLY, kind_of_sqlstate, quotes_values, refuses
+from sales_mart.causes import LIMITED, LOCKED, READ_ONLY, kind_of_sqlstate, quotes_values, refuses
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.names import raw_schema
 
@@ -236,6 +236,7 @@ def _translated(error: psycopg.Error, settings: Postgres) -> SalesMartError:
 
 
 _REMEDIES = {
+    LIMITED: "Raise the limit that the message names, in PostgreSQL and for this user.",
     LOCKED: "Run the same command again when the other run is done, "
     "or raise data_warehouse.postgres.lock_timeout.",
     READ_ONLY: "Name the primary server in data_warehouse.postgres.host, or a user who may write.",

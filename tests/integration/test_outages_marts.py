@@ -1,0 +1,329 @@
+"""Servers that fail under `reconcile`, `publish` and `export`, while readers look all the time.
+
+Readers come straight to the servers. They see the marts of the run before, whole, until they see
+those of this run, whole; nothing else, and never the former again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import time
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from attempts import attempt, configured
+from faulty import Fault, Http, Wire, http, wire
+from sales_mart import summary
+from sales_mart.export import export
+from sales_mart.names import published_tables
+from sales_mart.publish import publish
+from sales_mart.reconcile import reconcile
+from sales_mart.reconcile_sql import table
+from sales_mart.records import Export, Load, Publish, Reconcile, Target
+from sales_mart.transform import transform
+from sales_mart.warehouse import bigquery, postgres
+from support import row, sealed_run
+from warehouses import BOTH, fresh_config, loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
+
+    from _pytest.fixtures import SubRequest
+
+    from faulty import Cut
+    from sales_mart.config import Config
+    from sales_mart.lake import RunFolder
+    from sales_mart.local import LocalServers
+
+DAYS = ("2023-10-01", "2023-10-02")
+FILES = ("manifest.json", "summary_sales.csv", "summary_sales.json", "summary_sales.parquet")
+SCRIPT = "begin transaction"
+PLACES = (*BOTH, "export")
+
+
+class Readers:
+    """Look at both warehouses and the exported files again and again, and note what changes."""
+
+    def __init__(self, config: Config, folder: Path) -> None:
+        self._config = config
+        self.folder = folder
+        self._ended = threading.Event()
+        self._looks: dict[str, int] = dict.fromkeys(PLACES, 0)
+        self.seen: dict[str, list[str]] = {place: [] for place in PLACES}
+        looks = (self._postgres, self._bigquery, self._export)
+        self._threads = [
+            threading.Thread(target=self._poll, args=each, daemon=True)
+            for each in zip(PLACES, looks, strict=True)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def now(self) -> dict[str, list[str]]:
+        """Give all states that were seen in turn, after one more whole look at each place."""
+        # The look that is under way may have begun before; the one after that has not.
+        wanted = {place: looks + 2 for place, looks in self._looks.items()}
+        deadline = time.monotonic() + 60
+        while any(self._looks[place] < wanted[place] for place in PLACES):
+            assert time.monotonic() < deadline, "a reader waits"
+            time.sleep(0.01)
+        return {place: list(states) for place, states in self.seen.items()}
+
+    def _poll(self, place: str, look: Callable[[], str | None]) -> None:
+        while not self._ended.is_set():
+            try:
+                state = look()
+            except Exception as error:  # noqa: BLE001 - whatever a reader meets is a finding
+                state = f"{type(error).__name__}: {error}"
+            if state is not None and self.seen[place][-1:] != [state]:
+                self.seen[place].append(state)
+            self._looks[place] += 1
+            time.sleep(0.02)
+
+    def _postgres(self) -> str:
+        line = 't::text collate "C"'
+        # One statement is one moment.
+        with postgres.connect(self._config) as connection:
+            return repr(
+                connection.execute(
+                    self._question(
+                        Target.POSTGRES, f"md5(string_agg({line}, '' order by {line}))"
+                    ).encode()
+                ).fetchall()
+            )
+
+    def _bigquery(self) -> str:
+        line = "to_json_string(t)"
+        sql = self._question(
+            Target.BIGQUERY, f"to_hex(md5(string_agg({line}, '' order by {line})))"
+        )
+        with bigquery.client(self._config) as client:
+            return repr([tuple(found) for found in bigquery.query(client, sql)])
+
+    def _question(self, target: Target, digest: str) -> str:
+        """Ask for the digests of all marts at once."""
+        config = self._config
+        return (
+            " union all ".join(
+                f"select '{name}' as mart, {digest} as digest"
+                f" from {table(config, target, place, name)} t"
+                for name, (place, _) in published_tables(config, target).items()
+            )
+            + " order by mart"
+        )
+
+    def _export(self) -> str | None:
+        """Give the state of the files; None when the manifest says that they are being replaced."""
+        before, seen = self._files(), self._files()
+        listed = {
+            file["name"]: file["sha256"] for file in json.loads(seen["manifest.json"])["files"]
+        }
+        digests = {name: hashlib.sha256(seen[name]).hexdigest() for name in FILES}
+        if before != seen or any(digests[name] != digest for name, digest in listed.items()):
+            return None
+        return repr(digests)
+
+    def _files(self) -> dict[str, bytes]:
+        return {name: (self.folder / name).read_bytes() for name in FILES}
+
+
+class Shop(NamedTuple):
+    """A configuration whose marts have been shown and exported once, and prices of later runs."""
+
+    config: Config
+    lake: Path
+    prices: Iterator[int]
+
+
+class Site(NamedTuple):
+    """Servers behind proxies, and the next run to show, which is built already."""
+
+    straight: Config
+    broken: Config
+    line: Wire
+    api: Http
+    run: RunFolder
+    amount: str
+    readers: Readers
+
+
+@pytest.fixture(scope="module")
+def shop(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Generator[Shop]:
+    """Show a first run on both warehouses and in files."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
+            patch.delenv(name, raising=False)
+        prices = count(1)
+        opened = Shop(fresh_config(servers), tmp_path_factory.mktemp("shop") / "lake", prices)
+        run, _ = built(opened, products=1)
+        reconcile(opened.config, run, BOTH)
+        publish(opened.config, run, BOTH)
+        export(opened.config, run)
+        yield opened
+
+
+def built(shop: Shop, products: int) -> tuple[RunFolder, str]:
+    """Load a run and build its marts; gives its amount too, which no other run has."""
+    price = next(shop.prices)
+    rows = [
+        row(f"T{n}", DAYS[n % 2], f"{price}.00")._replace(product=f"Halal Mouse {n % products}")
+        for n in range(max(products, 50))
+    ]
+    run = sealed_run(shop.config, shop.lake, f"run-{price}", rows)
+    transform(shop.config, loaded(shop.config, run), BOTH)
+    return run, f"{price * len(rows)}.00"
+
+
+@pytest.fixture
+def site(
+    servers: LocalServers, shop: Shop, monkeypatch: pytest.MonkeyPatch, request: SubRequest
+) -> Generator[Site]:
+    """Build the next run, put proxies before the servers, and let readers look."""
+    monkeypatch.setattr(postgres, "_GRACE_SECONDS", 0.2)
+    run, amount = built(shop, products=getattr(request, "param", 1))
+    assert servers.postgres_port is not None
+    assert servers.bigquery_endpoint is not None
+    with (
+        wire(servers.postgres_port) as line,
+        http(servers.bigquery_endpoint) as api,
+        looking(shop.config, shop.lake / "export") as readers,
+    ):
+        broken = configured(
+            configured(shop.config, Target.POSTGRES, port=line.port, statement_timeout=5),
+            Target.BIGQUERY,
+            api_endpoint=api.url,
+            request_timeout=2,
+            job_timeout=10,
+        )
+        yield Site(shop.config, broken, line, api, run, amount, readers)
+
+
+@contextmanager
+def looking(config: Config, folder: Path) -> Generator[Readers]:
+    readers = Readers(config, folder)
+    try:
+        yield readers
+    finally:
+        readers.end()
+
+
+def states(site: Site) -> dict[str, int]:
+    """Give how many states readers have seen by place, of which none was seen twice."""
+    seen = site.readers.now()
+    for place, each in seen.items():
+        assert len(set(each)) == len(each) <= 2, f"{place}: {each}"
+    return {place: len(each) for place, each in seen.items()}
+
+
+def broken_off(site: Site, stop: Callable[[], object]) -> None:
+    """Run a stop that meets a fault, and put the servers right again."""
+    struck = site.line.struck + site.api.struck
+    ended = attempt(stop)
+    assert site.line.struck + site.api.struck > struck
+    assert ended.code == 75, ended.said
+    assert ended.seconds < 60
+    site.line.heal()
+    site.api.heal()
+
+
+def shows_the_newer(site: Site, *, exported: bool = True) -> None:
+    """Check that readers went from the older run to the newer one, which is all there."""
+    assert states(site) == {**dict.fromkeys(BOTH, 2), "export": 1 + exported}
+    for target in BOTH:
+        sequence = site.run.read(f"load-{target}", Load).sequence
+        with summary.published_summary(site.straight, target) as (shown, rows):
+            assert (shown, str(sum(each[2] for each in rows))) == (sequence, site.amount)
+
+
+def test_readers_while_reconcile_breaks_off(site: Site) -> None:
+    def stop() -> object:
+        return reconcile(site.broken, site.run, BOTH)
+
+    only_older = dict.fromkeys(PLACES, 1)
+    wires: tuple[tuple[bytes, Cut], ...] = (
+        (b"repeatable read", "drop"),
+        (b"as row_count", "mute"),
+    )
+    for mark, cut in wires:
+        site.line.fault(mark, cut)
+        broken_off(site, stop)
+        assert states(site) == only_older, (mark, cut)
+    faults = (
+        Fault("drop", "POST", body="load_runs"),
+        Fault("mute", "POST", body="as row_count"),
+        Fault(503, "POST", body="as row_count"),
+    )
+    for fault in faults:
+        site.api.fault(fault)
+        broken_off(site, stop)
+        assert states(site) == only_older, fault
+    assert site.run.find("reconcile", Reconcile) is None
+    assert attempt(lambda: publish(site.straight, site.run, BOTH)).code == 2
+    assert states(site) == only_older
+    assert attempt(stop).code == 0
+    publish(site.broken, site.run, BOTH)
+    shows_the_newer(site, exported=False)
+
+
+def test_readers_while_publish_breaks_off(site: Site) -> None:
+    def stop() -> object:
+        return publish(site.broken, site.run, BOTH)
+
+    reconcile(site.straight, site.run, BOTH)
+    shown = dict.fromkeys(PLACES, 1)
+    cuts: tuple[Cut, ...] = ("drop", "mute", "lose answer")
+    for cut in cuts:
+        # The first commit is of the session's settings.
+        site.line.fault(b"COMMIT", cut, skip=1)
+        broken_off(site, stop)
+        shown[Target.POSTGRES] = 2 if cut == "lose answer" else 1
+        assert states(site) == shown, cut
+    for then in ("drop", 503, "lose answer"):
+        site.api.fault(Fault(then, "POST", "/jobs", SCRIPT))
+        broken_off(site, stop)
+        shown[Target.BIGQUERY] = 2 if then == "lose answer" else 1
+        assert states(site) == shown, then
+    assert site.run.find("publish", Publish) is None
+    assert attempt(stop).code == 0
+    assert attempt(lambda: export(site.straight, site.run)).code == 0
+    shows_the_newer(site)
+
+
+@pytest.mark.parametrize("site", [12_000], indirect=True)
+def test_readers_while_export_breaks_off(site: Site) -> None:
+    """The summary has two pages, and its source goes away between them."""
+
+    def stop(source: Target) -> object:
+        warehouse = site.broken.data_warehouse.model_copy(update={"targets": (source,)})
+        config = site.broken.model_copy(update={"data_warehouse": warehouse})
+        return export(config, site.run)
+
+    reconcile(site.straight, site.run, BOTH)
+    publish(site.straight, site.run, BOTH)
+    shown = {**dict.fromkeys(BOTH, 2), "export": 1}
+    cuts: tuple[Cut, ...] = ("drop", "mute", "lose answer")
+    for cut in cuts:
+        site.line.fault(b"FETCH", cut, skip=1)
+        broken_off(site, lambda: stop(Target.POSTGRES))
+        assert states(site) == shown, cut
+    for then in ("drop", "truncate", "mute", 503):
+        site.api.fault(Fault(then, "GET", "pageToken"))
+        broken_off(site, lambda: stop(Target.BIGQUERY))
+        assert states(site) == shown, then
+    assert site.run.find("export", Export) is None
+    assert sorted(path.name for path in site.readers.folder.iterdir()) == sorted(FILES)
+    for source in BOTH:  # the second one writes the same bytes
+        assert attempt(lambda source=source: stop(source)).code == 0
+    shows_the_newer(site)
+    manifest = json.loads((site.readers.folder / "manifest.json").read_text())
+    assert manifest["run_id"] == site.run.run_id
