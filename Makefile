@@ -119,9 +119,14 @@ release: wheel sbom  ## Build what a release has into dist/: wheel, sdist, SBOM,
 audit: $(VENV)/.audit  ## Ask for known vulnerabilities of the pinned versions; needs the network
 	$(BIN)/pip-audit --disable-pip --require-hashes -r constraints.txt
 
+# A finding is not tried out on its service. Findings that are none may have moved to other lines:
+# the hook writes that down, into a copy here, and ends with 3.
 .PHONY: secrets
 secrets: $(VENV)/.dev  ## Look for keys and passwords in what git has
-	git ls-files -z | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+	@known=$$(mktemp); trap 'rm -f "$$known"' EXIT; cp .secrets.baseline "$$known"; \
+	    said=$$(git ls-files -z ':!.secrets.baseline' | xargs -0 sh -c '"$$0" "$$@" || [ $$? = 3 ]' \
+	        $(BIN)/detect-secrets-hook --no-verify --baseline "$$known") \
+	    || { echo "$$said"; exit 1; }
 
 .PHONY: ci
 ci:  ## Do what the continuous integration does

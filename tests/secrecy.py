@@ -43,18 +43,25 @@ def find_in(data: bytes | str, secrets: Mapping[str, str], where: str) -> list[s
     ]
 
 
-def find_in_files(folders: Iterable[Path], secrets: Mapping[str, str]) -> list[str]:
-    """Name the secrets that files below the folders hold, in their names too; the files read."""
+def find_in_files(places: Iterable[Path], secrets: Mapping[str, str]) -> list[str]:
+    """Name the secrets that files hold, in their names too; a folder stands for all below it.
+
+    A place that is missing, or places without a single file, would hold no secret ever.
+    """
     found: list[str] = []
-    for folder in folders:
-        for path in folder.rglob("*"):
+    read = 0
+    for place in places:
+        assert place.exists(), f"{place} is missing"
+        for path in [place, *place.rglob("*")]:
             found += find_in(str(path), secrets, "a name")
             if not path.is_file() or path.is_symlink():
                 continue
+            read += 1
             found += find_in(path.read_bytes(), secrets, str(path))
             if path.suffix == ".parquet":
                 columns = str(pq.read_table(path).to_pydict())
                 found += find_in(columns, secrets, f"the columns of {path}")
+    assert read, "no file was read"
     return found
 
 

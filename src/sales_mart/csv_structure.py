@@ -96,7 +96,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     broken = broken_lines[first] | (fields != width) | too_long
     flaws = np.where(broken, MALFORMED, 0).astype(np.uint8)
     if b"\0" in data:
-        flaws[_holders(starts[first], np.flatnonzero(array == _NUL))] |= MALFORMED
+        flaws[_holders(starts[first], array == _NUL)] |= MALFORMED
     if not data.isascii():
         _judge_encoding(data, starts[first], stops, flaws)
     return Split(
@@ -207,9 +207,9 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     return np.flatnonzero(takes_part)
 
 
-def _holders(starts: Integers, positions: Integers) -> list[int]:
-    """Give the records that hold the bytes at `positions`."""
-    return np.unique(np.searchsorted(starts, positions, side="right") - 1).tolist()
+def _holders(starts: Integers, marked: Flags) -> Integers:
+    """Give the records that hold a marked byte; positions of them all would take 8 bytes each."""
+    return np.flatnonzero(np.logical_or.reduceat(marked, starts))
 
 
 def _judge_encoding(
@@ -219,9 +219,10 @@ def _judge_encoding(
     try:
         data.decode()
     except UnicodeDecodeError:
-        beyond_ascii = np.flatnonzero(np.frombuffer(data, np.uint8) >= _FIRST_BEYOND_ASCII)
-        records = _holders(starts, beyond_ascii)
-        spans = zip(records, starts[records].tolist(), stops[records].tolist(), strict=True)
+        records = _holders(starts, np.frombuffer(data, np.uint8) >= _FIRST_BEYOND_ASCII)
+        spans = zip(
+            records.tolist(), starts[records].tolist(), stops[records].tolist(), strict=True
+        )
         for record, start, stop in spans:
             try:
                 data[start:stop].decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -136,14 +137,23 @@ def _from_pandas(series: Any) -> pl.Series:
     if series.dtype == object:
         missing = series.isna().tolist()
         values = zip(series.tolist(), missing, strict=True)
-        texts = [None if absent else strip(value) for value, absent in values]
+        texts = [None if absent else strip(_single(value)) for value, absent in values]
         return pl.Series(str(series.name), texts, dtype=pl.String)
     return _text(pl.from_pandas(series, nan_to_null=True))
+
+
+def _single(value: object) -> object:
+    """Let no list, set or bytes through: their text would be Python's way to write them."""
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        raise pl.exceptions.InvalidOperationError
+    return value
 
 
 def _text(series: pl.Series) -> pl.Series:
     """Give a column as text: see `transaction.strip`, which does the same for one value."""
     dtype = series.dtype
+    if dtype.is_nested():
+        raise pl.exceptions.InvalidOperationError
     if dtype == pl.String or dtype.is_integer() or dtype == pl.Null:
         return series.cast(pl.String)
     if dtype == pl.Date:

@@ -21,7 +21,7 @@ from backports import zstd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CANARY", "CORPUS", "RULES", "Counted", "Hostile", "Refused"]
+__all__ = ["CANARY", "CORPUS", "HEAVY", "RULES", "Counted", "Hostile", "Refused"]
 
 CANARY = "canary-4711"
 RULES = {"product_prefix": "Halal", "min_price": "10"}
@@ -117,6 +117,12 @@ def _bomb(unit: bytes, mib: int, pack: Callable[[bytes], bytes] = gzip.compress)
 def _open_bomb() -> bytes:
     """A quote that nobody closes within the longest record, so that each line counts again."""
     return gzip.compress(HEADER + row(1) + b'"\n' + (b"x" * 1023 + b"\n") * 2 * 8192 + row(2))
+
+
+def _endless_bomb() -> bytes:
+    """Unpack to more than a run may have, in one record."""
+    frame = zstd.compress(bytes(64 * MIB))
+    return zstd.compress(HEADER + row(1)) + frame * 20 + zstd.compress(b"\n" + row(2))
 
 
 GOOD = HEADER + row(1) + row(2)
@@ -494,3 +500,12 @@ VALUES = [
     ),
 ]
 CORPUS = [*ENCODINGS, *STRUCTURE, *BINARIES, *COMPRESSED, *VALUES]
+_HUNGRY = (
+    *("a bomb of NULs", "a bomb in an open quote", "fields of 10 MB", "9,999 columns"),
+    *("100,005 columns", "a record of 20 MiB that is no UTF-8"),
+)
+HEAVY = [
+    *(each for each in CORPUS if each.name in _HUNGRY),
+    Hostile("a bomb of 1.25 GiB", Counted(2, {"malformed_row": 1}), _endless_bomb, ".csv.zst"),
+]
+"""Those of the corpus that take the most memory, and one that no oracle could hold."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,7 +15,8 @@ import pytest
 from backports import zstd
 
 import oracle
-from corpus.hostile import CANARY, CORPUS, RULES, Counted, Hostile, Refused
+from chaos.memory import LIMIT, limited
+from corpus.hostile import CANARY, CORPUS, HEAVY, RULES, Counted, Hostile, Refused
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.lake import RunFolder
@@ -22,11 +26,13 @@ from sales_mart.validate import validate_shard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from sales_mart.records import Part
 
 CONFIG = Config.model_validate({"ingestion": {"validation": RULES}})
+MOST_MEMORY = 400_000_000
+"""Far below `LIMIT`, since a run may meet such a file at any time."""
+PROGRAM = Path(sys.executable).with_name("sales-mart")
 COUNTED = [each for each in CORPUS if isinstance(each.outcome, Counted)]
 REFUSED = [each for each in CORPUS if isinstance(each.outcome, Refused)]
 OPENERS = {b"\x1f\x8b": gzip.decompress, b"\x28\xb5": zstd.decompress}
@@ -50,6 +56,14 @@ def rows(run: RunFolder, parts: Sequence[Part]) -> list[tuple[Any, ...]]:
         places = ("source_row", "line", "byte_offset", "byte_length", "reasons")
         found += frame.select(name for name in places if name in frame.columns).rows()
     return sorted(found, key=lambda row: int(row[0]))
+
+
+def options(folder: Path) -> list[str]:
+    """Write the settings, and give what a command needs to know of them and of the run."""
+    settings = folder / "settings.yaml"
+    settings.write_text(json.dumps({"ingestion": {"validation": RULES}}))
+    lake = str(folder / "lake")
+    return ["--config", str(settings), "--lake", lake, "--run-id", "r", "--output", "json"]
 
 
 def unpacked(data: bytes) -> bytes:
@@ -89,11 +103,7 @@ def test_what_is_no_input_is_refused(
 ) -> None:
     assert isinstance(case.outcome, Refused)
     source, _ = planned(case, tmp_path)
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(json.dumps({"ingestion": {"validation": RULES}}))
-    lake = str(tmp_path / "lake")
-    options = ["--config", str(settings), "--lake", lake, "--run-id", "r", "--output", "json"]
-    assert main(["validate", *options]) == 65
+    assert main(["validate", *options(tmp_path)]) == 65
     out, log = capsys.readouterr()
     error = json.loads(out)["error"]
     place = "" if case.outcome.line is None else f", line {case.outcome.line}"
@@ -104,3 +114,20 @@ def test_what_is_no_input_is_refused(
     assert CANARY not in out + log
     assert "Traceback" not in log
     assert_no_canary(tmp_path / "lake")
+
+
+@pytest.mark.parametrize("case", HEAVY, ids=lambda case: case.name)
+def test_the_worst_of_it_takes_little_memory(case: Hostile, tmp_path: Path) -> None:
+    """Judged by the command as a process, which would end where a pod's memory ends."""
+    _, run = planned(case, tmp_path)
+    command = [str(PROGRAM), "validate", *options(tmp_path)]
+    ended = limited(command, tmp_path, dict(os.environ), seconds=120)
+    refused = isinstance(case.outcome, Refused)
+    assert ended.code == (65 if refused else 0), ended.stderr
+    # Less than an interpreter with our libraries would mean that nobody looked.
+    assert 20_000_000 < ended.peak < MOST_MEMORY < LIMIT / 2
+    if isinstance(case.outcome, Refused):
+        assert case.outcome.says in json.loads(ended.stdout)["error"]["message"]
+        return
+    sealed = seal(CONFIG, run)
+    assert (sealed.rows_clean, sealed.reasons) == (case.outcome.clean, case.outcome.reasons)

@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -131,12 +133,12 @@ def only(config: Config, target: Target) -> Config:
     return config.model_copy(update={"data_warehouse": warehouse})
 
 
-def published(lake: Path | str, target: Target, sequence: int = 1) -> RunFolder:
-    """Write the records that `load` and `publish` of run `a` would have left."""
-    run = RunFolder(str(lake), "a")
+def published(lake: Path | str, target: Target, sequence: int = 1, run_id: str = "a") -> RunFolder:
+    """Write the records that `load` and `publish` of a run would have left."""
+    run = RunFolder(str(lake), run_id)
     now = datetime(2023, 10, 6, tzinfo=UTC)
     load = Load(
-        run_id="a",
+        run_id=run_id,
         target=target,
         mode=Mode.REPLACE,
         sequence=sequence,
@@ -146,7 +148,7 @@ def published(lake: Path | str, target: Target, sequence: int = 1) -> RunFolder:
         loaded_at=now,
     )
     run.write(f"load-{target}", load)
-    run.write("publish", Publish(run_id="a", rows={target: {}}, published_at=now))
+    run.write("publish", Publish(run_id=run_id, rows={target: {}}, published_at=now))
     return run
 
 
@@ -345,6 +347,48 @@ def test_nothing_published_is_said(config: Config, lake: Path, target: Target) -
         export(only(config, target), published(lake, target))
     with pytest.raises(ConfigurationError, match="no summary_sales has been published"):
         top(config, "2023-10", 5, target)
+
+
+def test_an_older_export_that_is_slow_does_not_end_after_a_newer_one(
+    config: Config, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The older one has read its rows when another run is published, and exported at once."""
+    in_postgres(config, SAMPLE[:1], [1])
+    older = published(lake, Target.POSTGRES)
+    newer = published(lake, Target.POSTGRES, sequence=2, run_id="b")
+    only_postgres = only(config, Target.POSTGRES)
+    has_read, may_go_on = threading.Event(), threading.Event()
+    write: Any = vars(stop)["_write"]
+
+    def slow(*arguments: object) -> object:
+        count = write(*arguments)
+        if not has_read.is_set():
+            has_read.set()
+            assert may_go_on.wait(60)
+        return count
+
+    monkeypatch.setattr(stop, "_write", slow)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(export, only_postgres, older)
+        assert has_read.wait(60)
+        in_postgres(config, SAMPLE[1:], [2])
+        second = pool.submit(export, only_postgres, newer)
+        done, _ = wait([second], timeout=1)
+        may_go_on.set()
+        assert not done, "the newer export did not wait for the older one"
+        assert (first.result(60).run_id, second.result(60).run_id) == ("a", "b")
+    folder = lake / "export"
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    assert manifest["run_id"] == "b"
+    assert {each["name"]: (each["rows"], each["sha256"]) for each in manifest["files"]} == {
+        path.name: (3, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in folder.iterdir()
+        if path.name != "manifest.json"
+    }
+    assert (folder / "summary_sales.csv").read_text() == SAMPLE_CSV
+    with pytest.raises(SupersededError):
+        export(only_postgres, older)
+    assert (folder / "summary_sales.csv").read_text() == SAMPLE_CSV
 
 
 def test_another_target_than_the_published_is_refused(config: Config, lake: Path) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +77,42 @@ def test_a_missing_object_is_a_missing_file(gcs: str) -> None:
         storage.read("nothing")
     with pytest.raises(FileNotFoundError), storage.local("nothing"):
         pass
+
+
+READ = """
+import sys
+from sales_mart.errors import SalesMartError
+from sales_mart.storage import open_storage
+try:
+    with open_storage(sys.argv[1]).local("part"):
+        print("it was read")
+except SalesMartError as error:
+    print(error.exit_code, error.message, error.remedy)
+"""
+
+
+def test_a_pod_without_room_for_a_download_says_so(gcs: str, tmp_path: Path) -> None:
+    """In a process of its own, whose files may not grow: a disk that is full for it alone."""
+    open_storage(gcs).write("part", bytes(500_000))
+
+    def read(most: int) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", READ, gcs],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = read(100_000)
+    assert said.startswith(f"2 {tmp_path}/")
+    assert "could not be written: File too large" in said
+    assert "Make room" in said
+    assert list(tmp_path.iterdir()) == []
+    assert read(1_000_000) == "it was read\n"
 
 
 def test_delete_twice_is_fine(gcs: str) -> None:

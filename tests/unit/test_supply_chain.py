@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 
 if TYPE_CHECKING:
@@ -140,3 +142,56 @@ def test_every_action_is_pinned_by_digest_and_may_do_little() -> None:
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[0-9.]+", used), (path, used)
         workflow = yaml.safe_load(text)
         assert workflow["permissions"] == {"contents": "read"}, path
+
+
+def test_no_job_gives_itself_more_rights_than_the_release_needs() -> None:
+    found: dict[tuple[str, str], Any] = {}
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        workflow = yaml.safe_load(path.read_text())
+        # YAML takes `on` for a truth value. These run a stranger's change with our rights.
+        assert not {"pull_request_target", "workflow_run"} & set(workflow[True]), path
+        for name, job in workflow["jobs"].items():
+            if "permissions" in job:
+                found[path.name, name] = job["permissions"]
+                # Who may write runs nothing of the repository, so no change of it can use that.
+                assert not [each for each in job["steps"] if "checkout" in each.get("uses", "")]
+    assert found == {("release.yml", "attach"): {"contents": "write"}}
+
+
+# --- keys and passwords
+
+PLANTED = {
+    "nothing": "",
+    "an access key": f'key = "{"AKIA" + "Q7" * 8}"\n',
+    "a private key": "-----BEGIN " + "RSA PRIVATE KEY-----\n",
+    "a password in an address": "url = 'postgresql://me:" + "Tr0ub4dor3@server/db'\n",
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_secret_is_found_and_nothing_is_written(tmp_path: Path, name: str) -> None:
+    """As the continuous integration looks for it, in a checkout of its own and without network."""
+    assert "\nmake --no-print-directory secrets\n" in (ROOT / ".ci" / "run").read_text()
+    listed = json.loads((ROOT / ".secrets.baseline").read_text())["results"]
+    for each in ("Makefile", ".secrets.baseline", *listed):
+        copy = tmp_path / each
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # What is known to be none may stand on another line than when it was looked at.
+        blank = "\n" if copy.suffix == ".py" else ""
+        copy.write_text(blank + (ROOT / each).read_text())
+    (tmp_path / "planted.py").write_text(PLANTED[name])
+    for arguments in (("init", "--quiet"), ("add", "--all")):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    before = (tmp_path / ".secrets.baseline").read_bytes()
+    stamp = f"{sys.prefix}/.dev"
+    done = subprocess.run(
+        ["make", "secrets", f"VENV={sys.prefix}", "-o", stamp],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "https_proxy": "http://127.0.0.1:9"},
+    )
+    assert (done.returncode == 0) == (name == "nothing"), done.stdout + done.stderr
+    assert ("planted.py:1" in done.stdout) == (name != "nothing")
+    assert (tmp_path / ".secrets.baseline").read_bytes() == before
