@@ -39,7 +39,7 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "transactions.csv"
         "s3://bucket/x",
         "GS://bucket/x",
         " gs://bucket/x",
-        "https://me:s3cret@host/x.csv",
+        "https://me:s3cret@host/x.csv",  # pragma: allowlist secret
         "file:///x",
         "",
         " ",
