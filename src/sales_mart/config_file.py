@@ -138,7 +138,8 @@ def algorithm_warning(origins: Mapping[str, str]) -> str | None:
     return (
         "security.algorithm is not set, so identifiers are hashed with plain sha256: whoever can "
         "enumerate them (every nine-digit number takes minutes) can undo it. Set it to "
-        "hmac-sha256, with a key in PII_HASH_KEY; or to sha256, to keep the present tokens."
+        "hmac-sha256, with a key in PII_HASH_KEY; or to sha256, to keep tokens that were made "
+        "without a key."
     )
 
 

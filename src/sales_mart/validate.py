@@ -14,6 +14,7 @@ from sales_mart.config import FIELDS
 from sales_mart.csv_reader import BLOCK_BYTES, Block, read_blocks
 from sales_mart.errors import ConfigurationError
 from sales_mart.judgement import Judge, Totals, count_reasons
+from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.parts import PartWriter, as_quarantine, broken_rows, place_columns
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import tokeniser
@@ -27,17 +28,8 @@ if TYPE_CHECKING:
     from sales_mart.lake import RunFolder
     from sales_mart.records import SourceObject
 
-__all__ = ["CLEAN_COLUMNS", "POSITION_COLUMNS", "stop_name", "validate_shard"]
+__all__ = ["POSITION_COLUMNS", "stop_name", "validate_shard"]
 
-CLEAN_COLUMNS = (
-    "transaction_id",
-    "product",
-    "price",
-    "quantity",
-    "sale_date",
-    "source_file",
-    "source_row",
-)
 POSITION_COLUMNS = ("line", "byte_offset", "byte_length")
 
 T = TypeVar("T")

@@ -103,7 +103,7 @@ def _doctor(
         Path | None, typer.Option("--values", help="Values of the chart, to compare with.")
     ] = None,
 ) -> None:
-    """Check configuration, key, warehouses, permissions, lake, source and versions."""
+    """Check configuration, key, warehouses, lake, source and versions."""
     from sales_mart.doctor import examine
 
     chart = None

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 from google.cloud import bigquery
 
 from sales_mart.errors import DataError, TemporaryError
-from sales_mart.load.bigquery_tables import CLEAN_COLUMNS, LoadTables, ensure_tables, stage
+from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
+from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.plan import check_digest
 from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (

@@ -13,7 +13,7 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, raw_schema
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, clean_schema, raw_schema
 from sales_mart.warehouse.bigquery import (
     Client,
     existing_table,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sales_mart.lake import RunFolder
     from sales_mart.records import Part, Seal
 
-__all__ = ["CLEAN_COLUMNS", "MAX_URIS", "LoadTables", "ensure_dataset", "ensure_tables", "stage"]
+__all__ = ["MAX_URIS", "LoadTables", "ensure_dataset", "ensure_tables", "stage"]
 
 _log = logging.getLogger(__name__)
 
@@ -73,8 +73,7 @@ _STAGING_SCHEMA = (
     _Field("source_file", "INT64"),
     _Field("source_row", "INT64"),
 )
-CLEAN_COLUMNS = tuple(field.name for field in _STAGING_SCHEMA)
-_REQUIRED = {"transaction_id", "sale_date", "source_file", "source_row"}
+_REQUIRED = {field.name for field in clean_schema(0) if not field.nullable}
 
 
 class LoadTables(NamedTuple):
