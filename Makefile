@@ -28,7 +28,7 @@ demo: $(VENV)/.demo  ## Walk the sample through real servers on this computer
 ##@ Change it
 .PHONY: test
 test: $(VENV)/.dev  ## Run every test, in two processes (WORKERS=n for more)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: e2e
 e2e: $(VENV)/.dev  ## Install the chart on the cluster in KUBECONFIG, and put it to the test

@@ -16,6 +16,14 @@ from sales_mart.local import LocalServers, local_servers
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+LONG = ("integration", "chart", "docs")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that no process works on one alone at the end."""
+    items.sort(key=lambda item: item.path.parent.name not in LONG)
+
 
 class GcsServer(NamedTuple):
     """A Google Cloud Storage server: its address, and the folder with its buckets."""

@@ -33,10 +33,19 @@ def seen(site: Site) -> Seen:
 
 
 class Finished(NamedTuple):
-    """A site whose run has ended well, what it showed then, and its records."""
+    """A site whose run was started twice at once, and has ended well.
+
+    Attributes:
+        site: The site.
+        run_id: The run.
+        most: How many of the two processes worked at a time.
+        seen: What readers saw then.
+        records: Its records.
+    """
 
     site: Site
     run_id: str
+    most: int
     seen: Seen
     records: dict[str, object]
 
@@ -46,10 +55,16 @@ def finished(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) ->
     site = Site(servers, tmp_path_factory.mktemp("at-once") / "site", 4, rows=ROWS)
     # On a busy machine a run may keep its turn for longer than a minute.
     site.environ["SALES_MART_DATA_WAREHOUSE__POSTGRES__LOCK_TIMEOUT"] = "600"
-    step = site.start("run", *site.run_options(A))
-    assert step.end() == 0, step.stderr
+    steps = [site.start("run", *site.run_options(A)) for _ in range(2)]
+    most = 0
+    while any(step.is_running for step in steps):
+        # `plan` comes before the turn; whoever is second finds one, and writes none.
+        begun = [step for step in steps if step.is_running and set(step.done()) - {"plan"}]
+        most = max(most, len(begun))
+        time.sleep(0.05)
+    assert [step.end() for step in steps] == [0, 0], [step.stderr for step in steps]
     (run_id,) = site.runs()
-    return Finished(site, run_id, seen(site), site.records(run_id))
+    return Finished(site, run_id, most, seen(site), site.records(run_id))
 
 
 def manifest(site: Site) -> tuple[str, dict[str, str]]:
@@ -70,36 +85,30 @@ def at_once(site: Site, *commands: Sequence[str]) -> list[tuple[int, str]]:
     return [(step.end(), step.stderr) for step in steps]
 
 
-def test_a_finished_run_that_is_started_again_gives_the_same_bytes(finished: Finished) -> None:
-    site, run_id, before, records = finished
+def test_two_that_walk_the_same_run_at_once_take_turns(finished: Finished) -> None:
+    assert finished.most == 1, "they did not take turns"
+
+
+@pytest.fixture(scope="module")
+def again(finished: Finished) -> Finished:
+    """Start the finished run once more, before anything else happens to the site."""
+    site = finished.site
     step = site.start("run", *site.run_options(A))
     assert step.end() == 0, step.stderr
-    assert site.runs() == [run_id]
-    assert seen(site) == before
-    assert site.records(run_id) == records
-
-
-def test_two_that_walk_the_same_run_at_once_take_turns(finished: Finished) -> None:
-    site, run_id, before, records = finished
-    site.forget(run_id)
-    steps = [site.start("run", *site.run_options(A)) for _ in range(2)]
-    most = 0
-    while any(step.is_running for step in steps):
-        # `plan` comes before the turn; whoever is second finds one, and writes none.
-        begun = [step for step in steps if step.is_running and set(step.done()) - {"plan"}]
-        most = max(most, len(begun))
-        time.sleep(0.05)
-    assert most == 1, "they did not take turns"
-    assert [step.end() for step in steps] == [0, 0], [step.stderr for step in steps]
-    assert site.runs() == [run_id]
-    assert seen(site) == before
-    assert site.records(run_id) == records
+    (run_id,) = site.runs()
     assert manifest(site) == (run_id, digests(site))
-    assert site.leftovers() == []
+    return finished._replace(seen=seen(site), records=site.records(run_id))
 
 
-def test_exports_of_two_runs_at_once_leave_the_files_of_the_newer(finished: Finished) -> None:
-    site, old, _, _ = finished
+def test_a_finished_run_that_is_started_again_gives_the_same_bytes(
+    finished: Finished, again: Finished
+) -> None:
+    assert again == finished
+    assert finished.site.leftovers() == []
+
+
+def test_exports_of_two_runs_at_once_leave_the_files_of_the_newer(again: Finished) -> None:
+    site, old = again.site, again.run_id
     step = site.start("run", *site.run_options(B), "--target", "postgres")
     assert step.end() == 0, step.stderr
     (new,) = set(site.runs()) - {old}
