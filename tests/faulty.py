@@ -177,7 +177,8 @@ def _pump_back(
                 answered.set()
             else:
                 client.sendall(data)
-        if not muted.is_set():
+    if not muted.is_set():
+        with suppress(OSError):
             client.shutdown(socket.SHUT_WR)
 
 

@@ -122,25 +122,27 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
             keepalives_idle=30,
         )
         cursor = connection.cursor()
-        cursor.execute(
-            "select set_config('lock_timeout', %s, true),"
-            " set_config('idle_in_transaction_session_timeout', '0', true)",
-            (f"{settings['LOCK_TIMEOUT']}s",),
-        )
-        cursor.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sales_mart:{schema}",)
-        )
+        with _patient(connection):
+            cursor.execute(
+                "select set_config('lock_timeout', %s, true),"
+                " set_config('idle_in_transaction_session_timeout', '0', true)",
+                (f"{settings['LOCK_TIMEOUT']}s",),
+            )
+            cursor.execute(
+                "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sales_mart:{schema}",)
+            )
 
         def built() -> dict[str, str]:
-            cursor.execute(
-                "select relname, oid::text from pg_class where relkind = 'r'"
-                " and relnamespace = (select oid from pg_namespace where nspname = %s)",
-                (schema,),
-            )
-            return dict(cursor.fetchall())
+            with _patient(connection):
+                cursor.execute(
+                    "select relname, oid::text from pg_class where relkind = 'r'"
+                    " and relnamespace = (select oid from pg_namespace where nspname = %s)",
+                    (schema,),
+                )
+                return dict(cursor.fetchall())
 
         yield built
-    except psycopg2.DatabaseError as error:
+    except psycopg2.Error as error:  # a connection that is lost already is an InterfaceError
         text = postgres_message(error.pgcode, error.diag.message_primary or str(error))
         raise DbtDatabaseError(text) from None
     finally:
@@ -235,6 +237,12 @@ def _postgres_connections() -> Any:
                 if isinstance(error, DbtRuntimeError):
                     raise
                 raise DbtRuntimeError(type(error).__name__) from error
+
+        @classmethod
+        def _rollback_handle(cls, connection: Any) -> None:
+            # It goes past `exception_handler`, and would wait for a silent server for ever.
+            with _patient(connection.handle):
+                super()._rollback_handle(connection)
 
     return Connections
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Campaign", "kills"]
 
-_ALONE = 0.85  # share of walks by single commands, whose strikes cost less time than those of `run`
+_ALONE = 0.9  # share of walks by single commands, whose strikes cost less time than those of `run`
 _EACH = 2  # times that each kind of SIGKILL strikes each command in such a walk
 _ABANDONED = 0.3  # share of appends that the next snapshot finds half done
 _LEAST = 20  # kills of each stop, and of dbt, when there is time

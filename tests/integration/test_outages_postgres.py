@@ -400,20 +400,27 @@ def test_the_marts_after_a_restart_in_the_middle(
     assert len(after["pg_sales"]) == 400
 
 
-def test_marts_while_the_server_says_nothing_more(through: Config, line: Wire, lake: Path) -> None:
+@pytest.mark.parametrize(
+    ("mark", "skip", "code"),
+    [(b"sales_by_date", 3, 75), (b"relkind = 'r'", 0, 75), (b"ROLLBACK", 1, 0)],
+    ids=["model", "names", "rollback"],
+)
+def test_marts_while_the_server_says_nothing_more(  # noqa: PLR0913 - fixtures and parameters
+    through: Config, line: Wire, lake: Path, mark: bytes, skip: int, code: int
+) -> None:
     patient = configured(through, P, statement_timeout=5)
     run = sealed_run(patient, lake, "new", NEW)
     load(patient, run)
-    line.fault(b"sales_by_date", "mute", skip=3)
+    line.fault(mark, "mute", skip=skip)
     too_late = threading.Timer(60, line.heal)
     too_late.start()
     ended = attempt(lambda: transform(patient, run, POSTGRES))
     too_late.cancel()
     assert line.struck == 1
-    assert ended.code == 75
+    assert ended.code == code
     assert ended.seconds < 55
     line.heal()
-    assert run.find("transform", Transform) is None
+    assert (run.find("transform", Transform) is None) == bool(code)
     assert transform(patient, run, POSTGRES).targets
 
 
