@@ -43,10 +43,10 @@ def processes(servers: LocalServers, folder: Path, seconds: float, seed: int) ->
 
 
 ATTACKS: dict[str, tuple[Attack, float]] = {
-    "processes": (processes, 12.5),
-    "outages": (outages, 0.8),
-    "fuzz": (fuzz, 0.7),
-    "size": (size, 1.0),
+    "processes": (processes, 12.0),
+    "outages": (outages, 1.2),
+    "fuzz": (fuzz, 0.6),
+    "size": (size, 1.2),
 }
 """What attacks, and how many of fifteen minutes it may take."""
 

@@ -84,7 +84,7 @@ def outages(servers: LocalServers, folder: Path, seconds: float, seed: int) -> l
             folder,
         )
         number = turn = 0
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or not all(tried[name] for name in attacks):
             before = field.struck()
             wrong = _one(field, attacks[turn % len(attacks)], chosen, number)
             struck = field.struck()
@@ -134,11 +134,11 @@ def _one(
     """Do one attempt; gives what did not hold."""
     straight = _with_source(fresh_config(field.servers), field.folder, number)
     broken = configured(
-        configured(straight, Target.POSTGRES, port=field.line.port, statement_timeout=20),
+        configured(straight, Target.POSTGRES, port=field.line.port, statement_timeout=8),
         Target.BIGQUERY,
         api_endpoint=field.api.url,
-        request_timeout=5,
-        job_timeout=60,
+        request_timeout=2,
+        job_timeout=20,
     )
     _write(straight, ["OLD1,Halal Mouse,1.00,1,2023-10-01"])
     lake = str(field.folder / f"lake{number}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+
+from .site import digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -87,28 +90,23 @@ class Readers:
 
     def _look_at_export(self, at: int) -> int | None:
         """Each file is whole at any time; files that the manifest vouches for are of one run."""
-        before = self._site.exported()
-        seen = self._site.exported()
+        before, files = self._site.files(), self._site.files()
+        if before != files:
+            return at  # they are being replaced; two looks that are alike are one moment
+        seen = {name: digest(content) for name, content in files.items()}
         whole = self._index(at, lambda state: state.exported == seen)
-        if whole is not None or before != seen:
-            return at if whole is None else whole
+        if whole is not None:
+            return whole
         with self._lock:
             later = self._states[at:]
         whole_files = all(
-            any(state.exported.get(name) == digest for state in later)
-            for name, digest in seen.items()
+            any(state.exported.get(name) == found for state in later)
+            for name, found in seen.items()
         )
-        missing = len(seen) != len(later[0].exported)
-        return at if whole_files and not missing and not self._vouched() else None
-
-    def _vouched(self) -> bool:
-        """Tell whether the manifest matches the files that stand beside it."""
-        import json
-
-        seen = self._site.exported()
-        text = (self._site.export / "manifest.json").read_text()
-        listed = {file["name"]: file["sha256"] for file in json.loads(text)["files"]}
-        return all(seen.get(name) == digest for name, digest in listed.items())
+        is_missing = len(seen) != len(later[0].exported)
+        listed = json.loads(files.get("manifest.json", b"{}")).get("files", [])
+        is_vouched = all(seen.get(file["name"]) == file["sha256"] for file in listed)
+        return at if whole_files and not is_missing and not is_vouched else None
 
 
 @contextmanager

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sales_mart.local import LocalServers
 
-__all__ = ["EXPORTS", "STORY", "Input", "Site", "Step"]
+__all__ = ["EXPORTS", "STORY", "Input", "Site", "Step", "digest"]
 
 EXPORTS = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet", "manifest.json")
 PROGRAM = Path(sys.executable).with_name("sales-mart")
@@ -208,10 +208,14 @@ class Site:
 
     def exported(self) -> dict[str, str]:
         """Give the digests of the exported files."""
-        found: dict[str, str] = {}
+        return {name: digest(content) for name, content in self.files().items()}
+
+    def files(self) -> dict[str, bytes]:
+        """Give the exported files."""
+        found: dict[str, bytes] = {}
         for name in EXPORTS:
             with suppress(FileNotFoundError):
-                found[name] = hashlib.sha256((self.export / name).read_bytes()).hexdigest()
+                found[name] = (self.export / name).read_bytes()
         return found
 
     def session(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -310,6 +314,11 @@ class Site:
             ).fetchone()
         assert row is not None
         return row[0]
+
+
+def digest(content: bytes) -> str:
+    """Give the SHA-256 of a file, in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def _digest(text: str) -> str:

@@ -14,6 +14,4 @@ def test_the_page_has_the_table_of_the_attacks_that_are_made() -> None:
     rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
     for wanted in Ledger().rows():
         (found,) = [row for row in rows if row[0] == wanted.attack]
-        attempts, survived = (int(cell.replace(",", "")) for cell in found[1:3])
-        assert attempts >= 1
-        assert (survived, found[3]) == (attempts, "nothing")
+        assert int(found[1].replace(",", "")) >= (20 if "SIGKILL" in wanted.attack else 1)

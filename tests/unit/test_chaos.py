@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, cast
 
@@ -9,42 +10,52 @@ import pytest
 
 from chaos.ledger import DBT, STOPS, Aim, Ledger
 from chaos.readers import State, polling
+from chaos.site import digest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from chaos.site import Site
 
-BEFORE = State("a", "a", {"summary_sales.json": "a", "manifest.json": "a"})
-AFTER = State("b", "b", {"summary_sales.json": "b", "manifest.json": "b"})
+
+def exported(which: str) -> dict[str, bytes]:
+    """Give files of a run and the manifest that vouches for them."""
+    summary = f"summary of {which}".encode()
+    listed = [{"name": "summary_sales.json", "sha256": digest(summary)}]
+    return {"summary_sales.json": summary, "manifest.json": json.dumps({"files": listed}).encode()}
+
+
+def state(which: str) -> State:
+    files = exported(which)
+    return State(which, which, {name: digest(content) for name, content in files.items()})
+
+
+BEFORE, AFTER = state("a"), state("b")
 
 
 class Shown:
     """What a site shows, and may be told to show."""
 
-    def __init__(self, export: Path) -> None:
-        self.export = export
-        self.state = BEFORE
-        (export / "manifest.json").write_text('{"files": []}')
+    def __init__(self) -> None:
+        self.marts = BEFORE
+        self.exported = exported("a")
 
     def postgres(self) -> str:
-        return self.state.postgres
+        return self.marts.postgres
 
     def bigquery(self) -> str:
-        return self.state.bigquery
+        return self.marts.bigquery
 
-    def exported(self) -> dict[str, str]:
-        return self.state.exported
+    def files(self) -> dict[str, bytes]:
+        return self.exported
 
 
-def complaints(export: Path, *states: State) -> list[str]:
-    """Show states one after the other to readers who know of `BEFORE` and of `AFTER`."""
-    shown = Shown(export)
+def complaints(*moments: tuple[State, dict[str, bytes]]) -> list[str]:
+    """Show marts and files, moment by moment, to readers who know of `BEFORE` and of `AFTER`."""
+    shown = Shown()
     with polling(cast("Site", shown), BEFORE) as readers:
         readers.announce(AFTER)
-        for state in states:
+        for marts, files in moments:
             seen = dict(readers.looks)
-            shown.state = state
+            shown.marts, shown.exported = marts, files
             deadline = time.monotonic() + 10
             places = ("postgres", "bigquery", "export")
             while any(readers.looks[place] < seen.get(place, 0) + 2 for place in places):
@@ -53,25 +64,34 @@ def complaints(export: Path, *states: State) -> list[str]:
         return readers.complaints()
 
 
-def test_readers_allow_the_state_before_and_the_state_after(tmp_path: Path) -> None:
-    assert complaints(tmp_path, BEFORE, AFTER, AFTER) == []
+OLD, NEW = (BEFORE, exported("a")), (AFTER, exported("b"))
+HALF_WAY = {**exported("a"), "summary_sales.json": exported("b")["summary_sales.json"]}
+
+
+def test_readers_allow_the_state_before_and_the_state_after() -> None:
+    assert complaints(OLD, NEW, NEW) == []
+
+
+def test_readers_allow_files_that_the_manifest_does_not_vouch_for() -> None:
+    assert complaints(OLD, (AFTER, HALF_WAY), NEW) == []
 
 
 @pytest.mark.parametrize(
-    ("state", "place"),
+    ("marts", "files", "place"),
     [
-        (AFTER._replace(postgres="half"), "postgres"),
-        (AFTER._replace(bigquery="half"), "bigquery"),
-        (AFTER._replace(exported={"summary_sales.json": "half", "manifest.json": "b"}), "export"),
-        (AFTER._replace(exported={"manifest.json": "b"}), "export"),
+        (AFTER._replace(postgres="half"), NEW[1], "postgres"),
+        (AFTER._replace(bigquery="half"), NEW[1], "bigquery"),
+        (AFTER, {**NEW[1], "summary_sales.json": b"half"}, "export"),
+        (AFTER, exported("c"), "export"),
+        (AFTER, {"manifest.json": NEW[1]["manifest.json"]}, "export"),
     ],
 )
-def test_readers_notice_what_no_run_made(tmp_path: Path, state: State, place: str) -> None:
-    assert set(complaints(tmp_path, state)) == {f"a reader of {place} saw what no run had made"}
+def test_readers_notice_what_no_run_made(marts: State, files: dict[str, bytes], place: str) -> None:
+    assert set(complaints((marts, files))) == {f"a reader of {place} saw what no run had made"}
 
 
-def test_readers_notice_a_step_back(tmp_path: Path) -> None:
-    found = complaints(tmp_path, AFTER, BEFORE)
+def test_readers_notice_a_step_back() -> None:
+    found = complaints(NEW, OLD)
     assert {text.split()[3] for text in found} == {"postgres", "bigquery", "export"}
 
 
