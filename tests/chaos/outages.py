@@ -99,7 +99,7 @@ def outages(servers: LocalServers, folder: Path, seconds: float, seed: int) -> l
                 found[name] += [f"attempt {number}: {each}" for each in wrong]
                 turn += 1
             number += 1
-    return [Row(name, tried[name], survived[name], "; ".join(found[name])) for name in found]
+    return [Row(name, tried[name], survived[name], "; ".join(found[name])) for name in tried]
 
 
 def _break_postgres(field: _Field, chosen: random.Random) -> None:
