@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from datetime import date
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from sales_mart.lake import RunFolder
 from sales_mart.names import clean_schema
@@ -97,3 +99,13 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     )
     run.write("seal", seal)
     return run
+
+
+def mount_or_skip(*options: str) -> None:
+    """Mount something for a test; where that is not allowed, the test is skipped."""
+    try:
+        done = subprocess.run(["mount", *options], check=False, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"nothing can be mounted: {error}")
+    if done.returncode != 0:
+        pytest.skip(f"nothing can be mounted: {done.stderr.strip()}")

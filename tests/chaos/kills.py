@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from itertools import cycle
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ class Campaign:
         self.ledger = Ledger()
         self.striker = Striker(self.site, self.dice, self.ledger)
         self.episodes = 0
-        self.abandoned: Counter[tuple[str, str]] = Counter()
+        self.abandoned = 0
         self.states: dict[Input, State] = {}
         self.run_ids: dict[Input, str] = {}
         self._records: dict[Input, dict[str, object]] = {}
@@ -98,7 +97,7 @@ class Campaign:
         aims = [aim for aim in self._aims() if aim.stop in STOPS[STOPS.index("load-postgres") :]]
         aim = self.dice.choice(aims)
         self.striker.run(aim, "run", *self.site.run_options(item))
-        self.abandoned[item.name, aim.stop] += 1
+        self.abandoned += 1
         self.ledger.complain(readers.complaints())
 
     def _begin(self, readers: Readers, item: Input) -> None:
@@ -208,7 +207,7 @@ class Campaign:
 def kills(campaign: Campaign, seconds: float) -> list[Row]:
     """Kill, terminate and interrupt for some time; gives a row for each stop."""
     campaign.walk(time.monotonic() + seconds)
-    abandoned = campaign.abandoned.total()
+    abandoned = campaign.abandoned
     return [
         *campaign.ledger.rows(least=int(_LEAST * min(1.0, seconds / _LEAST_SECONDS))),
         Row("runs given up half-way, another input follows", abandoned, abandoned, ""),

@@ -24,6 +24,7 @@ from sales_mart.records import Seal, Validate
 from sales_mart.seal import seal
 from sales_mart.storage import open_storage
 from sales_mart.validate import stop_name, validate_shard
+from support import mount_or_skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -107,15 +108,10 @@ def disk() -> Generator[Callable[[str], Path]]:
     place = Path(tempfile.mkdtemp(prefix="sales-mart-disk-"))
 
     def mount(options: str) -> Path:
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
         if os.path.ismount(place):
-            command = ["mount", "-o", f"remount,{options}", str(place)]
-        try:
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
-        except OSError as error:
-            pytest.skip(f"no small disk can be mounted: {error}")
-        if done.returncode != 0:
-            pytest.skip(f"no small disk can be mounted: {done.stderr.strip()}")
+            mount_or_skip("-o", f"remount,{options}", str(place))
+        else:
+            mount_or_skip("-t", "tmpfs", "-o", options, "tmpfs", str(place))
         return place
 
     try:

@@ -30,7 +30,7 @@ from sales_mart.reconcile_sql import table
 from sales_mart.records import Load, Mode, Target, Transform
 from sales_mart.transform import transform
 from sales_mart.warehouse import postgres
-from support import sealed_run
+from support import mount_or_skip, sealed_run
 from warehouses import POSTGRES, ask, fresh_config, loaded
 
 if TYPE_CHECKING:
@@ -280,13 +280,7 @@ def test_a_server_that_takes_no_load(  # noqa: PLR0913 - fixtures and parameters
 def small_disk(tmp_path: Path) -> Generator[Path]:
     """Give a file system of 4 MB that the server may write to."""
     place = Path(tempfile.mkdtemp(prefix="sales-mart-small-"))
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0777", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-    except OSError as error:
-        pytest.skip(f"no small disk can be mounted: {error}")
-    if done.returncode != 0:
-        pytest.skip(f"no small disk can be mounted: {done.stderr.strip()}")
+    mount_or_skip("-t", "tmpfs", "-o", "size=4m,mode=0777", "tmpfs", str(place))
     place.chmod(0o777)
     try:
         yield place

@@ -14,7 +14,7 @@ import yaml
 from sales_mart.cli import main
 from sales_mart.config_file import load_config
 from sales_mart.transform import transform
-from support import row, sealed_run
+from support import mount_or_skip, row, sealed_run
 from warehouses import POSTGRES, fresh_config, loaded
 
 if TYPE_CHECKING:
@@ -33,13 +33,7 @@ def protect() -> Generator[Callable[[Path], str]]:
     with ExitStack() as undo:
 
         def as_root(folder: Path) -> str:
-            mount = ["mount", "--bind", str(folder), str(folder)]
-            try:
-                done = subprocess.run(mount, check=False, capture_output=True, text=True)
-            except OSError as error:
-                pytest.skip(f"nothing can be mounted: {error}")
-            if done.returncode != 0:
-                pytest.skip(f"nothing can be mounted: {done.stderr.strip()}")
+            mount_or_skip("--bind", str(folder), str(folder))
             undo.callback(subprocess.run, ["umount", "--lazy", str(folder)], check=True)
             subprocess.run(["mount", "-o", "remount,bind,ro", str(folder)], check=True)
             return "Read-only file system"

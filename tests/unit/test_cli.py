@@ -236,6 +236,17 @@ def test_a_closed_pipe_is_no_error() -> None:
 # --- signals
 
 
+def started(program: str) -> subprocess.Popen[str]:
+    """Start a program and wait until it says `ready` on standard error."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    while process.stderr.readline().strip() != "ready":
+        pass
+    return process
+
+
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
@@ -255,12 +266,7 @@ def test_signals_end_the_process_cleanly(number: int, code: int, word: str) -> N
         "module.plan = plan\n"
         "sys.exit(main(['plan', '--lake', 'l', '--output', 'json']))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    while process.stderr.readline().strip() != "ready":
-        pass
+    process = started(program)
     begun = time.monotonic()
     process.send_signal(number)
     out, err = process.communicate(timeout=20)
@@ -293,12 +299,7 @@ def test_servers_that_are_ended_as_they_say_end_well() -> None:
         "local.threading = SimpleNamespace(Event=Event)\n"
         "sys.exit(main(['local', '--output', 'json']))\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    while process.stderr.readline().strip() != "ready":
-        pass
+    process = started(program)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert process.returncode == 0

@@ -106,9 +106,9 @@ def publish_marts(
 
 def _published(client: Client, config: Config, sequence: int) -> Publication | None:
     published = latest_publication(client, config)
-    if not is_shown(published, config, sequence) or not has_live_tables(client, config):
-        return None
-    return published
+    if is_shown(published, config, sequence) and has_live_tables(client, config):
+        return published
+    return None
 
 
 def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:

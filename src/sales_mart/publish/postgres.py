@@ -111,11 +111,7 @@ def publish_marts(
         lock_target(connection, config)
         check_sequence(check_latest(connection, config, run.run_id), sequence)
         published = latest_publication(connection, config)
-        if (
-            published
-            and is_shown(published, config, sequence)
-            and has_live_tables(connection, config)
-        ):
+        if is_shown(published, config, sequence) and has_live_tables(connection, config):
             _log.info("postgres: load %d is published already", sequence)
             return published.rows
         tables = published_tables(config, Target.POSTGRES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
 from sales_mart.records import Load, Mode, Target
@@ -115,7 +115,9 @@ def check_key(held: str | None, seal: Seal) -> None:
         )
 
 
-def is_shown(published: Publication | None, config: Config, sequence: int) -> bool:
+def is_shown(
+    published: Publication | None, config: Config, sequence: int
+) -> TypeGuard[Publication]:
     """Tell whether the marts of a load, by the rules of now, were published last."""
     return published is not None and (published.sequence, published.mart_rules_digest) == (
         sequence,
