@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from sales_mart import causes, errors, parts, records
 from sales_mart.cli import app
 from sales_mart.config import Config
-from sales_mart.config_keys import Key, fields_of, keys, section_of
+from sales_mart.config.keys import Key, fields_of, keys, section_of
 from sales_mart.names import clean_schema
 from sales_mart.transaction import REASONS, TRUSTED, rules
 
@@ -201,6 +201,8 @@ def _option_row(option: Any) -> list[str]:
     is_argument = option.param_type_name == "argument"
     name = (option.metavar or option.name).upper() if is_argument else ", ".join(option.opts)
     kind = _kind(option.type_descriptor.annotation)
+    if option.metavar and not is_argument:
+        kind = ", ".join(f"`{word}`" for word in option.metavar.split("|"))
     without = option.default is None or option.default is False or option.multiple
     default = "" if without else _default(option.default)
     if isinstance(option.default, datetime):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from hypothesis import strategies as st
 
-from sales_mart.config_file import load_with_origins
-from sales_mart.config_keys import keys
-from sales_mart.config_report import chart_values, effective
+from sales_mart.config.file import load_with_origins
+from sales_mart.config.keys import keys
+from sales_mart.config.report import chart_values, effective
 from sales_mart.dbt_process import variables
 from sales_mart.errors import ConfigurationError
 from sales_mart.judgement import Judge

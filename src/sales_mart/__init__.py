@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.config_file import load_config
+    from sales_mart.config.file import load_config
     from sales_mart.errors import (
         ConfigurationError,
         DataError,
@@ -32,7 +32,7 @@ _HOMES = {
     "Transaction": "transaction",
     "UnexpectedError": "errors",
     "ValidationResult": "frames",
-    "load_config": "config_file",
+    "load_config": "config.file",
     "validate_frame": "frames",
 }
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sales_mart.business_date import business_date as find_date
-from sales_mart.config_file import algorithm_warning
-from sales_mart.config_report import chart_values
+from sales_mart.config.file import algorithm_warning
+from sales_mart.config.report import chart_values
 from sales_mart.errors import SalesMartError
 from sales_mart.records import Target
 

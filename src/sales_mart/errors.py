@@ -119,7 +119,7 @@ class TestFailedError(DataError):
 class ReconciliationError(DataError):
     """The warehouses differ from each other or from the sealed input."""
 
-    advice = "Load the run again; if it differs again, report it."
+    advice = "Start a new run of the same input, which loads it anew; else report it."
 
 
 class SupersededError(DataError):

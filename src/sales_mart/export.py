@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.records import Export, ExportedFile, Load, Publish, Target
 from sales_mart.scratch import ScratchFolder, hold_folder
-from sales_mart.storage import disk_errors, open_storage, temporary_folder
+from sales_mart.storage import disk_errors, is_gcs, open_storage, temporary_folder
 from sales_mart.summary import AVERAGE_DECIMALS, Summary, published_summary
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _scratch(uri: str) -> Generator[Path]:
     There the destination is held too: of two exports at the same time one comes after the other,
     and reads what is published when its turn comes. So the files are of one run.
     """
-    if uri.startswith("gs://"):
+    if is_gcs(uri):
         with temporary_folder("sales-mart-export") as folder:
             yield folder
         return

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sales_mart.pseudonymise import Tokeniser
     from sales_mart.transaction import Rule
 
-__all__ = ["REASON_TYPE", "Judge", "Totals", "count_reasons"]
+__all__ = ["REASON_TYPE", "CleanTotals", "Judge", "count_reasons"]
 
 REASON_TYPE = pl.List(pl.String)
 _TYPED = {"price": "_price", "quantity": "_quantity", "date": "_date"}
@@ -28,7 +28,7 @@ _VERDICTS = {field: f"_{field}_holds" for field in FIELDS}
 
 
 @dataclass
-class Totals:
+class CleanTotals:
     """What the clean rows come to, and which of them no mart shows.
 
     Attributes:
@@ -46,11 +46,11 @@ class Totals:
     quantity: int
 
     @staticmethod
-    def none() -> Totals:
+    def none() -> CleanTotals:
         """Give the totals of no rows."""
-        return Totals(0, Counter(), 0, Decimal(0), 0)
+        return CleanTotals(0, Counter(), 0, Decimal(0), 0)
 
-    def add(self, other: Totals, sign: int = 1) -> None:
+    def add(self, other: CleanTotals, sign: int = 1) -> None:
         """Add, or with -1 take away, other totals."""
         self.rows += sign * other.rows
         for reason, count in other.outside.items():
@@ -151,7 +151,7 @@ class Judge:
         ]
         return pl.Series("reasons", lists, REASON_TYPE).gather(places)
 
-    def totals(self, clean: pl.DataFrame) -> Totals:
+    def totals(self, clean: pl.DataFrame) -> CleanTotals:
         """Add up clean rows."""
         shown = clean
         outside: Counter[str] = Counter()
@@ -166,7 +166,7 @@ class Judge:
             outside = Counter({name: int(fails[name].sum()) for name in fails.columns})
             shown = clean.filter(~fails.select(pl.any_horizontal(pl.all())).to_series())
         amount = (shown["price"] * shown["quantity"]).sum()
-        return Totals(
+        return CleanTotals(
             rows=clean.height,
             outside=+outside,
             rows_outside=clean.height - shown.height,

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
 from sales_mart.scratch import ScratchFolder
-from sales_mart.storage import Storage, disk_errors, open_storage, temporary_folder
+from sales_mart.storage import Storage, disk_errors, is_gcs, open_storage, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -117,7 +117,7 @@ class RunFolder:
         and removed by the next one, and a finished file moves by a rename. An attempt holds a lock
         as long as it lives: its process number would say nothing to a pod on another machine.
         """
-        if self.lake.uri.startswith("gs://"):
+        if is_gcs(self.lake.uri):
             with temporary_folder(f"sales-mart-{stop}") as folder:
                 yield folder
             return

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
-from sales_mart.reconcile_sql import Questions, Totals
+from sales_mart.reconcile_sql import Questions, Sums
 from sales_mart.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _DAYS_DRILLED = 3
 _DAYS_LISTED = 50
 _ROWS_FETCHED = 100_000
 _SHOWN = 3
-_NOTHING = Totals(0, Decimal(0), 0)
+_NOTHING = Sums(0, Decimal(0), 0)
 _HEX = re.compile("[0-9a-f]{3}")
 
 
@@ -49,7 +49,7 @@ class _Found:
     """What one warehouse answered."""
 
     days: dict[date, DayTotals]
-    raw: dict[tuple[bool, bool], Totals]
+    raw: dict[tuple[bool, bool], Sums]
     marts: dict[str, tuple[int, Decimal]]
 
 
@@ -143,14 +143,14 @@ def _ask(side: _Side, run_id: str, sides: int) -> _Found:
     )
 
 
-def _facts(days: Mapping[date, DayTotals]) -> Totals:
+def _facts(days: Mapping[date, DayTotals]) -> Sums:
     total = _NOTHING
     for day in days.values():
-        total = total.plus(Totals(day.rows, day.amount, day.quantity))
+        total = total.plus(Sums(day.rows, day.amount, day.quantity))
     return total
 
 
-def _raw(found: _Found, *, of_run: tuple[bool, ...], in_marts: tuple[bool, ...]) -> Totals:
+def _raw(found: _Found, *, of_run: tuple[bool, ...], in_marts: tuple[bool, ...]) -> Sums:
     total = _NOTHING
     for (is_of_run, is_in_marts), totals in found.raw.items():
         if is_of_run in of_run and is_in_marts in in_marts:
@@ -178,7 +178,7 @@ def _against_seal(side: _Side, found: _Found, seal: Seal) -> list[str]:
             f"the rules (left out: {_reasons(side)})"
         )
     if load.yielded_rows == 0:
-        counted = Totals(seal.rows_clean - seal.rows_outside_marts, seal.amount, seal.quantity)
+        counted = Sums(seal.rows_clean - seal.rows_outside_marts, seal.amount, seal.quantity)
         passed = _raw(found, of_run=(True,), in_marts=(True,))
         if passed != counted:
             findings.append(
@@ -239,8 +239,8 @@ def _disagreement(
     more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
     return ReconciliationError(
         f"the marts do not reconcile: {'; '.join(said[:_SHOWN])}{more}",
-        remedy="Nothing was published. Load the run again with `sales-mart load`, then "
-        "`transform` and `reconcile`. If products differ, a warehouse lacks a part of the history: "
+        remedy="Nothing was published. Start a new run of the same input, by `--run-id` with a new "
+        "name, which loads it anew. If products differ, a warehouse lacks a part of the history: "
         "load it there with `--target`. If it differs again, report it with these details.",
         details={"findings": list(findings), "days": days[:_DAYS_LISTED], "differing": len(days)},
     )
@@ -252,7 +252,7 @@ def _day_report(
     """Tell how a day differs; the first few days down to their rows."""
     totals = {side.target: answer.days.get(day) for side, answer in zip(sides, found, strict=True)}
     text = ", ".join(
-        f"{target} has {Totals(t.rows, t.amount, t.quantity) if t else 'no rows'}"
+        f"{target} has {Sums(t.rows, t.amount, t.quantity) if t else 'no rows'}"
         for target, t in totals.items()
     )
     report: dict[str, Any] = {

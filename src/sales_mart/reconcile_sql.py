@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.warehouse.history import Window
 
-__all__ = ["MARTS", "REASONS", "Questions", "Totals", "row_checksum", "table"]
+__all__ = ["MARTS", "STAGING_FLAGS", "Questions", "Sums", "row_checksum", "table"]
 
-REASONS = {
+STAGING_FLAGS = {
     "missing_product": "is_missing_product",
     "missing_price": "is_missing_price",
     "missing_quantity": "is_missing_quantity",
@@ -48,16 +48,16 @@ _MONEY = ("price", "amount", "total_amount", "total_price")
 _TEXTS = ("transaction_id", "product")
 
 
-class Totals(NamedTuple):
+class Sums(NamedTuple):
     """Rows, and the sums of price x quantity and of quantity of those that the marts show."""
 
     rows: int
     amount: Decimal
     quantity: int
 
-    def plus(self, other: Totals) -> Totals:
+    def plus(self, other: Sums) -> Sums:
         """Add up."""
-        return Totals(
+        return Sums(
             self.rows + other.rows,
             money.add(self.amount, other.amount),
             self.quantity + other.quantity,
@@ -148,17 +148,17 @@ class Questions:
         """Count the rows of the other next marts and add their checksums up, by name."""
         return {row[0]: (row[1], Decimal(row[2])) for row in self._ask(self.marts_sql())}
 
-    def raw(self, run_id: str, window: Window) -> dict[tuple[bool, bool], Totals]:
+    def raw(self, run_id: str, window: Window) -> dict[tuple[bool, bool], Sums]:
         """Add up the raw rows of the window by (of this run, shown by the marts)."""
         rows = self._ask(self.raw_sql(run_id, window))
         return {
-            (row[0], row[1]): Totals(row[2], Decimal(row[3] or 0), int(row[4] or 0)) for row in rows
+            (row[0], row[1]): Sums(row[2], Decimal(row[3] or 0), int(row[4] or 0)) for row in rows
         }
 
     def reasons(self, window: Window) -> dict[str, int]:
         """Count the raw rows of the window that the marts leave out, by reason."""
         (row,) = self._ask(self.reasons_sql(window))
-        return dict(zip(REASONS, row, strict=True))
+        return dict(zip(STAGING_FLAGS, row, strict=True))
 
     def buckets(self, day: date) -> dict[str, tuple[int, Decimal]]:
         """Count and add up the checksums of a day by the first three digits of the token."""
@@ -219,7 +219,7 @@ group by 1, 2
         """SQL of `reasons`."""
         counts = ",\n    ".join(
             f"count(case when {column} then 1 end) as {reason}"
-            for reason, column in REASONS.items()
+            for reason, column in STAGING_FLAGS.items()
         )
         return f"""
 select

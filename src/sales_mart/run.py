@@ -1,7 +1,7 @@
 """The whole road in one process: plan, validate, seal, load, transform, reconcile, publish, export.
 
-Every stop is the same function that a pod calls, and finds its own work done when it is; so a run
-that was ended at any instant goes on when it is started again.
+Every stop is the same function that a pod calls, and may be called again at any time: so a run that
+was ended at any instant comes to its end when it is started again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sales_mart.records import Run, Target
 from sales_mart.scratch import hold_folder
 from sales_mart.seal import seal as close_input
 from sales_mart.status import RunSummary, summarise
-from sales_mart.storage import open_storage, temporary_folder
+from sales_mart.storage import is_gcs, open_storage, temporary_folder
 from sales_mart.validate import validate_shard
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         run_id: Default: derived from the inputs, the business date and the configuration.
         shards: At most this many groups of objects.
         targets: Warehouses. Default: the configuration's.
-        destination: Folder or gs:// prefix of the export. Default: `<lake>/export`.
+        destination: Folder or gs:// prefix of the export. Default: `data_mart.export`, else
+            `<lake>/export`.
         progress: Is told of every stop that begins or ends; from several threads.
         dry_run: Judge the input in a temporary lake, check that the warehouses can be reached and
             that the marts compile, and change nothing.
@@ -126,7 +127,7 @@ def _only_here(config: Config, place: RunFolder) -> Generator[None]:
     They would do each other no harm, but the one would take away the records that the other has
     just written.
     """
-    if place.uri.startswith("gs://"):
+    if is_gcs(place.uri):
         yield
         return
     with hold_folder(Path(place.uri), config.data_warehouse.postgres.lock_timeout):

@@ -17,7 +17,7 @@ from sales_mart.errors import (
     RejectedShareError,
     UnexpectedError,
 )
-from sales_mart.judgement import Judge, Totals
+from sales_mart.judgement import CleanTotals, Judge
 from sales_mart.money import MOST_DIGITS
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.parts import PartWriter, as_quarantine, read_part
@@ -73,7 +73,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         msg = f"the shards of run {run.run_id} have tokens of different keys: {', '.join(key_ids)}"
         raise ConfigurationError(msg, remedy="Validate all shards again with one key.")
     parts = [_Pair(*pair) for s in shards for pair in zip(s.clean, s.positions, strict=True)]
-    totals, reasons = Totals.none(), Counter[str]()
+    totals, reasons = CleanTotals.none(), Counter[str]()
     for shard in shards:
         totals.add(_totals(shard))
         reasons.update(shard.reasons)
@@ -137,8 +137,8 @@ class _Settled:
     lost: pl.DataFrame | None
 
 
-def _totals(shard: Validate) -> Totals:
-    return Totals(
+def _totals(shard: Validate) -> CleanTotals:
+    return CleanTotals(
         rows=shard.rows_clean,
         outside=Counter(shard.outside_marts),
         rows_outside=shard.rows_outside_marts,

@@ -180,7 +180,7 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
 
 @contextmanager
 def _open_raw(item: SourceObject) -> Generator[IO[bytes]]:
-    if not item.uri.startswith("gs://"):
+    if not is_gcs(item.uri):
         path = Path(item.uri)
         with disk_errors(path, "read"):
             file = path.open("rb", buffering=0)

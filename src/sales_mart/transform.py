@@ -22,6 +22,7 @@ from sales_mart.errors import (
 from sales_mart.logs import log_others
 from sales_mart.records import NodeResult, Target, TargetTransform, Transform
 from sales_mart.scratch import Turn
+from sales_mart.storage import is_gcs
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -81,7 +82,7 @@ def _in_line(run: RunFolder | None) -> Generator[Turn | None]:
 
     Two dbts would take the tables that they build from one another.
     """
-    runs = None if run is None or run.uri.startswith("gs://") else Path(run.uri).parent
+    runs = None if run is None or is_gcs(run.uri) else Path(run.uri).parent
     if runs is None or not runs.is_dir():
         yield None
         return
@@ -194,13 +195,11 @@ def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Windo
         from sales_mart.warehouse import postgres, postgres_loads
 
         with postgres.connect(config) as connection:
-            postgres_loads.check_latest(connection, config, run.run_id)
-            return postgres_loads.pending_window(connection, config)
+            return postgres_loads.pending_window(connection, config, run.run_id)
     from sales_mart.warehouse import bigquery, bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        bigquery_loads.check_latest(client, config, run.run_id)
-        return bigquery_loads.pending_window(client, config)
+        return bigquery_loads.pending_window(client, config, run.run_id)
 
 
 def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMartError | None:

@@ -13,7 +13,7 @@ import polars as pl
 from sales_mart.config import FIELDS
 from sales_mart.csv_reader import BLOCK_BYTES, Block, read_blocks
 from sales_mart.errors import ConfigurationError
-from sales_mart.judgement import Judge, Totals, count_reasons
+from sales_mart.judgement import CleanTotals, Judge, count_reasons
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.parts import PartWriter, as_quarantine, broken_rows, place_columns
 from sales_mart.plan import open_run
@@ -72,7 +72,7 @@ def validate_shard(
         raise ConfigurationError(msg, remedy=f"Shards are numbered 0 to {len(plan.shards) - 1}.")
     tokens = tokeniser(config)
     judge = Judge(config, tokens)
-    totals, reasons = Totals.none(), Counter[str]()
+    totals, reasons = CleanTotals.none(), Counter[str]()
     read = rejected_rows = 0
     warnings: list[str] = []
     with run.scratch(stop_name(shard)) as folder:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
-from sales_mart.config_file import load_config
+from sales_mart.config.file import load_config
 from sales_mart.errors import DataError
 from sales_mart.generate import generate, write
 from sales_mart.load.bigquery import MAX_DATES

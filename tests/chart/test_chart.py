@@ -29,8 +29,8 @@ from chart.rendering import (
     workflows,
 )
 from sales_mart.config import Config
-from sales_mart.config_file import load_config
-from sales_mart.config_report import chart_values
+from sales_mart.config.file import load_config
+from sales_mart.config.report import chart_values
 
 STEPS = {
     *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),

@@ -12,7 +12,7 @@ import pytest
 
 import sales_mart
 from documentation import ROOT
-from sales_mart.config_keys import keys
+from sales_mart.config.keys import keys
 from sales_mart.transaction import REASONS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from sales_mart.config import Config
-from sales_mart.config_keys import keys
+from sales_mart.config.keys import keys
 from sales_mart.doctor import Report, examine
 from sales_mart.names import mart_schema, next_schema, raw_schema
 from sales_mart.records import Target

@@ -17,7 +17,7 @@ from attempts import attempt
 from faulty import Fault, Http, http
 from sales_mart import doctor, storage
 from sales_mart.config import Config
-from sales_mart.config_keys import keys
+from sales_mart.config.keys import keys
 from sales_mart.lake import RunFolder
 from sales_mart.plan import plan
 from sales_mart.records import Seal, Validate

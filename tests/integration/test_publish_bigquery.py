@@ -10,7 +10,7 @@ import pytest
 from google.cloud import bigquery
 
 from append_story import D1, D2, STORY
-from sales_mart.config_file import load_config
+from sales_mart.config.file import load_config
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.load.bigquery import load
 from sales_mart.names import (

@@ -20,7 +20,7 @@ import pytest
 from psycopg import sql
 
 from sales_mart.config import Config
-from sales_mart.config_file import load_config
+from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, RejectedShareError, TemporaryError
 from sales_mart.generate import generate, write
 from sales_mart.lake import RunFolder

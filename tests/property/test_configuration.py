@@ -21,7 +21,7 @@ from hostile_settings import (
     yaml_files,
 )
 from sales_mart.config import Config
-from sales_mart.config_file import load_with_origins
+from sales_mart.config.file import load_with_origins
 from sales_mart.errors import ConfigurationError, NoSourceObjectError
 from sales_mart.plan import sources
 from sales_mart.source import find_objects
@@ -29,7 +29,7 @@ from sales_mart.source import find_objects
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sales_mart.config_keys import Key
+    from sales_mart.config.keys import Key
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ import yaml
 
 from sales_mart.cli import app, main
 from sales_mart.cli.session import TargetName
-from sales_mart.config_file import load_config
-from sales_mart.config_report import recommended
+from sales_mart.config.file import load_config
+from sales_mart.config.report import recommended
 from sales_mart.records import Target
 
 if TYPE_CHECKING:

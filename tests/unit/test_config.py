@@ -13,9 +13,9 @@ import yaml
 
 from sales_mart.cli import main
 from sales_mart.config import Config
-from sales_mart.config_file import load_config, load_with_origins
-from sales_mart.config_keys import keys, section_of
-from sales_mart.config_report import chart_values, effective, recommended, template
+from sales_mart.config.file import load_config, load_with_origins
+from sales_mart.config.keys import keys, section_of
+from sales_mart.config.report import chart_values, effective, recommended, template
 from sales_mart.errors import ConfigurationError
 from sales_mart.records import Target
 
@@ -234,8 +234,9 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
         (
             "transformation:\n  models: [fact_sale]\n",
             (
-                "c.yaml:2: transformation.models: 'fact_sale' is not a model; the models are "
-                "fact_sales, sales_by_product, sales_by_date, summary_sales"
+                "c.yaml:2: transformation.models: found 'fact_sale'; must be 'fact_sales', "
+                "'sales_by_product', 'sales_by_date', 'summary_sales', 'pg_sales' or "
+                "'stg_transactions'; did you mean fact_sales?"
             ),
         ),
         (
@@ -263,8 +264,8 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
         (
             "orchestration: {timezone: Mars/Phobos}\n",
             (
-                "c.yaml:1: orchestration.timezone: 'Mars/Phobos' is not a time zone of the IANA "
-                "database, such as 'Asia/Jakarta'"
+                "c.yaml:1: orchestration.timezone: must be a time zone of the IANA database, such "
+                "as 'Asia/Jakarta'"
             ),
         ),
         (
@@ -277,7 +278,7 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
         (
             "data_mart: {postgres_schema: pg_mart}\n",
             (
-                "c.yaml:1: data_mart.postgres_schema: 'pg_mart' starts with 'pg_', which "
+                "c.yaml:1: data_mart.postgres_schema: must not start with 'pg_', which "
                 "PostgreSQL keeps for itself"
             ),
         ),

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sales_mart import money
 from sales_mart.config import Config
 from sales_mart.errors import DataError
-from sales_mart.judgement import Totals
+from sales_mart.judgement import CleanTotals
 from sales_mart.lake import RunFolder
 from sales_mart.plan import plan
-from sales_mart.reconcile_sql import Totals as Sums
+from sales_mart.reconcile_sql import Sums
 from sales_mart.seal import seal
 from sales_mart.validate import validate_shard
 
@@ -80,14 +80,14 @@ amounts = st.integers(0, 10**36).map(lambda units: (units, Decimal(f"{units}e-9"
 def test_totals_add_and_take_away_without_rounding(
     more: list[tuple[int, Decimal]], less: list[tuple[int, Decimal]]
 ) -> None:
-    total, sums = Totals.none(), Sums(0, Decimal(0), 0)
+    total, sums = CleanTotals.none(), Sums(0, Decimal(0), 0)
     for _, amount in more:
-        total.add(Totals(1, Counter(), 0, amount, 1))
+        total.add(CleanTotals(1, Counter(), 0, amount, 1))
         sums = sums.plus(Sums(1, amount, 1))
     units = sum(each for each, _ in more)
     assert sums.amount == Decimal(f"{units}e-9")
     for _, amount in less:
-        total.add(Totals(1, Counter(), 0, amount, 1), sign=-1)
+        total.add(CleanTotals(1, Counter(), 0, amount, 1), sign=-1)
     units -= sum(each for each, _ in less)
     assert total.amount == Decimal(f"{units}e-9")
     assert money.at_scale(total.amount, 12) == total.amount

@@ -92,6 +92,14 @@ def test_a_plan_hands_over_its_shards_and_targets(
     assert outputs == {"business-date": "2023-10-05", "shards": "[0, 1]", "targets": listed}
 
 
+def test_outputs_go_to_no_folder_that_is_named_like_an_address(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--business-date", "2023-10-05", "--outputs", "s3://out/puts")
+    assert ask(capfd, "plan", *options)[0] == 2
+    assert not Path("s3:").exists()
+
+
 def test_a_seal_hands_over_its_counts(capfd: pytest.CaptureFixture[str]) -> None:
     for command in (("plan", "--business-date", "2023-10-05"), ("validate",)):
         assert ask(capfd, *command, "--run-id", "x")[0] == 0

@@ -18,7 +18,6 @@ from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from pydantic import BaseModel
     from rich.console import RenderableType
@@ -104,7 +103,7 @@ class Session:
     @cached_property
     def loaded(self) -> tuple[Config, dict[str, str]]:
         """The configuration, with the options of the command line over it, and its origins."""
-        from sales_mart.config_file import load_with_origins
+        from sales_mart.config.file import load_with_origins
 
         lake = {} if self.lake_option is None else {"data_lake.lake": self.lake_option}
         return load_with_origins(self.config_file, {**self.overrides, **lake})
@@ -116,7 +115,7 @@ class Session:
 
     def warn_of_plain_tokens(self, origins: dict[str, str]) -> None:
         """Log why identifiers need a key, where the configuration does not choose."""
-        from sales_mart.config_file import algorithm_warning
+        from sales_mart.config.file import algorithm_warning
 
         warning = algorithm_warning(origins)
         if warning:
@@ -167,7 +166,7 @@ class Session:
             return self.config.data_warehouse.targets
         return tuple(target for target in Target if target.value in names)
 
-    def hand_over(self, folder: Path | None, values: Mapping[str, object]) -> None:
+    def hand_over(self, folder: str | None, values: Mapping[str, object]) -> None:
         """Write values into files of their names, for a workflow to pass on; lists as JSON.
 
         Raises:
@@ -177,7 +176,7 @@ class Session:
             return
         from sales_mart.storage import open_storage
 
-        storage = open_storage(str(folder))
+        storage = open_storage(folder)
         for name, value in values.items():
             text = json.dumps(value) if isinstance(value, list) else str(value)
             storage.write(name, text.encode())

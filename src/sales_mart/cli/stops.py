@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
@@ -61,7 +60,7 @@ Targets = Annotated[
     ),
 ]
 Outputs = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--outputs", metavar="FOLDER", help="Write what a workflow passes on into files there."
     ),
@@ -69,7 +68,11 @@ Outputs = Annotated[
 
 Destination = Annotated[
     str | None,
-    typer.Option("--destination", help="Folder or gs:// prefix. Default: <lake>/export."),
+    typer.Option(
+        "--destination",
+        metavar="PLACE",
+        help="Folder or gs:// prefix. Default: data_mart.export, else <lake>/export.",
+    ),
 ]
 
 

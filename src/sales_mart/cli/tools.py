@@ -108,7 +108,7 @@ def _doctor(
 
     chart = None
     if values is not None:
-        from sales_mart.config_yaml import read_plain
+        from sales_mart.config.yaml import read_plain
 
         chart = read_plain(values)
     report = examine(lambda: session.loaded, business_date or None, chart)
@@ -128,7 +128,7 @@ def _init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented configuration with the recommended settings."""
-    from sales_mart.config_report import template
+    from sales_mart.config.report import template
     from sales_mart.errors import ConfigurationError
     from sales_mart.storage import open_storage
 
@@ -147,7 +147,7 @@ def _init(
 
 def _show(session: Session) -> None:
     """Show every key: its value (never a secret's) and where it came from."""
-    from sales_mart.config_report import effective
+    from sales_mart.config.report import effective
 
     config, origins = session.loaded
     session.warn_of_plain_tokens(origins)
@@ -180,7 +180,7 @@ def _values(session: Session) -> None:
     """Print what the Helm chart's values take from the configuration."""
     import yaml
 
-    from sales_mart.config_report import chart_values
+    from sales_mart.config.report import chart_values
 
     values = chart_values(session.config)
     if session.as_json:

@@ -14,6 +14,7 @@ from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, clean_schema, raw_schema
+from sales_mart.storage import is_gcs
 from sales_mart.warehouse.bigquery import (
     Client,
     existing_table,
@@ -261,7 +262,7 @@ def _load_parts(
 
         run_job(client, f"{prefix}-part-{number}", start)
 
-    if not run.uri.startswith("gs://"):
+    if not is_gcs(run.uri):
         with ThreadPoolExecutor(_JOBS, "upload") as pool:
             list(pool.map(upload, enumerate(parts)))
         return

@@ -57,10 +57,11 @@ def check_latest(client: Client, config: Config, run_id: str) -> Load:
     return require_latest(Target.BIGQUERY, latest_load(client, config), run_id)
 
 
-def pending_window(client: Client, config: Config) -> tuple[int, Window]:
+def pending_window(client: Client, config: Config, run_id: str | None = None) -> tuple[int, Window]:
     """Give the latest load's sequence and the sale dates that `pending` finds.
 
     Raises:
+        SupersededError: The latest load is not of the run that is named.
         ConfigurationError: Nothing was loaded yet.
     """
 
@@ -78,7 +79,7 @@ def pending_window(client: Client, config: Config) -> tuple[int, Window]:
 
     return pending(
         config,
-        require_latest(Target.BIGQUERY, latest_load(client, config)),
+        require_latest(Target.BIGQUERY, latest_load(client, config), run_id),
         latest_publication(client, config),
         lambda: has_live_tables(client, config),
         windows_since,

@@ -58,10 +58,13 @@ def check_latest(connection: Connection, config: Config, run_id: str) -> Load:
     return require_latest(Target.POSTGRES, latest_load(connection, config), run_id)
 
 
-def pending_window(connection: Connection, config: Config) -> tuple[int, Window]:
+def pending_window(
+    connection: Connection, config: Config, run_id: str | None = None
+) -> tuple[int, Window]:
     """Give the latest load's sequence and the sale dates that `pending` finds.
 
     Raises:
+        SupersededError: The latest load is not of the run that is named.
         ConfigurationError: Nothing was loaded yet.
     """
 
@@ -76,7 +79,7 @@ def pending_window(connection: Connection, config: Config) -> tuple[int, Window]
 
     return pending(
         config,
-        require_latest(Target.POSTGRES, latest_load(connection, config)),
+        require_latest(Target.POSTGRES, latest_load(connection, config), run_id),
         latest_publication(connection, config),
         lambda: has_live_tables(connection, config),
         windows_since,

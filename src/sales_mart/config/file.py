@@ -12,15 +12,15 @@ from pydantic import ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from sales_mart.config import Config
-from sales_mart.config_keys import Key, fields_of, keys, nearest, nearest_key, section_of
-from sales_mart.config_yaml import Given, read_yaml
+from sales_mart.config.keys import Key, fields_of, keys, nearest, nearest_key, section_of
+from sales_mart.config.yaml import Given, read_yaml
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sales_mart.config_keys import Section
-    from sales_mart.config_yaml import Tree
+    from sales_mart.config.keys import Section
+    from sales_mart.config.yaml import Tree
 
 __all__ = [
     "DEFAULT_FILE",

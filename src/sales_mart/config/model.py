@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -23,65 +20,30 @@ from pydantic import (
     model_validator,
 )
 
+from sales_mart.config.texts import (
+    Address,
+    Database,
+    ExactDecimal,
+    Identifier,
+    Project,
+    SecretName,
+    Zone,
+)
 from sales_mart.records import Target
 
-__all__ = ["MARTS", "Config"]
+__all__ = ["FIELDS", "MARTS", "Config", "Postgres", "Security", "Validation"]
 
-MARTS = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
-FIELDS = ("transaction_id", "product", "price", "quantity", "date")
-
-_LONGEST_NAME = 253
-_IDENTIFIER = r"^[A-Za-z_][A-Za-z0-9_]{0,56}$"
-
-
-def _not_reserved(name: str) -> str:
-    if name.lower().startswith("pg_"):
-        msg = f"{name!r} starts with 'pg_', which PostgreSQL keeps for itself"
-        raise ValueError(msg)
-    return name
-
-
-Identifier = Annotated[str, Field(pattern=_IDENTIFIER), AfterValidator(_not_reserved)]
-"""A table, schema or dataset name that is safe in both warehouses, short enough for suffixes."""
-
-
-def _is_project(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name):
-        msg = "must be the id of a project, such as 'my-project-123'"
-        raise ValueError(msg)
-    return name
-
-
-def _without_quotes(name: str) -> str:
-    # dbt's adapter writes the name of the database into statements without escaping it.
-    if "'" in name or '"' in name:
-        msg = "must hold no quotes"
-        raise ValueError(msg)
-    return name
-
-
-def _exact(value: object) -> object:
-    """Read a YAML float by its shortest text, so that `10.1` is exactly 10.1."""
-    return repr(value) if isinstance(value, float) else value
-
-
-def _known_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        msg = f"{name!r} is not a time zone of the IANA database, such as 'Asia/Jakarta'"
-        raise ValueError(msg) from error
-    return name
-
-
-def _is_secret_name(name: str) -> str:
-    # None of it is repeated: it may be the secret itself.
-    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-    if name and (len(name) > _LONGEST_NAME or not re.fullmatch(rf"{label}(\.{label})*", name)):
-        msg = "must be the name of a Kubernetes secret, such as 'postgres-credentials'"
-        raise ValueError(msg)
-    return name
-
+FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
+FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
+Model = Literal[
+    "fact_sales",
+    "sales_by_product",
+    "sales_by_date",
+    "summary_sales",
+    "pg_sales",
+    "stg_transactions",
+]
+MARTS: tuple[Model, ...] = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
 
 _UNUSED: dict[str, Any] = {"effect": False}
 """Marks a key that other systems read: accepted, without effect on a run."""
@@ -89,17 +51,6 @@ _CHART: dict[str, Any] = {"effect": "chart"}
 """Marks a key that only `config values` reads, for the chart's values."""
 _UNSHOWN: dict[str, Any] = {"writeOnly": True}
 """Marks a key that names a file with a secret, and may hold the secret by mistake."""
-
-
-def _no_login(text: str) -> str:
-    if "://" in text and "@" in text:
-        msg = "must not hold a user or a password: it is shown in messages"
-        raise ValueError(msg)
-    return text
-
-
-Shown = Annotated[str, AfterValidator(_no_login)]
-"""An address that messages name."""
 
 
 class _Section(BaseModel):
@@ -146,13 +97,11 @@ class Postgres(_Section):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    secret_name: Annotated[str, AfterValidator(_is_secret_name)] = Field(
-        default="postgres-credentials", alias="secretName"
-    )
+    secret_name: SecretName = Field(default="postgres-credentials", alias="secretName")
     """Secret with the keys `user` and `password`."""
-    dbname: Annotated[Shown, AfterValidator(_without_quotes)] = "postgres"
+    dbname: Database = "postgres"
     """Database."""
-    host: Shown = "localhost"
+    host: Address = "localhost"
     """Host name, address, or folder of a Unix socket."""
     port: int = Field(default=5432, ge=1, le=65535)
     """TCP port."""
@@ -182,7 +131,7 @@ class BigQuery(_Section):
     credentials_file: str | None = Field(default=None, json_schema_extra=_UNSHOWN)
     """Service account file for BigQuery alone; gs:// has application default credentials.
     Default: those too."""
-    api_endpoint: Shown | None = None
+    api_endpoint: Address | None = None
     """Another endpoint of the API, such as an emulator's."""
     maximum_bytes_billed: int | None = Field(default=None, ge=1)
     """Queries that would bill more bytes are refused by the server."""
@@ -195,7 +144,7 @@ class BigQuery(_Section):
 class DataWarehouse(_Section):
     """The private raw tables, in both warehouses under the same names."""
 
-    project_id: Annotated[str, AfterValidator(_is_project)] = "sales-mart"
+    project_id: Project = "sales-mart"
     """Google Cloud project."""
     dataset: Identifier = "transactions_warehouse"
     """Dataset on BigQuery and schema on PostgreSQL of the raw tables."""
@@ -233,15 +182,13 @@ class DataMart(_Section):
 class Validation(_Section):
     """The rules of a valid transaction that a site may set."""
 
-    min_price: Annotated[Decimal, BeforeValidator(_exact), AfterValidator(abs)] = Field(
+    min_price: Annotated[ExactDecimal, AfterValidator(abs)] = Field(
         default=Decimal(0), ge=0, max_digits=18
     )
     """Lowest valid price; a price must be above 0 in any case."""
     max_quantity: int = Field(default=100, ge=1, le=1_000_000_000)
     """Highest valid quantity."""
-    required_fields: tuple[
-        Literal["transaction_id", "product", "price", "quantity", "date"], ...
-    ] = FIELDS  # pyright: ignore[reportAssignmentType]
+    required_fields: tuple[FieldName, ...] = FIELDS
     """Fields that must be present; `transaction_id` and `date` always must."""
     product_prefix: str = ""
     """What a valid product's name starts with, case-sensitive."""
@@ -252,7 +199,7 @@ class Validation(_Section):
 
     @field_validator("required_fields")
     @classmethod
-    def _always_required(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+    def _always_required(cls, fields: tuple[FieldName, ...]) -> tuple[FieldName, ...]:
         missing = [name for name in ("transaction_id", "date") if name not in fields]
         if missing:
             msg = (
@@ -281,17 +228,8 @@ class Transformation(_Section):
 
     dbt_project: str = Field(default="sales_mart", json_schema_extra=_UNUSED)
     """Name of another system's dbt project. No effect: ours ships with the package."""
-    models: tuple[str, ...] = Field(default=MARTS, json_schema_extra=_UNUSED)
+    models: tuple[Model, ...] = Field(default=MARTS, json_schema_extra=_UNUSED)
     """Marts of interest. No effect: never removes a mart; an unknown name is an error."""
-
-    @field_validator("models")
-    @classmethod
-    def _known_models(cls, models: tuple[str, ...]) -> tuple[str, ...]:
-        for model in models:
-            if model not in (*MARTS, "pg_sales", "stg_transactions"):
-                msg = f"{model!r} is not a model; the models are {', '.join(MARTS)}"
-                raise ValueError(msg)
-        return models
 
 
 class Orchestration(_Section):
@@ -301,7 +239,7 @@ class Orchestration(_Section):
     """Name of the workflow. Read by `config values` only."""
     schedule: str = Field(default="0 0 * * *", json_schema_extra=_CHART)
     """Cron schedule. Read by `config values` only."""
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    timezone: Zone = "UTC"
     """Time zone in which the schedule fires and a business date begins."""
 
 

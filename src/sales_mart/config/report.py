@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sales_mart.config import Config, Security
-from sales_mart.config_keys import fields_of, keys, section_of
+from sales_mart.config.keys import fields_of, keys, section_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sales_mart.config_keys import Section
+    from sales_mart.config.keys import Section
 
 __all__ = ["chart_values", "effective", "recommended", "template"]
 

@@ -1,0 +1,88 @@
+"""What a value must be that is no plain text or number: checked here, once for all keys.
+
+No message repeats the value, which may be a secret in the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+__all__ = ["Address", "Database", "ExactDecimal", "Identifier", "Project", "SecretName", "Zone"]
+
+_LONGEST_SECRET_NAME = 253
+
+
+def _not_reserved(name: str) -> str:
+    if name.lower().startswith("pg_"):
+        msg = "must not start with 'pg_', which PostgreSQL keeps for itself"
+        raise ValueError(msg)
+    return name
+
+
+def _is_project(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}", name):
+        msg = "must be the id of a project, such as 'my-project-123'"
+        raise ValueError(msg)
+    return name
+
+
+def _no_login(text: str) -> str:
+    if "://" in text and "@" in text:
+        msg = "must not hold a user or a password: it is shown in messages"
+        raise ValueError(msg)
+    return text
+
+
+def _no_quotes(name: str) -> str:
+    # dbt's adapter writes the name of the database into statements without escaping it.
+    if "'" in name or '"' in name:
+        msg = "must hold no quotes"
+        raise ValueError(msg)
+    return name
+
+
+def _is_secret_name(name: str) -> str:
+    label = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    if name and (
+        len(name) > _LONGEST_SECRET_NAME or not re.fullmatch(rf"{label}(\.{label})*", name)
+    ):
+        msg = "must be the name of a Kubernetes secret, such as 'postgres-credentials'"
+        raise ValueError(msg)
+    return name
+
+
+def _is_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        msg = "must be a time zone of the IANA database, such as 'Asia/Jakarta'"
+        raise ValueError(msg) from error
+    return name
+
+
+def _shortest_text(value: object) -> object:
+    """Read a YAML float by its shortest text, so that `10.1` is exactly 10.1."""
+    return repr(value) if isinstance(value, float) else value
+
+
+Identifier = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,56}$"), AfterValidator(_not_reserved)
+]
+"""A table, schema or dataset name that is safe in both warehouses, short enough for suffixes."""
+Project = Annotated[str, AfterValidator(_is_project)]
+"""Id of a Google Cloud project."""
+Address = Annotated[str, AfterValidator(_no_login)]
+"""An address that messages name."""
+Database = Annotated[Address, AfterValidator(_no_quotes)]
+"""Name of a database, which messages name too."""
+SecretName = Annotated[str, AfterValidator(_is_secret_name)]
+"""Name of a Kubernetes secret, or nothing."""
+Zone = Annotated[str, AfterValidator(_is_zone)]
+"""Name of a time zone."""
+ExactDecimal = Annotated[Decimal, BeforeValidator(_shortest_text)]
+"""A number whose decimals are those that are written."""
