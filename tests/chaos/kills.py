@@ -7,16 +7,17 @@ import time
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from .ledger import CLEAN, DBT, KILLS, STOPS, Aim, Ledger, say
+from .ledger import CLEAN, DBT, GIVEN_UP, KILLS, STOPS, Aim, Ledger, say
 from .readers import Readers, State, polling
 from .site import STORY, Input, Site
 from .strikes import Striker, last_line
-from .table import Row
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.local import LocalServers
+
+    from .table import Row
 
 __all__ = ["Campaign", "kills"]
 
@@ -37,7 +38,7 @@ class Campaign:
         self.ledger = Ledger()
         self.striker = Striker(self.site, self.dice, self.ledger)
         self.episodes = 0
-        self.abandoned = 0
+        self._given_up = 0
         self.states: dict[Input, State] = {}
         self.run_ids: dict[Input, str] = {}
         self._records: dict[Input, dict[str, object]] = {}
@@ -82,6 +83,9 @@ class Campaign:
         """Walk an input while it is struck; then let it end, and verify."""
         self.episodes += 1
         self._begin(readers, item)
+        for _ in range(self._given_up):
+            self.ledger.count(GIVEN_UP)  # now that another input follows, it may be to blame
+        self._given_up = 0
         if alone:
             self.walk_stops(item, aims)
         else:
@@ -97,7 +101,7 @@ class Campaign:
         aims = [aim for aim in self._aims() if aim.stop in STOPS[STOPS.index("load-postgres") :]]
         aim = self.dice.choice(aims)
         self.striker.run(aim, "run", *self.site.run_options(item))
-        self.abandoned += 1
+        self._given_up += 1
         self.ledger.complain(readers.complaints())
 
     def _begin(self, readers: Readers, item: Input) -> None:
@@ -207,8 +211,4 @@ class Campaign:
 def kills(campaign: Campaign, seconds: float) -> list[Row]:
     """Kill, terminate and interrupt for some time; gives a row for each stop."""
     campaign.walk(time.monotonic() + seconds)
-    abandoned = campaign.abandoned
-    return [
-        *campaign.ledger.rows(least=int(_LEAST * min(1.0, seconds / _LEAST_SECONDS))),
-        Row("runs given up half-way, another input follows", abandoned, abandoned, ""),
-    ]
+    return campaign.ledger.rows(least=int(_LEAST * min(1.0, seconds / _LEAST_SECONDS)))

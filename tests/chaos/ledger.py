@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .table import Row
 
-__all__ = ["CLEAN", "DBT", "KILLS", "STOPS", "Aim", "Ledger", "say"]
+__all__ = ["CLEAN", "DBT", "GIVEN_UP", "KILLS", "STOPS", "Aim", "Ledger", "say"]
 
 STOPS = (
     *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
@@ -25,6 +25,9 @@ class Aim(NamedTuple):
 
     stop: str
     how: str
+
+
+GIVEN_UP = Aim("any", "give up")
 
 
 class Ledger:
@@ -83,6 +86,7 @@ class Ledger:
         rows = [self._row(name, aims, least) for name, aims in killed.items()]
         for how, name in zip(CLEAN, ("SIGTERM", "Ctrl-C", "Ctrl-C twice"), strict=True):
             rows.append(self._row(f"{name} in any stop", [Aim(stop, how) for stop in STOPS]))
+        rows.append(self._row("runs given up half-way, another input follows", [GIVEN_UP]))
         other = "; ".join(sorted(set(self._other)))
         seen = self.looks - len(self._other)
         return [*rows, Row("readers who look at it meanwhile", self.looks, seen, other)]

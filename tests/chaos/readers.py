@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from .site import digest
+from shown import digests, is_vouched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -93,7 +92,7 @@ class Readers:
         before, files = self._site.files(), self._site.files()
         if before != files:
             return at  # they are being replaced; two looks that are alike are one moment
-        seen = {name: digest(content) for name, content in files.items()}
+        seen = digests(files)
         whole = self._index(at, lambda state: state.exported == seen)
         if whole is not None:
             return whole
@@ -104,9 +103,7 @@ class Readers:
             for name, found in seen.items()
         )
         is_missing = len(seen) != len(later[0].exported)
-        listed = json.loads(files.get("manifest.json", b"{}")).get("files", [])
-        is_vouched = all(seen.get(file["name"]) == file["sha256"] for file in listed)
-        return at if whole_files and not is_missing and not is_vouched else None
+        return at if whole_files and not is_missing and not is_vouched(files) else None
 
 
 @contextmanager

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 import yaml
-from psycopg.sql import SQL, Identifier
 
 from sales_mart.config import Config
-from sales_mart.names import mart_schema, next_schema, published_tables, raw_schema
+from sales_mart.names import mart_schema, next_schema, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse import bigquery
+from shown import EXPORTS, digests, exported_files, marts_query
 from warehouses import ask, raw_table
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
     from sales_mart.local import LocalServers
 
-__all__ = ["EXPORTS", "STORY", "Input", "Site", "Step", "digest"]
+__all__ = ["STORY", "Input", "Site", "Step"]
 
-EXPORTS = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet", "manifest.json")
 PROGRAM = Path(sys.executable).with_name("sales-mart")
 _TIMES = re.compile(r"(seconds|loaded_at|published_at|sequences?|bytes_billed|built)$")
 _PRODUCTS = ("Halal Mouse", "Halal Laptop", "Halal Keyboard", "Halal Écran", "Other Chair")
@@ -180,43 +179,22 @@ class Site:
     # --- what readers see
 
     def postgres(self) -> str:
-        """Give a digest of the whole contents of all marts, of one snapshot."""
-        tables = published_tables(self.config, Target.POSTGRES)
+        """Give the digests of all marts, of one moment."""
         with self.session() as connection:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            parts = [
-                connection.execute(
-                    SQL(
-                        "select string_agg(t::text, E'\\n' order by t::text collate \"C\")"
-                        " from {} as t"
-                    ).format(Identifier(schema, name))
-                ).fetchone()
-                for name, (schema, _) in tables.items()
-            ]
-        return _digest(repr(parts))
+            query = marts_query(self.config, Target.POSTGRES)
+            return repr(connection.execute(query.encode()).fetchall())
 
     def bigquery(self) -> str:
-        """Give a digest of the whole contents of all marts, read by one query."""
-        tables = published_tables(self.config, Target.BIGQUERY)
-        project = self.config.data_warehouse.project_id
-        asked = " union all ".join(
-            f"select '{name}' as mart, to_json_string(t) as line from `{project}.{schema}.{name}` t"
-            for name, (schema, _) in tables.items()
-        )
-        with bigquery.client(self.config) as client:
-            return _digest(repr(sorted(tuple(row) for row in bigquery.query(client, asked))))
+        """Give the digests of all marts, of one moment."""
+        return repr(ask(self.config, Target.BIGQUERY, marts_query(self.config, Target.BIGQUERY)))
 
     def exported(self) -> dict[str, str]:
         """Give the digests of the exported files."""
-        return {name: digest(content) for name, content in self.files().items()}
+        return digests(self.files())
 
     def files(self) -> dict[str, bytes]:
         """Give the exported files."""
-        found: dict[str, bytes] = {}
-        for name in EXPORTS:
-            with suppress(FileNotFoundError):
-                found[name] = (self.export / name).read_bytes()
-        return found
+        return exported_files(self.export)
 
     def session(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Open a connection of a reader, who waits for no lock longer than a second."""
@@ -242,7 +220,7 @@ class Site:
                 )
                 for row in ask(self.config, target, sql)
             )
-            found.append(_digest("\n".join(rows)))
+            found.append(hashlib.sha256("\n".join(rows).encode()).hexdigest())
         return " ".join(found)
 
     # --- what must not grow
@@ -314,15 +292,6 @@ class Site:
             ).fetchone()
         assert row is not None
         return row[0]
-
-
-def digest(content: bytes) -> str:
-    """Give the SHA-256 of a file, in hex."""
-    return hashlib.sha256(content).hexdigest()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _timeless(value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from chaos.site import EXPORTS, STORY, Site
+from chaos.site import STORY, Site
+from shown import EXPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,11 +6,11 @@ those of this run, whole; nothing else, and never the former again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,15 +20,14 @@ from attempts import attempt, configured
 from faulty import Fault, Http, Wire, http, wire
 from sales_mart import summary
 from sales_mart.export import export
-from sales_mart.names import published_tables
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
-from sales_mart.reconcile_sql import table
 from sales_mart.records import Export, Load, Publish, Reconcile, Target
 from sales_mart.transform import transform
-from sales_mart.warehouse import bigquery, postgres
+from sales_mart.warehouse import postgres
+from shown import EXPORTS, digests, exported_files, is_vouched, marts_query
 from support import row, sealed_run
-from warehouses import BOTH, fresh_config, loaded
+from warehouses import BOTH, ask, fresh_config, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from sales_mart.local import LocalServers
 
 DAYS = ("2023-10-01", "2023-10-02")
-FILES = ("manifest.json", "summary_sales.csv", "summary_sales.json", "summary_sales.parquet")
 SCRIPT = "begin transaction"
 PRODUCTS = 12_000
 """So that the summary is fetched in two pages."""
@@ -56,7 +54,7 @@ class Readers:
         self._ended = threading.Event()
         self._looks: dict[str, int] = dict.fromkeys(PLACES, 0)
         self.seen: dict[str, list[str]] = {place: [] for place in PLACES}
-        looks = (self._postgres, self._bigquery, self._export)
+        looks = (*(partial(self._marts, target) for target in BOTH), self._export)
         self._threads = [
             threading.Thread(target=self._poll, args=each, daemon=True)
             for each in zip(PLACES, looks, strict=True)
@@ -90,51 +88,14 @@ class Readers:
             self._looks[place] += 1
             time.sleep(0.02)
 
-    def _postgres(self) -> str:
-        line = 't::text collate "C"'
-        # One statement is one moment.
-        with postgres.connect(self._config) as connection:
-            return repr(
-                connection.execute(
-                    self._question(
-                        Target.POSTGRES, f"md5(string_agg({line}, '' order by {line}))"
-                    ).encode()
-                ).fetchall()
-            )
-
-    def _bigquery(self) -> str:
-        line = "to_json_string(t)"
-        sql = self._question(
-            Target.BIGQUERY, f"to_hex(md5(string_agg({line}, '' order by {line})))"
-        )
-        with bigquery.client(self._config) as client:
-            return repr([tuple(found) for found in bigquery.query(client, sql)])
-
-    def _question(self, target: Target, digest: str) -> str:
-        """Ask for the digests of all marts at once."""
-        config = self._config
-        return (
-            " union all ".join(
-                f"select '{name}' as mart, {digest} as digest"
-                f" from {table(config, target, place, name)} t"
-                for name, (place, _) in published_tables(config, target).items()
-            )
-            + " order by mart"
-        )
+    def _marts(self, target: Target) -> str:
+        return repr(ask(self._config, target, marts_query(self._config, target)))
 
     def _export(self) -> str | None:
         """Give the state of the files; None when the manifest says that they are being replaced."""
-        before, seen = self._files(), self._files()
-        listed = {
-            file["name"]: file["sha256"] for file in json.loads(seen["manifest.json"])["files"]
-        }
-        digests = {name: hashlib.sha256(seen[name]).hexdigest() for name in FILES}
-        if before != seen or any(digests[name] != digest for name, digest in listed.items()):
-            return None
-        return repr(digests)
-
-    def _files(self) -> dict[str, bytes]:
-        return {name: (self.folder / name).read_bytes() for name in FILES}
+        before, seen = exported_files(self.folder), exported_files(self.folder)
+        assert seen.keys() == {*EXPORTS}
+        return repr(digests(seen)) if before == seen and is_vouched(seen) else None
 
 
 class Shop(NamedTuple):
@@ -313,7 +274,7 @@ def export_breaks_off(site: Site) -> None:
         broken_off(site, lambda: stop(Target.BIGQUERY))
         assert states(site) == shown, then
     assert site.run.find("export", Export) is None
-    assert sorted(path.name for path in site.readers.folder.iterdir()) == sorted(FILES)
+    assert sorted(path.name for path in site.readers.folder.iterdir()) == sorted(EXPORTS)
     for source in BOTH:  # the second one writes the same bytes
         assert attempt(lambda source=source: stop(source)).code == 0
     shows_the_newer(site)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from chaos.ledger import DBT, STOPS, Aim, Ledger
+from chaos.ledger import DBT, GIVEN_UP, STOPS, Aim, Ledger
 from chaos.readers import State, polling
-from chaos.site import digest
+from shown import digests
 
 if TYPE_CHECKING:
     from chaos.site import Site
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
 
 def exported(which: str) -> dict[str, bytes]:
     """Give files of a run and the manifest that vouches for them."""
-    summary = f"summary of {which}".encode()
-    listed = [{"name": "summary_sales.json", "sha256": digest(summary)}]
-    return {"summary_sales.json": summary, "manifest.json": json.dumps({"files": listed}).encode()}
+    summary = {"summary_sales.json": f"summary of {which}".encode()}
+    listed = [{"name": name, "sha256": digest} for name, digest in digests(summary).items()]
+    return {**summary, "manifest.json": json.dumps({"files": listed}).encode()}
 
 
 def state(which: str) -> State:
-    files = exported(which)
-    return State(which, which, {name: digest(content) for name, content in files.items()})
+    return State(which, which, digests(exported(which)))
 
 
 BEFORE, AFTER = state("a"), state("b")
@@ -102,11 +101,14 @@ def test_a_ledger_counts_what_did_not_hold_and_what_was_not_tried() -> None:
     ledger.begin()
     ledger.count(Aim("seal", "kill group"))
     ledger.count(Aim("transform", DBT))
+    ledger.count(GIVEN_UP)
     ledger.complain(["the marts differ"])
     ledger.blame(Aim("plan", "terminate"), "a stack trace")
     rows = {row.attack: row for row in ledger.rows(least=20)}
     assert rows["SIGKILL in seal"][1:] == (21, 20, "the marts differ")
     assert rows["SIGKILL of dbt alone"][1:] == (1, 0, "fewer than 20 kills; the marts differ")
+    given_up = rows["runs given up half-way, another input follows"]
+    assert given_up[1:] == (1, 0, "the marts differ")
     assert rows["SIGTERM in any stop"].found == "a stack trace"
     untried = [row for row in rows.values() if row.found == "fewer than 20 kills"]
     assert len(untried) == len(STOPS) - 1
