@@ -77,7 +77,7 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     lake.mkdir(parents=True, exist_ok=True)
     path = lake / f"{run_id}.parquet"
     pq.write_table(table, path)
-    part = run.put_part("clean/00000-00000.parquet", path, len(rows))
+    part = run.put_part("clean/00000-00000", path, len(rows))
     shown = [r for r in rows if not judge({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
     seal = Seal(
         run_id=run_id,

@@ -14,6 +14,7 @@ import queue
 import socket
 import sys
 import threading
+import time
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ def main() -> int:
     runner = _ready(order["target"], order["parse"])
     command = orders.get()
     outcome: dict[str, Any] = {"kind": None, "message": "", "built": {}}
+    begun = time.monotonic()
     alone = _alone_in(command["schema"]) if order["target"] == "postgres" else nullcontext(dict)
     try:
         with alone as built:
@@ -64,6 +66,7 @@ def main() -> int:
             raise done.exception
     except Exception as error:  # noqa: BLE001 - the parent tells what it means
         outcome |= {"kind": _kind(error), "message": str(error)}
+    outcome["seconds"] = round(time.monotonic() - begun, 3)
     Path(command["outcome"]).write_text(json.dumps(outcome), encoding="utf-8")
     return 0
 

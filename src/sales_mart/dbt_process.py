@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
             `database`, `configuration` or `unexpected`.
         message: The error's text.
         built: What tells the tables that were built apart from others of their names, by name.
+        seconds: How long the command took.
     """
 
     nodes: tuple[NodeResult, ...]
@@ -52,6 +53,7 @@ class Outcome(NamedTuple):
     kind: str | None
     message: str
     built: Mapping[str, str] = {}
+    seconds: float = 0.0
 
 
 def project_folder() -> Path:
@@ -216,7 +218,9 @@ class DbtProcess:
             raise UnexpectedError(msg, remedy=f"What it wrote stands in {self.folder}.")
         outcome: dict[str, Any] = json.loads(self._outcome.read_text(encoding="utf-8"))
         nodes, tested = _results(self.folder)
-        return Outcome(nodes, tested, outcome["kind"], outcome["message"], outcome["built"])
+        return Outcome(
+            nodes, tested, outcome["kind"], outcome["message"], outcome["built"], outcome["seconds"]
+        )
 
     def compiled(self) -> dict[str, str]:
         """Give the compiled SQL of every model, by name."""

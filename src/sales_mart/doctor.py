@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from sales_mart.business_date import business_date as find_date
 from sales_mart.config.file import algorithm_warning
 from sales_mart.config.report import chart_values
-from sales_mart.errors import SalesMartError
+from sales_mart.errors import BY_GRAVITY, ConfigurationError, SalesMartError
 from sales_mart.records import Target
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ _DISTRIBUTIONS = (
     "dbt-postgres",
     "dbt-bigquery",
 )
-_BY_GRAVITY = (1, 2, 65, 75)
 _OLDEST_POSTGRES = 140000
 _SECONDS = 30
 _TIMEOUTS = {
@@ -123,7 +122,7 @@ class _Findings:
 
     def report(self) -> Report:
         codes = {check.exit_code for check in self.checks}
-        gravest = next((code for code in _BY_GRAVITY if code in codes), 0)
+        gravest = next((code for code in BY_GRAVITY if code in codes), 0)
         return Report(checks=tuple(self.checks), exit_code=gravest)
 
     @contextmanager
@@ -195,29 +194,23 @@ def _check_lake(found: _Findings, config: Config) -> None:
         lake.delete(name)
     except FileNotFoundError:
         same = False
-    if same:
-        found.add("lake", "ok", f"{lake.uri} can be written and read")
-    else:
-        found.checks.append(
-            Check(
-                name="lake",
-                status="fail",
-                message=f"{lake.uri} does not give back what is written to it",
-                remedy="See that the bucket exists, and that the account may use it.",
-                exit_code=2,
-            )
+    if not same:
+        msg = f"{lake.uri} does not give back what is written to it"
+        raise ConfigurationError(
+            msg, remedy="See that the bucket exists, and that the account may use it."
         )
+    found.add("lake", "ok", f"{lake.uri} can be written and read")
 
 
 def _check_source(found: _Findings, config: Config, business_date: date) -> None:
     from sales_mart.plan import sources
-    from sales_mart.source import DATE_MARK, find_objects
+    from sales_mart.source import DATE_MARK, list_objects
 
     if config.source is None:
         found.add("source", "warn", "no source is configured", "Use --source, or data_lake.source.")
         return
     patterns = [each.replace(DATE_MARK, str(business_date)) for each in sources(config)]
-    objects = find_objects(patterns)
+    objects = list_objects(patterns)
     size = sum(each.size for each in objects)
     found.add("source", "ok", f"{', '.join(patterns)}: {len(objects)} objects, {size:,} bytes")
 
@@ -253,10 +246,10 @@ def _check_postgres(found: _Findings, config: Config) -> None:
         version = connection.info.server_version
         name = f"PostgreSQL {version // 10_000}.{version % 10_000} at {place}"
         if version < _OLDEST_POSTGRES:
-            found.add("postgres", "warn", f"{name} is older than 14", "Upgrade the server.")
-        else:
-            secure = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
-            found.add("postgres", "ok", f"{name}, as {connection.info.user}, {secure}")
+            msg = f"{name} is older than 14"
+            raise ConfigurationError(msg, remedy="Upgrade the server.")
+        secure = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
+        found.add("postgres", "ok", f"{name}, as {connection.info.user}, {secure}")
         # All of it is rolled back: the proof that the rights suffice leaves nothing behind.
         for schema in (
             raw_schema(config),

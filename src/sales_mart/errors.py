@@ -36,6 +36,9 @@ __all__ = [
     "UnexpectedError",
 ]
 
+BY_GRAVITY = (1, 2, 65, 75)
+"""Exit codes of errors, the gravest first: what no retry cures before what one may."""
+
 
 class SalesMartError(Exception):
     """Base of every error that sales_mart raises on purpose.

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.records import Export, ExportedFile, Load, Publish, Target
-from sales_mart.scratch import ScratchFolder, hold_folder
+from sales_mart.scratch import ScratchFolder, hold_folder, make_folder
 from sales_mart.storage import disk_errors, is_gcs, open_storage, temporary_folder
 from sales_mart.summary import AVERAGE_DECIMALS, Summary, published_summary
 
@@ -119,7 +119,7 @@ def _scratch(uri: str) -> Generator[Path]:
         return
     parent = Path(uri)
     with disk_errors(parent):
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
     try:
         with hold_folder(parent, _WAIT_SECONDS):
             with disk_errors(parent):

@@ -16,7 +16,7 @@ from sales_mart.scratch import ScratchFolder
 from sales_mart.storage import Storage, disk_errors, is_gcs, open_storage, temporary_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
 __all__ = ["RunFolder"]
 
@@ -102,13 +102,6 @@ class RunFolder:
             )
         return record
 
-    def records(self, prefix: str, kind: type[R]) -> Iterator[R]:
-        """Read all records whose stop starts with `prefix`, in the order of their names."""
-        start = self.name(prefix)
-        for name in self.lake.names(start):
-            if name.endswith(".json"):
-                yield self.read(name.removeprefix(self.name("")).removesuffix(".json"), kind)
-
     @contextmanager
     def scratch(self, stop: str) -> Generator[Path]:
         """Give an empty folder for the files of one attempt, which goes with the context.
@@ -132,11 +125,17 @@ class RunFolder:
                 parent.rmdir()
 
     def put_part(self, name: str, path: Path, rows: int) -> Part:
-        """Move a finished Parquet file into the run and describe it."""
+        """Move a finished Parquet file into the run and describe it.
+
+        The file's name ends in digits of its digest: whatever a later attempt writes, it does not
+        take the place of a part that was sealed. Who reads by name alone, as a load job from a
+        bucket does, gets that part or none.
+        """
         with disk_errors(path, "read"):
             size = path.stat().st_size
-        part = Part(name=name, rows=rows, size=size, sha256=_digest(path))
-        self.lake.put(self.name(name), path)
+        digest = _digest(path)
+        part = Part(name=f"{name}-{digest[:16]}.parquet", rows=rows, size=size, sha256=digest)
+        self.lake.put(self.name(part.name), path)
         return part
 
     @contextmanager

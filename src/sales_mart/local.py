@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.guarded import LOOPBACK, Server, as_user, served, tail
+from sales_mart.scratch import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -125,21 +126,21 @@ def local_servers(
     """
     folder = folder.absolute()
     with ExitStack() as stack:
+        password, port, endpoint = "", None, None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             lock = stack.enter_context(_lock(folder))
+            if postgres:
+                password = _password(folder)
+                port = stack.enter_context(_postgres(folder, password, lock))
+                _write_private(folder / "pgpass", f"{LOOPBACK}:{port}:*:postgres:{password}\n")
+            if bigquery:
+                endpoint = stack.enter_context(_bigquery(folder, gcs_root, lock))
         except OSError as error:
             msg = f"the folder of the local servers, {folder}, is not usable: {error.strerror}"
             raise ConfigurationError(
-                msg, remedy="Choose a folder that you may write to."
+                msg, remedy="Choose a folder that you may write to, on a disk with room."
             ) from error
-        password, port, endpoint = "", None, None
-        if postgres:
-            password = _password(folder)
-            port = stack.enter_context(_postgres(folder, password, lock))
-            _write_private(folder / "pgpass", f"{LOOPBACK}:{port}:*:postgres:{password}\n")
-        if bigquery:
-            endpoint = stack.enter_context(_bigquery(folder, gcs_root, lock))
         yield LocalServers(folder, port, password, endpoint)
 
 

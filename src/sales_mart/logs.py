@@ -13,15 +13,17 @@ import traceback
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from sales_mart.errors import SalesMartError
+from sales_mart.errors import BY_GRAVITY, SalesMartError
 from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Sequence
 
-__all__ = ["at_stop", "begin", "configure", "log_others"]
+__all__ = ["at_stop", "begin", "configure", "gravest"]
+
+E = TypeVar("E", bound=BaseException)
 
 _run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
 _stop: ContextVar[str | None] = ContextVar("stop", default=None)
@@ -43,17 +45,22 @@ def at_stop(stop: str | None = None, run_id: str | None = None) -> Generator[Non
         _run_id.reset(tokens[1])
 
 
-def log_others(errors: Iterable[BaseException], reported: BaseException) -> None:
-    """Log the errors of work done side by side, of which only one can be raised."""
+def gravest(errors: Sequence[E]) -> E:
+    """Give the one to raise of the errors of work done side by side, and log the others.
+
+    What is none of ours is a bug; of two that are as grave it is the first.
+    """
+    chosen = min(errors, key=lambda error: BY_GRAVITY.index(getattr(error, "exit_code", 1)))
     logger = logging.getLogger("sales_mart")
     for error in errors:
-        if error is reported:
+        if error is chosen:
             continue
         if isinstance(error, SalesMartError):
             extra = {"remedy": error.remedy, "exit_code": error.exit_code, "details": error.details}
             logger.error("%s", error.message, extra=extra)
         else:
             logger.error("unexpected %s", type(error).__name__)
+    return chosen
 
 
 def begin(stop: str, run_id: str | None = None) -> None:

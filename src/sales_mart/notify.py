@@ -182,7 +182,7 @@ def send(url: SecretStr, message: Notification) -> None:
     """Post the notification as JSON. The address is a secret: no message names it.
 
     Raises:
-        ConfigurationError: The address is not one of https, or its server refuses the message.
+        ConfigurationError: The address is not one of the web, or its server refuses the message.
         TemporaryError: The server does not answer.
     """
     address = url.get_secret_value().strip()

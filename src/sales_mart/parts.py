@@ -58,7 +58,7 @@ class PartWriter:
     """Collects frames and writes a Parquet part whenever there are enough rows."""
 
     def __init__(self, run: RunFolder, folder: Path, prefix: str) -> None:
-        """Write parts named `<prefix>-<number>.parquet` by way of a scratch folder."""
+        """Write parts named `<prefix>-<number>-<digest>.parquet` by way of a scratch folder."""
         self._run = run
         self._folder = folder
         self._prefix = prefix
@@ -82,8 +82,8 @@ class PartWriter:
             return
         frame = pl.concat(self._frames)
         self._frames, self._rows = [], 0
-        name = f"{self._prefix}-{len(self.parts):05d}.parquet"
-        path = self._folder / name.replace("/", "-")
+        name = f"{self._prefix}-{len(self.parts):05d}"
+        path = self._folder / f"{name.replace('/', '-')}.parquet"
         with disk_errors(path), _os_errors():
             # Tokens are random: packing them costs more than it saves.
             frame.write_parquet(path, compression="uncompressed", statistics=False)

@@ -65,12 +65,13 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         shards: At most this many groups of objects, of about equal bytes.
 
     Returns:
-        The plan; the one that is there already when this run was planned before.
+        The plan; the one that is there already when this run was planned before, with the places
+        in which the same objects stand now.
 
     Raises:
         NoSourceObjectError: The source matches no object.
-        ConfigurationError: The run id is known with other inputs, or a daily source is to
-            replace everything.
+        ConfigurationError: The run id is known with other inputs; a daily source is to replace
+            everything, or a snapshot to be appended; there is no source, or no shard.
     """
     patterns = sources(config, source)
     natural = Mode.APPEND if is_daily(patterns) else Mode.REPLACE
@@ -117,6 +118,10 @@ def _known(run: RunFolder, made: Plan) -> Plan:
     if what:
         msg = f"run {run.run_id} is known with {what}"
         raise ConfigurationError(msg, remedy="Choose another --run-id, or leave it out.")
+    if there.objects != made.objects:
+        # The same contents under other names: the old ones may be gone, or be something else.
+        there = there.model_copy(update={"source": made.source, "objects": made.objects})
+        run.write("plan", there)
     return there
 
 

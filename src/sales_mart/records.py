@@ -165,8 +165,8 @@ class TargetTransform(_Frozen):
     window: tuple[date, ...] | None
     nodes: tuple[NodeResult, ...]
     seconds: float
-    built: dict[str, str] | None = Field(
-        default=None, description="table → what tells it apart from others of that name"
+    built: dict[str, str] = Field(
+        description="table → what tells it apart from others of that name"
     )
 
 
@@ -201,7 +201,7 @@ class Publish(Record):
     """Stop `publish`: the marts that readers see are the ones of this run."""
 
     rows: dict[Target, dict[str, int]] = Field(description="target -> mart -> rows visible")
-    published_at: datetime
+    published_at: datetime = Field(description="when the last of the targets changed")
 
 
 class ExportedFile(_Frozen):

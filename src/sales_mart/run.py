@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.lake import RunFolder
 from sales_mart.load import load
-from sales_mart.logs import at_stop, log_others
+from sales_mart.logs import at_stop, gravest
 from sales_mart.plan import plan as make_plan
 from sales_mart.records import Run, Target
 from sales_mart.scratch import hold_folder
@@ -230,16 +230,16 @@ def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     The threads are daemons: a process that is told to end does not wait for a server's answer.
 
     Raises:
-        SalesMartError: A task failed. One that a retry cannot cure comes first; others are logged.
+        SalesMartError: A task failed: the gravest, the others are logged.
     """
     results: dict[str, T] = {}
-    errors: list[BaseException] = []
+    errors: dict[str, BaseException] = {}
 
     def work(name: str, task: Callable[[], T]) -> None:
         try:
             results[name] = task()
         except BaseException as error:  # noqa: BLE001 - raised again in the calling thread
-            errors.append(error)
+            errors[name] = error
 
     threads = [
         threading.Thread(
@@ -252,7 +252,5 @@ def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     for thread in threads:
         thread.join()
     if errors:
-        gravest = min(errors, key=lambda error: isinstance(error, TemporaryError))
-        log_others(errors, gravest)
-        raise gravest
+        raise gravest([errors[name] for name in tasks if name in errors])
     return results

@@ -8,6 +8,7 @@ which means nothing between two containers and is used again within one.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -23,7 +24,7 @@ from sales_mart.errors import TemporaryError
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["SUFFIX", "ScratchFolder", "Turn", "hold_folder", "scratch_folder"]
+__all__ = ["SUFFIX", "ScratchFolder", "Turn", "hold_folder", "make_folder", "scratch_folder"]
 
 SUFFIX = ".tmp"
 """How the names of these folders end; nothing below such a folder is finished."""
@@ -50,7 +51,7 @@ class ScratchFolder:
         _sweep(parent, name)
         while True:
             self.path = parent / f"{name}.{uuid4().hex}{SUFFIX}"
-            parent.mkdir(parents=True, exist_ok=True)
+            make_folder(parent)
             try:
                 self.path.mkdir(mode=0o700)
                 self.lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -124,6 +125,20 @@ def hold_folder(folder: Path, seconds: float) -> Generator[None]:
     with closing(Turn(folder)) as turn:
         turn.take(seconds)
         yield
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises:
+        NotADirectoryError: A file stands in its place.
+        OSError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        code = errno.ENOTDIR
+        raise NotADirectoryError(code, os.strerror(code), str(path)) from error
 
 
 def _hold(descriptor: int) -> bool | None:

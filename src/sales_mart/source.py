@@ -6,11 +6,12 @@ import fnmatch
 import gzip
 import hashlib
 import io
+import os
 import re
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from sales_mart.errors import (
     ConfigurationError,
@@ -24,7 +25,7 @@ from sales_mart.storage import disk_errors, gcs_client, gcs_errors, is_gcs, pati
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["DATE_MARK", "find_objects", "open_object"]
+__all__ = ["DATE_MARK", "Listed", "find_objects", "list_objects", "open_object"]
 
 DATE_MARK = "{date}"
 """What stands for the business date in a daily source."""
@@ -34,10 +35,47 @@ _MAGIC = re.compile(r"[*?\[]")
 _CHUNK_BYTES = 1 << 20
 _LONGEST_SHOWN = 300
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_LET_FINISH = "Start a new run for the new content; let uploads finish before a run."
+
+
+class Listed(NamedTuple):
+    """An object as it is listed.
+
+    Attributes:
+        uri: Path or gs:// address.
+        size: Its bytes.
+        generation: What tells its content from others, on gs://; None on a disk.
+    """
+
+    uri: str
+    size: int
+    generation: int | None = None
 
 
 def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
-    """Find the objects that files, folders and globs name.
+    """Find the objects that files, folders and globs name, and read local ones for their digests.
+
+    Args:
+        patterns: As `list_objects` takes them.
+
+    Returns:
+        The objects, each once, in code-point order of their names.
+
+    Raises:
+        NoSourceObjectError: A pattern matches nothing.
+        ConfigurationError: An object may not be read, or a pattern is an address of another kind.
+        SourceChangedError: A file went away while it was read.
+    """
+    return [
+        _digested(each.uri)
+        if each.generation is None
+        else SourceObject(uri=each.uri, size=each.size, digest=f"generation:{each.generation}")
+        for each in list_objects(patterns)
+    ]
+
+
+def list_objects(patterns: Sequence[str]) -> list[Listed]:
+    """List the objects that files, folders and globs name, and read none of them.
 
     Args:
         patterns: Paths or gs:// addresses; `*` stays within a folder, `**` does not. A folder
@@ -48,11 +86,11 @@ def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
 
     Raises:
         NoSourceObjectError: A pattern matches nothing.
-        ConfigurationError: An object may not be read, or a pattern is an address of another kind.
+        ConfigurationError: A folder may not be read, or a pattern is an address of another kind.
     """
-    found: dict[str, SourceObject] = {}
+    found: dict[str, Listed] = {}
     for pattern in patterns:
-        objects = _find_gcs(pattern) if is_gcs(pattern) else _find_local(pattern)
+        objects = _list_gcs(pattern) if is_gcs(pattern) else _list_local(pattern)
         if not objects:
             msg = f"no object matches {pattern}"
             raise NoSourceObjectError(
@@ -62,22 +100,28 @@ def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
     return [found[uri] for uri in sorted(found)]
 
 
-def _find_local(pattern: str) -> list[SourceObject]:
+def _list_local(pattern: str) -> list[Listed]:
     try:
         paths = [path for path in _matches(pattern) if path.is_file()]
+        return [Listed(str(path), path.stat().st_size) for path in paths]
     except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
         msg = f"{pattern[:_LONGEST_SHOWN]!r} could not be looked for: {reason}"
         raise ConfigurationError(
             msg, remedy="Name a file, a folder that you may read, or a glob."
         ) from error
-    objects: list[SourceObject] = []
-    for each in paths:
-        with disk_errors(each, "read"), each.open("rb") as file:
+
+
+def _digested(uri: str) -> SourceObject:
+    path = Path(uri)
+    try:
+        with disk_errors(path, "read"), path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        uri, size = str(each), each.stat().st_size
-        objects.append(SourceObject(uri=uri, size=size, digest=f"sha256:{digest}"))
-    return objects
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError as error:
+        msg = f"{uri} went away while it was looked at"
+        raise SourceChangedError(msg, remedy=_LET_FINISH) from error
+    return SourceObject(uri=uri, size=size, digest=f"sha256:{digest}")
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -89,7 +133,7 @@ def _matches(pattern: str) -> list[Path]:
     return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
 
 
-def _find_gcs(pattern: str) -> list[SourceObject]:
+def _list_gcs(pattern: str) -> list[Listed]:
     bucket, key = split_gs(pattern)
     magic = _MAGIC.search(key)
     if magic:
@@ -107,11 +151,7 @@ def _find_gcs(pattern: str) -> list[SourceObject]:
     except FileNotFoundError:
         return []
     return [
-        SourceObject(
-            uri=f"gs://{bucket}/{blob.name}",
-            size=int(blob.size or 0),
-            digest=f"generation:{blob.generation}",
-        )
+        Listed(f"gs://{bucket}/{blob.name}", int(blob.size or 0), blob.generation)
         for blob in blobs
         if wanted.fullmatch(cast("str", blob.name)) and not cast("str", blob.name).endswith("/")
     ]
@@ -133,17 +173,19 @@ def _one(token: str) -> str:
 
 
 class _Digesting(io.RawIOBase):
-    """Passes bytes on and digests them."""
+    """Passes the bytes of a file on and digests them."""
 
-    def __init__(self, raw: IO[bytes]) -> None:
+    def __init__(self, raw: IO[bytes], path: Path) -> None:
         self._raw = raw
+        self._path = path
         self.digest = hashlib.sha256()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview | bytearray) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        data = self._raw.read(len(buffer))
+        with disk_errors(self._path, "read"):
+            data = self._raw.read(len(buffer))
         self.digest.update(data)
         buffer[: len(data)] = data
         return len(data)
@@ -160,11 +202,11 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
     """
     changed = SourceChangedError(
         f"{item.uri} is not the object that was planned",
-        remedy="Start a new run for the new content; let uploads finish before a run.",
+        remedy=_LET_FINISH,
     )
     try:
         with _open_raw(item) as raw:
-            digesting = _Digesting(raw) if item.digest.startswith("sha256:") else None
+            digesting = None if is_gcs(item.uri) else _Digesting(raw, Path(item.uri))
             source = cast("io.RawIOBase", digesting or raw)
             stored = io.BufferedReader(source, _CHUNK_BYTES)
             with _decompressed(stored, item.uri) as stream:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sales_mart.causes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.scratch import SUFFIX, ScratchFolder, scratch_folder
+from sales_mart.scratch import SUFFIX, ScratchFolder, make_folder, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -124,7 +124,7 @@ class Folder:
         """Rename within the file system; copy, then rename, from another one."""
         target = self._path / name
         with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             try:
                 path.replace(target)
             except OSError:
@@ -375,12 +375,13 @@ def disk_errors(path: Path, what: str = "written") -> Generator[None]:
         msg = f"{path} could not be {what}: {error.strerror}"
         if error.errno in _PASSING:
             raise TemporaryError(msg, remedy="Run the same command again.") from error
-        raise ConfigurationError(
-            msg,
-            remedy="Let this user read the file, then run the same command again."
-            if what == "read"
-            else "Make room, or make the folder writable, then run the same command again.",
-        ) from error
+        if error.errno == errno.ENOTDIR:
+            remedy = "Name another folder: a file stands in the place of this one."
+        elif what == "read":
+            remedy = "Let this user read the file, then run the same command again."
+        else:
+            remedy = "Make room, or make the folder writable, then run the same command again."
+        raise ConfigurationError(msg, remedy=remedy) from error
 
 
 @contextmanager
@@ -390,7 +391,14 @@ def temporary_folder(name: str) -> Generator[Path]:
     Raises:
         ConfigurationError: There is no room for it.
     """
-    with disk_errors(Path(tempfile.gettempdir())):
-        own = ScratchFolder(None, name)
+    try:
+        parent = Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        msg = "there is no folder for temporary files that can be written"
+        raise ConfigurationError(
+            msg, remedy="Make room in /tmp, or name another folder in TMPDIR."
+        ) from error
+    with disk_errors(parent):
+        own = ScratchFolder(parent, name)
     with closing(own):
         yield own.path

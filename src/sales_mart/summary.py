@@ -117,7 +117,7 @@ def _bigquery_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
         rows = query(connected, f"select {_COLUMNS} from `{name}` order by sale_month, product")
         if latest_publication(connected, config) != published:
             msg = "another run was published in BigQuery at the same moment"
-            raise SupersededError(msg, remedy="Run the same command again.")
+            raise SupersededError(msg, remedy=SupersededError.advice)
 
         def values() -> Iterator[tuple[Any, ...]]:
             # Translated here: to whoever writes the rows, the client's errors look like a disk's.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from sales_mart.errors import (
     TestFailedError,
     UnexpectedError,
 )
-from sales_mart.logs import log_others
+from sales_mart.logs import gravest
 from sales_mart.records import NodeResult, Target, TargetTransform, Transform
 from sales_mart.scratch import Turn
 from sales_mart.storage import is_gcs
@@ -115,7 +114,6 @@ def transform(
         TestFailedError: A test failed; nothing of this run is shown.
         UnexpectedError: A statement failed.
     """
-    started = time.monotonic()
     options = [*_BUILD_OPTIONS]
     if select is not None:
         # Tests that need a model which is not selected stay out.
@@ -134,16 +132,14 @@ def transform(
             process = stack.enter_context(ready or DbtProcess(config, target, turn=turn))
             process.start("build", window, options)
             processes[target] = process
-        outcomes: dict[Target, tuple[Outcome, float]] = {}
-        for target, process in processes.items():
-            outcomes[target] = process.wait(), round(time.monotonic() - started, 3)
+        outcomes = {target: process.wait() for target, process in processes.items()}
         errors = [
             error
-            for target, (outcome, _) in outcomes.items()
+            for target, outcome in outcomes.items()
             if (error := error_of(target, outcome, processes[target])) is not None
         ]
     if errors:
-        raise _gravest(errors)
+        raise gravest(errors)
     record = Transform(
         run_id=run.run_id,
         targets=tuple(
@@ -151,9 +147,9 @@ def transform(
                 target=target,
                 sequence=sequence,
                 window=window,
-                nodes=tuple(_without_folder(node) for node in outcomes[target][0].nodes),
-                seconds=outcomes[target][1],
-                built=_built(config, target, outcomes[target][0]),
+                nodes=tuple(_without_folder(node) for node in outcomes[target].nodes),
+                seconds=outcomes[target].seconds,
+                built=_built(config, target, outcomes[target]),
             )
             for target, (sequence, window) in pending.items()
         ),
@@ -213,17 +209,9 @@ def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMart
     if not errors:
         return None
     process.keep_folder()
-    error = _gravest(errors)
+    error = gravest(errors)
     error.details["dbt_log"] = str(process.folder / "dbt.log")
     return error
-
-
-def _gravest(errors: Sequence[SalesMartError]) -> SalesMartError:
-    """Give the error to report, one that no retry cures before one that it may; log the others."""
-    order = (TestFailedError, ConfigurationError, UnexpectedError, TemporaryError)
-    gravest = min(errors, key=lambda error: order.index(type(error)))
-    log_others(errors, gravest)
-    return gravest
 
 
 def _tests_failed(

@@ -45,7 +45,6 @@ def validate_shard(
     run: RunFolder,
     shard: int,
     *,
-    progress: Callable[[int], None] = lambda _: None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Validate:
     """Judge the rows of one shard and write its clean and quarantine parts.
@@ -54,7 +53,6 @@ def validate_shard(
         config: The configuration of the plan.
         run: The run's folder, with its plan.
         shard: Number of the shard in the plan, from 0.
-        progress: Called with the number of rows read since the last call.
         block_bytes: Bytes to judge at a time.
 
     Returns:
@@ -91,7 +89,6 @@ def validate_shard(
                     reasons.update(count_reasons(bad))
                     read += good.height + bad.height
                     rejected_rows += bad.height
-                    progress(good.height + bad.height)
         clean.flush()
         positions.flush()
         quarantine.flush()

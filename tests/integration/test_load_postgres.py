@@ -343,7 +343,7 @@ def test_parts_of_polars_are_loaded_one_after_the_other(
     for number, piece in enumerate((frame[:3], frame[3:3], frame[3:])):
         path = lake / "piece.parquet"
         piece.write_parquet(path, row_group_size=2)
-        parts.append(run.put_part(f"clean/{number:05d}-00000.parquet", path, piece.height))
+        parts.append(run.put_part(f"clean/{number:05d}-00000", path, piece.height))
     run.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
     assert load(config, run).rows == 7
     expected = sorted((token(r.transaction_id), *r[1:]) for r in rows)

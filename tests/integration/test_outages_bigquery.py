@@ -167,7 +167,7 @@ def run(config: Config, lake: Path, gcs: str, monkeypatch: pytest.MonkeyPatch) -
     for number, piece in enumerate((whole.slice(0, 150), whole.slice(150))):
         path = lake / f"piece{number}.parquet"
         pq.write_table(piece, path)
-        parts.append(there.put_part(f"clean/00000-0000{number}.parquet", path, piece.num_rows))
+        parts.append(there.put_part(f"clean/00000-0000{number}", path, piece.num_rows))
     there.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
     return there
 
@@ -254,7 +254,7 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(
         build_next(connected, config, "before")
         marks = built_tables(connected, config)
         assert marks.keys() == published_tables(config, B).keys()
-        assert publish_marts(config, run, None, 1, marks)["fact_sales"] == 1
+        assert publish_marts(config, run, None, 1, marks).rows["fact_sales"] == 1
 
     later = sealed_run(config, lake, "later", OLD)
     load(config, later)
@@ -267,7 +267,7 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(
         assert "another attempt has built sales_by_date in bigquery" in ended.said
         assert products_shown(config) == {"before"}
         marks = built_tables(connected, config)
-        assert publish_marts(config, later, None, 2, marks)["sales_by_date"] == 1
+        assert publish_marts(config, later, None, 2, marks).rows["sales_by_date"] == 1
         assert products_shown(config) == {"tested", "untested"}
 
 

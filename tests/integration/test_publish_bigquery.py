@@ -24,6 +24,7 @@ from sales_mart.publish.bigquery import publish_marts
 from sales_mart.records import Mode, Target
 from sales_mart.warehouse.bigquery import (
     Client,
+    built_tables,
     client,
     query,
     table_id,
@@ -118,7 +119,9 @@ def loaded(  # noqa: PLR0913 - a test's story
 
 
 def show(config: Config, built: Built) -> dict[str, int]:
-    return publish_marts(config, built.run, built.window, built.sequence)
+    with client(config) as connected:
+        marks = built_tables(connected, config)
+    return publish_marts(config, built.run, built.window, built.sequence, marks).rows
 
 
 def contents(connected: Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:

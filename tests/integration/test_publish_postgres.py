@@ -132,7 +132,8 @@ def loaded(  # noqa: PLR0913 - a run has many facts
 
 def show(config: Config, built: Built) -> dict[str, int]:
     """Publish what was built."""
-    return publish_marts(config, built.run, built.window, built.sequence)
+    marks = numbers(config)
+    return publish_marts(config, built.run, built.window, built.sequence, marks).rows
 
 
 def published(  # noqa: PLR0913 - a run has many facts
@@ -540,7 +541,7 @@ def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
             show(config.model_copy(update={"data_warehouse": warehouse}), built)
 
 
-def audited(built: Built, *, transformed: int = 0, reconciled: int = 0) -> None:
+def audited(config: Config, built: Built, *, transformed: int = 0, reconciled: int = 0) -> None:
     """Write the records that `transform` and `reconcile` leave; the numbers shift sequences."""
     marts = TargetTransform(
         target=PG,
@@ -548,6 +549,7 @@ def audited(built: Built, *, transformed: int = 0, reconciled: int = 0) -> None:
         window=built.window,
         nodes=(),
         seconds=0.0,
+        built=numbers(config),
     )
     built.run.write("transform", Transform(run_id=built.run.run_id, targets=(marts,)))
     reconcile = Reconcile(
@@ -565,11 +567,14 @@ def audited(built: Built, *, transformed: int = 0, reconciled: int = 0) -> None:
 def test_the_stop_publishes_what_was_audited(config: Config, lake: Path) -> None:
     built = loaded(config, lake, "a", [row("T1", D1)])
     before = datetime.now(UTC)
-    audited(built)
+    audited(config, built)
     record = publish(config, built.run, [PG])
     assert record == built.run.read("publish", Publish)
     assert record.rows[PG]["pg_sales"] == 1
-    assert before <= record.published_at <= datetime.now(UTC)
+    after = datetime.now(UTC)
+    assert before <= record.published_at <= after
+    # Nothing is shown anew, so the marts do not look younger than they are.
+    assert publish(config, built.run, [PG]) == record
 
 
 @pytest.mark.parametrize("stop", ["transform", "reconcile"])
@@ -578,7 +583,7 @@ def test_the_stop_refuses_what_was_not_audited(config: Config, lake: Path, stop:
     with pytest.raises(ConfigurationError, match="no record"):
         publish(config, built.run, [PG])
     # Records of an earlier load of the same run: A, then B, then A again.
-    audited(built, transformed=-(stop == "transform"), reconciled=-(stop == "reconcile"))
+    audited(config, built, transformed=-(stop == "transform"), reconciled=-(stop == "reconcile"))
     with pytest.raises(ConfigurationError, match=f"has not passed {stop}"):
         publish(config, built.run, [PG])
     assert built.run.find("publish", Publish) is None

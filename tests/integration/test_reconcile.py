@@ -247,6 +247,22 @@ def test_a_cent_in_the_raw_table_is_found(
     assert "sealed" in error.message
 
 
+def test_a_new_run_of_the_same_input_cures_a_table_that_was_changed(
+    servers: LocalServers, tmp_path: Path
+) -> None:
+    config = fresh_config(servers)
+    run = loaded(config, sealed_run(config, tmp_path, "r1", ROWS), POSTGRES)
+    raw = raw_table(config, PG)
+    change(config, PG, f"update {raw} set price = price + 1 where product = 'Halal Ink'")
+    transform(config, run, POSTGRES)
+    with pytest.raises(ReconciliationError) as raised:
+        reconcile(config, run, POSTGRES)
+    assert "new run of the same input" in raised.value.remedy
+    again = loaded(config, sealed_run(config, tmp_path, "r2", ROWS), POSTGRES)
+    transform(config, again, POSTGRES)
+    assert reconcile(config, again, POSTGRES).amount == AMOUNT
+
+
 def test_rows_of_another_run_are_found(
     built: tuple[Config, RunFolder], plant: Callable[[Target, str], None]
 ) -> None:

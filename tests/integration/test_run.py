@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
 
+from chaos.site import STORY, Site
+from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, RejectedShareError, TemporaryError
@@ -33,7 +36,7 @@ from sales_mart.warehouse.bigquery import client
 from sales_mart.warehouse.postgres import connect
 
 if TYPE_CHECKING:
-    pass
+    from sales_mart.local import LocalServers
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -316,6 +319,28 @@ def _day(folder: Path, day: str, rows: list[str]) -> None:
     path = folder / day / "a.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(["transaction_id,product,price,quantity,date", *rows, ""]))
+
+
+def test_marts_that_cannot_be_read_again_do_not_fail_a_run_that_is_done(
+    servers: LocalServers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    site = Site(servers, tmp_path, seed=1, rows=10)
+
+    def away(_: Config, target: Target) -> object:
+        msg = f"{target} is away"
+        raise TemporaryError(msg)
+
+    importlib.import_module("sales_mart.export")  # which reads the marts, as long as it can
+    monkeypatch.setattr("sales_mart.summary.published_summary", away)
+    monkeypatch.setattr("sales_mart.cli.road.SMALL", 1_000)
+    options = (*site.run_options(STORY[0]), "--target", "postgres")
+    assert main(["run", *options, "--config", str(site.config_file)]) == 0
+    said = capfd.readouterr()
+    assert "Rows" in said.out
+    assert "the summary in postgres is published, and not shown: postgres is away" in said.err
 
 
 def test_days_are_appended_and_a_late_row_finds_its_day(

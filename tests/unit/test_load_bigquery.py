@@ -417,7 +417,7 @@ def test_job_ids_derive_from_run_sequence_and_table(staged: Stager) -> None:
     fake = StagingClient(later(20), [0, 2])
     assert staged(fake) == "sales_mart_0-3-1700000000000"
     assert fake.started == ["sales_mart_0-3-1700000000000-uris-0-0"]
-    assert fake.uris == [["gs://bucket/lake/runs/a/clean/00000-00000.parquet"]]
+    assert fake.uris == [[f"gs://bucket/lake/runs/a/{staged.seal.clean[0].name}"]]
 
 
 def test_a_full_staging_table_is_taken_as_it_is(staged: Stager) -> None:

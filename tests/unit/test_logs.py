@@ -108,11 +108,11 @@ def test_threads_name_their_own_stops() -> None:
 def test_errors_beside_the_reported_one_are_logged_without_a_library_s_words() -> None:
     out = io.StringIO()
     logs.configure(stream=out)
-    reported = DataError("never")
+    reported = KeyError("never")
     later = TemporaryError("later", remedy="Again.", details={"stop": "load-postgres"})
-    logs.log_others([later, reported, KeyError("T-SECRET-1")], reported)
-    first, second = (json.loads(line) for line in out.getvalue().splitlines())
+    assert logs.gravest([later, DataError("data"), reported, KeyError("T-SECRET-1")]) is reported
+    first, second, third = (json.loads(line) for line in out.getvalue().splitlines())
     assert (first["message"], first["remedy"], first["exit_code"]) == ("later", "Again.", 75)
     assert first["details"] == {"stop": "load-postgres"}
-    assert second["message"] == "unexpected KeyError"
+    assert (second["message"], third["message"]) == ("data", "unexpected KeyError")
     assert "SECRET" not in out.getvalue()

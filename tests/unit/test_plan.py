@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, NoSourceObjectError
+from sales_mart.lake import RunFolder
 from sales_mart.plan import _shards, plan  # pyright: ignore[reportPrivateUsage]
-from sales_mart.records import Mode
+from sales_mart.records import Mode, Plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +100,21 @@ def test_a_known_run_id_with_other_inputs_or_configuration_is_refused(
     other = Config.model_validate({"ingestion": {"trust_input": True}})
     with pytest.raises(ConfigurationError, match="r1 is known with another configuration"):
         planned("a.csv", other)
+
+
+def test_files_that_were_moved_are_the_same_run_in_its_new_place(
+    files: Path, tmp_path: Path
+) -> None:
+    lake = str(tmp_path / "lake")
+    before = plan(Config(), lake, business_date=DAY, source=f"{files}/*.csv")
+    (files / "archive").mkdir()
+    for name in ("a.csv", "b.csv"):
+        (files / name).rename(files / "archive" / name)
+    (files / "a.csv").write_text("something else")
+    after = plan(Config(), lake, business_date=DAY, source=f"{files}/archive/*.csv")
+    assert after.run_id == before.run_id
+    assert names(after, files) == ["archive/a.csv", "archive/b.csv"]
+    assert RunFolder(lake, after.run_id).read("plan", Plan) == after
 
 
 def test_mode_must_go_with_the_source(files: Path, tmp_path: Path) -> None:

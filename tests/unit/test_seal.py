@@ -111,7 +111,7 @@ def test_what_a_killed_attempt_left_is_never_read(tmp_path: Path) -> None:
     left.mkdir(parents=True)
     validate_shard(Config(), run, 0)
     first = seal(Config(), run)
-    assert [part.name for part in first.clean] == ["clean/00000-00000.parquet"]
+    assert [part.name[:17] for part in first.clean] == ["clean/00000-00000"]
     assert not left.exists()
     validate_shard(Config(), run, 0)
     assert seal(Config(), run).digest == first.digest

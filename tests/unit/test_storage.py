@@ -22,12 +22,13 @@ from sales_mart.errors import (
 from sales_mart.lake import RunFolder
 from sales_mart.parts import read_part
 from sales_mart.plan import plan
-from sales_mart.records import Part
+from sales_mart.records import Part, SourceObject
 from sales_mart.run import run
-from sales_mart.source import find_objects
-from sales_mart.storage import disk_errors, gcs_client, open_storage
+from sales_mart.source import Listed, find_objects, list_objects, open_object
+from sales_mart.storage import disk_errors, gcs_client, open_storage, temporary_folder
 from secrecy import everything_said
 
+MEMORY = Path("/proc/self/mem")
 SAMPLE = Path(__file__).parents[2] / "samples" / "transactions.csv"
 
 # --- what is a place
@@ -141,7 +142,7 @@ def part(tmp_path: Path) -> tuple[RunFolder, Part]:
     folder = RunFolder(str(tmp_path / "lake"), "r1")
     made = tmp_path / "made.parquet"
     made.write_bytes(b"abc")
-    return folder, folder.put_part("clean/0.parquet", made, 3)
+    return folder, folder.put_part("clean/0", made, 3)
 
 
 def test_a_part_that_cannot_be_read_is_named(
@@ -156,10 +157,10 @@ def test_a_part_that_cannot_be_read_is_named(
         return real(path, *arguments)
 
     monkeypatch.setattr(Path, "open", stale)
-    with pytest.raises(TemporaryError, match=r"0\.parquet could not be read: Stale"):
+    with pytest.raises(TemporaryError, match=r"clean/0-\w+\.parquet could not be read: Stale"):
         read_part(folder, listed)
-    with pytest.raises(TemporaryError, match=r"0\.parquet could not be read: Stale"):
-        folder.put_part("clean/1.parquet", Path(folder.uri, listed.name), 3)
+    with pytest.raises(TemporaryError, match=r"clean/0-\w+\.parquet could not be read: Stale"):
+        folder.put_part("clean/1", Path(folder.uri, listed.name), 3)
 
 
 def test_a_part_that_is_gone_is_told_from_another_file_that_is(
@@ -170,7 +171,7 @@ def test_a_part_that_is_gone_is_told_from_another_file_that_is(
         Path("another").read_bytes()
     Path(folder.uri, listed.name).unlink()
     for checked in (False, True):
-        with pytest.raises(SourceChangedError, match=r"clean/0\.parquet of run r1 is gone"):
+        with pytest.raises(SourceChangedError, match=r"clean/0-\w+\.parquet of run r1 is gone"):
             read_part(folder, listed, checked=checked)
 
 
@@ -187,3 +188,49 @@ def test_a_plan_takes_no_address_for_a_folder(tmp_path: Path) -> None:
     config = Config.model_validate({"data_lake": {"source": str(SAMPLE)}})
     with pytest.raises(ConfigurationError, match="neither a path nor one of gs://"):
         plan(config, f"s3:/{tmp_path}", business_date=date(2023, 10, 5))
+
+
+def test_no_room_for_temporary_files_is_a_matter_of_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    with pytest.raises(ConfigurationError, match="no folder for temporary files") as caught:
+        temporary_folder("x").__enter__()
+    assert "TMPDIR" in caught.value.remedy
+
+
+def test_a_file_where_a_folder_has_to_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="Not a directory") as caught:
+        open_storage(str(tmp_path / "file")).write("x", b"")
+    assert "a file stands in the place" in caught.value.remedy
+
+
+# --- a source that breaks while it is read
+
+
+@pytest.mark.skipif(not MEMORY.exists(), reason="needs Linux")
+def test_an_error_of_the_disk_in_the_middle_of_a_source_is_worth_a_retry() -> None:
+    """The memory of a process opens as a file, and its first byte is an error."""
+    item = SourceObject(uri=str(MEMORY), size=1, digest=f"sha256:{'0' * 64}")
+    with pytest.raises(TemporaryError, match="mem could not be read"), open_object(item):
+        pass
+
+
+def test_a_file_that_goes_away_while_it_is_looked_at_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = Listed(str(tmp_path / "in.csv"), 3)
+    monkeypatch.setattr("sales_mart.source.list_objects", lambda _: [gone])  # pyright: ignore[reportUnknownLambdaType]
+    with pytest.raises(SourceChangedError, match=r"in\.csv went away"):
+        find_objects([gone.uri])
+
+
+def test_a_list_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in.csv").write_bytes(b"abc")
+    monkeypatch.setattr(Path, "open", None)
+    (found,) = list_objects([str(tmp_path)])
+    assert (found.size, found.generation) == (3, None)

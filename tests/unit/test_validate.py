@@ -37,10 +37,11 @@ def test_an_interrupt_while_the_reader_is_told_to_end_is_not_swallowed(
     made = plan(Config(), lake, business_date=date(2023, 10, 1), source=str(source))
     run = RunFolder(lake, made.run_id)
 
-    def fail(_rows: int) -> None:
+    def fail(_: object) -> None:
         raise OSError
 
     of_threads = SimpleNamespace(Event=InterruptedEvent, Thread=threading.Thread)
     monkeypatch.setattr(validate, "threading", of_threads)
+    monkeypatch.setattr(validate, "count_reasons", fail)
     with pytest.raises(KeyboardInterrupt):
-        validate_shard(Config(), run, 0, progress=fail, block_bytes=1_000)
+        validate_shard(Config(), run, 0, block_bytes=1_000)

@@ -92,10 +92,9 @@ def test_a_plan_hands_over_its_shards_and_targets(
     assert outputs == {"business-date": "2023-10-05", "shards": "[0, 1]", "targets": listed}
 
 
-def test_outputs_go_to_no_folder_that_is_named_like_an_address(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    options = ("--business-date", "2023-10-05", "--outputs", "s3://out/puts")
+@pytest.mark.parametrize("place", ["s3://out/puts", "a.csv", "a.csv/puts"])
+def test_outputs_go_to_a_folder(capfd: pytest.CaptureFixture[str], place: str) -> None:
+    options = ("--business-date", "2023-10-05", "--outputs", place)
     assert ask(capfd, "plan", *options)[0] == 2
     assert not Path("s3:").exists()
 
@@ -144,6 +143,7 @@ def test_days_of_a_range(capfd: pytest.CaptureFixture[str]) -> None:
         (("--from", "1 October", "--to", "2023-10-02", "--source", DAILY), "is not a date"),
         (("--from", "2023-1-5", "--to", "2023-10-02", "--source", DAILY), "is not a date"),
         (("--catch-up", "400", "--source", DAILY), "takes 1 to 366"),
+        (("--catch-up", "1000000000", "--source", DAILY), "takes 1 to 366"),
         (("--catch-up", "3"), "is a snapshot"),
     ],
 )

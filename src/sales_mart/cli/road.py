@@ -111,14 +111,27 @@ def _status(
 
 
 def _small_summaries(config: Config, summary: RunSummary) -> Iterator[RenderableType]:
-    """Read the monthly summary from every warehouse, where it is short enough to be looked at."""
-    from sales_mart.summary import published_summary
+    """Read the monthly summary from every warehouse, where it is short enough to be looked at.
 
+    The run is done by now: what keeps its marts from being read again is a warning.
+    """
+    from sales_mart.errors import SalesMartError
+    from sales_mart.summary import Summary, published_summary
+
+    loads = {load.target: load.sequence for load in summary.loads}
     for target, marts in summary.marts.items():
-        if 0 < marts.get("summary_sales", 0) <= SMALL:
-            with published_summary(config, target) as (_, rows):
-                found = list(rows)
-            yield table(f"summary_sales in {target}", found[0]._fields, found)
+        if not 0 < marts.get("summary_sales", 0) <= SMALL:
+            continue
+        try:
+            with published_summary(config, target) as (sequence, rows):
+                found = list(rows) if sequence == loads.get(target) else None
+        except SalesMartError as error:
+            _log.warning("the summary in %s is published, and not shown: %s", target, error.message)
+            continue
+        if found is None:
+            _log.warning("%s shows a newer run by now", target)
+        else:
+            yield table(f"summary_sales in {target}", Summary._fields, found)
 
 
 @contextmanager

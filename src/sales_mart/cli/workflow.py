@@ -49,7 +49,7 @@ def _days(  # noqa: PLR0913 - options of a command
     outputs: Outputs = None,
 ) -> None:
     """List the business dates that a backfill runs, oldest first."""
-    from sales_mart.backfill import days_of_range, unloaded_days
+    from sales_mart.backfill import MOST_DAYS, days_of_range, unloaded_days
     from sales_mart.business_date import business_date, day
     from sales_mart.errors import ConfigurationError
 
@@ -59,7 +59,8 @@ def _days(  # noqa: PLR0913 - options of a command
         raise ConfigurationError(msg, remedy="Use --from and --to together, or --catch-up alone.")
     if catch_up:
         yesterday = business_date(None, config.orchestration.timezone)
-        begin = yesterday - timedelta(days=catch_up - 1)
+        # One too many is refused as much as a number that no date has room for.
+        begin = yesterday - timedelta(days=min(catch_up, MOST_DAYS + 1) - 1)
         days = days_of_range(config, begin, yesterday, given(source))
         days = unloaded_days(config, days, session.targets(target))
     else:

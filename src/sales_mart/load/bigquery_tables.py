@@ -17,6 +17,7 @@ from sales_mart.names import LOAD_RUNS, PUBLICATIONS, clean_schema, raw_schema
 from sales_mart.storage import is_gcs
 from sales_mart.warehouse.bigquery import (
     Client,
+    ensure_dataset,
     existing_table,
     query,
     run_job,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sales_mart.lake import RunFolder
     from sales_mart.records import Part, Seal
 
-__all__ = ["MAX_URIS", "LoadTables", "ensure_dataset", "ensure_tables", "stage"]
+__all__ = ["MAX_URIS", "LoadTables", "ensure_tables", "stage"]
 
 _log = logging.getLogger(__name__)
 
@@ -94,16 +95,6 @@ class LoadTables(NamedTuple):
             load_runs=table_id(config, schema, LOAD_RUNS),
             staging=table_id(config, schema, f"staging_{digest}"),
         )
-
-
-def ensure_dataset(client: Client, config: Config, name: str) -> None:
-    """Create a dataset that is missing; the right to create one is not needed for others."""
-    dataset = bigquery.Dataset(f"{config.data_warehouse.project_id}.{name}")
-    try:
-        client.get_dataset(dataset.reference)
-    except api.NotFound:
-        dataset.location = config.data_warehouse.bigquery.location
-        client.create_dataset(dataset, exists_ok=True)
 
 
 def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:

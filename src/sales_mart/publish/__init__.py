@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake import RunFolder
+    from sales_mart.warehouse.history import Publication
 
 __all__ = ["publish"]
 
@@ -35,13 +35,17 @@ def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publis
         TemporaryError: A warehouse does not answer, or another attempt builds the marts anew.
     """
     built = {target: _audited(run, target) for target in targets}
-    rows = {
+    shown: dict[Target, Publication] = {
         target: _warehouse(target).publish_marts(
             config, run, marts.window, marts.sequence, marts.built
         )
         for target, marts in built.items()
     }
-    record = Publish(run_id=run.run_id, rows=rows, published_at=datetime.now(UTC))
+    record = Publish(
+        run_id=run.run_id,
+        rows={target: each.rows for target, each in shown.items()},
+        published_at=max(each.published_at for each in shown.values()),
+    )
     run.write("publish", record)
     _log.info("run %s is published on %s", run.run_id, ", ".join(targets))
     return record

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from google.cloud import bigquery
 
-from sales_mart.errors import ConfigurationError, SupersededError
-from sales_mart.load.bigquery_tables import ensure_dataset
+from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.names import PUBLICATIONS, mart_schema, next_schema, published_tables, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse.bigquery import (
@@ -21,6 +20,7 @@ from sales_mart.warehouse.bigquery import (
     bigquery_errors,
     built_tables,
     client,
+    ensure_dataset,
     existing_table,
     query,
     table_id,
@@ -66,8 +66,8 @@ def publish_marts(
     run: RunFolder,
     window: Window,
     sequence: int,
-    built: Mapping[str, str] | None = None,
-) -> dict[str, int]:
+    built: Mapping[str, str],
+) -> Publication:
     """Make the next marts of a run the ones that readers see, all at once.
 
     A second call for the same load changes nothing.
@@ -77,10 +77,10 @@ def publish_marts(
         run: The run, which must be the latest load.
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
-        built: What tells the next tables apart from others of their names, if it is to be checked.
+        built: What tells the next tables apart from others of their names.
 
     Returns:
-        Rows that readers see, by table.
+        What readers see now.
 
     Raises:
         ConfigurationError: A table is missing, or has other columns than the next one.
@@ -92,7 +92,7 @@ def publish_marts(
         published = _published(connected, config, sequence)
         if published is not None:
             _log.info("bigquery: load %d is published already", sequence)
-            return published.rows
+            return published
         columns = _ensure_live_tables(connected, config)
         check_built(Target.BIGQUERY, built, built_tables(connected, config))
         query(connected, publish_script(config, run.run_id, sequence, window, columns))
@@ -100,8 +100,8 @@ def publish_marts(
         if published is None:
             check_sequence(check_latest(connected, config, run.run_id), sequence)
             msg = f"BigQuery does not know of a publication of load {sequence}"
-            raise SupersededError(msg, remedy="Run `sales-mart publish` again.")
-    return published.rows
+            raise TemporaryError(msg, remedy="Run `sales-mart publish` again.")
+    return published
 
 
 def _published(client: Client, config: Config, sequence: int) -> Publication | None:

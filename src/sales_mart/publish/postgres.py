@@ -19,6 +19,7 @@ from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse.history import (
+    Publication,
     Window,
     check_built,
     check_sequence,
@@ -85,8 +86,8 @@ def publish_marts(
     run: RunFolder,
     window: Window,
     sequence: int,
-    built: Mapping[str, str] | None = None,
-) -> dict[str, int]:
+    built: Mapping[str, str],
+) -> Publication:
     """Make the next marts of a run the ones that readers see, all at once.
 
     A second call for the same load changes nothing.
@@ -96,10 +97,10 @@ def publish_marts(
         run: The run, which must be the latest load.
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
-        built: What tells the next tables apart from others of their names, if it is to be checked.
+        built: What tells the next tables apart from others of their names.
 
     Returns:
-        Rows that readers see, by table.
+        What readers see now.
 
     Raises:
         ConfigurationError: A table is missing, or has other columns than the next one.
@@ -113,7 +114,7 @@ def publish_marts(
         published = latest_publication(connection, config)
         if is_shown(published, config, sequence) and has_live_tables(connection, config):
             _log.info("postgres: load %d is published already", sequence)
-            return published.rows
+            return published
         tables = published_tables(config, Target.POSTGRES)
         following = {name: _Table(connection, config, name) for name in tables}
         check_built(
@@ -126,15 +127,15 @@ def publish_marts(
         schema = raw_schema(config)
         if not exists(connection, schema, PUBLICATIONS):
             connection.execute(SQL(_PUBLICATIONS_DDL).format(Identifier(schema, PUBLICATIONS)))
-        connection.execute(
+        moment = connection.execute(
             SQL(
                 "insert into {} (sequence, run_id, mart_rules_digest, mart_rows)"
-                " values (%s, %s, %s, %s)"
+                " values (%s, %s, %s, %s) returning published_at"
             ).format(Identifier(schema, PUBLICATIONS)),
             (sequence, run.run_id, config.mart_rules_digest, json.dumps(rows)),
-        )
+        ).fetchall()[0][0]
         connection.commit()
-    return rows
+    return Publication(sequence, config.mart_rules_digest, rows, moment)
 
 
 class _Table:

@@ -36,6 +36,7 @@ __all__ = [
     "bigquery_errors",
     "built_tables",
     "client",
+    "ensure_dataset",
     "existing_table",
     "is_emulator",
     "query",
@@ -118,7 +119,7 @@ def bigquery_errors(config: Config) -> Generator[None]:
         msg = f"{_where(config)}: a job took longer than {seconds} seconds"
         raise TemporaryError(
             msg,
-            remedy="Run the same command again: it waits for the same job. If it happens again, "
+            remedy="Run the same command again: a load waits for the same job. If it goes on, "
             "raise data_warehouse.bigquery.job_timeout.",
         ) from None
 
@@ -184,6 +185,16 @@ def _where(config: Config) -> str:
 def table_id(config: Config, dataset: str, table: str) -> str:
     """Give `project.dataset.table`, to stand between backticks in SQL."""
     return f"{config.data_warehouse.project_id}.{dataset}.{table}"
+
+
+def ensure_dataset(client: Client, config: Config, name: str) -> None:
+    """Create a dataset that is missing; the right to create one is not needed for others."""
+    dataset = bigquery.Dataset(f"{config.data_warehouse.project_id}.{name}")
+    try:
+        client.get_dataset(dataset.reference)
+    except api.NotFound:
+        dataset.location = config.data_warehouse.bigquery.location
+        client.create_dataset(dataset, exists_ok=True)
 
 
 def existing_table(client: Client, name: str) -> bigquery.Table | None:

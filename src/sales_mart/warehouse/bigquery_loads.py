@@ -121,10 +121,10 @@ def latest_publication(client: Client, config: Config) -> Publication | None:
     rows = query(
         client,
         f"""
-        select sequence, mart_rules_digest, mart_rows
+        select sequence, mart_rules_digest, mart_rows, published_at
         from `{name}`
         order by sequence desc, published_at desc
         limit 1
         """,
     )
-    return next((Publication(row[0], row[1], json.loads(row[2])) for row in rows), None)
+    return next((Publication(row[0], row[1], json.loads(row[2]), row[3]) for row in rows), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
@@ -42,11 +42,13 @@ class Publication(NamedTuple):
         sequence: Sequence of the load.
         mart_rules_digest: The rules that the marts were built by.
         rows: Rows of each published table.
+        published_at: When readers saw it first.
     """
 
     sequence: int
     mart_rules_digest: str
     rows: dict[str, int]
+    published_at: datetime
 
 
 def load_of(target: Target, row: Sequence[Any]) -> Load:
@@ -157,19 +159,17 @@ def pending(
     return sequence, union_windows(window_from_json(text) for text in windows)
 
 
-def check_built(target: Target, built: Mapping[str, str] | None, found: Mapping[str, str]) -> None:
+def check_built(target: Target, built: Mapping[str, str], found: Mapping[str, str]) -> None:
     """See that the next marts are the ones that `transform` built and tested.
 
     Args:
         target: The warehouse.
-        built: What told the tables apart then; None when the caller vouches for them.
+        built: What told the tables apart then.
         found: What tells them apart now.
 
     Raises:
         TemporaryError: Another attempt has built some of them anew since, and may not be done.
     """
-    if built is None:
-        return
     others = sorted(name for name, mark in found.items() if built.get(name) != mark)
     if others:
         msg = f"another attempt has built {', '.join(others)} in {target} since they were tested"

@@ -127,14 +127,14 @@ def _mounted(key: str, secret_name: str) -> str:
     if not folder:
         return ""
     for path in (Path(folder, key), Path(folder, secret_name, key)):
-        if path.is_file():
-            try:
+        try:
+            if path.is_file():
                 return path.read_text("utf-8", "surrogateescape").removesuffix("\n")
-            except OSError as error:
-                msg = f"{path} cannot be read: {error.strerror}"
-                raise ConfigurationError(
-                    msg, remedy="Let the user of this process read the mounted secret."
-                ) from error
+        except OSError as error:
+            msg = f"{path} cannot be read: {error.strerror}"
+            raise ConfigurationError(
+                msg, remedy="Let the user of this process read the mounted secret."
+            ) from error
     return ""
 
 

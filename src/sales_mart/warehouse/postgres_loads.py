@@ -118,10 +118,10 @@ def latest_publication(connection: Connection, config: Config) -> Publication | 
         return None
     row = connection.execute(
         SQL("""
-            select sequence, mart_rules_digest, mart_rows
+            select sequence, mart_rules_digest, mart_rows, published_at
             from {}
             order by sequence desc, published_at desc
             limit 1
         """).format(Identifier(schema, PUBLICATIONS))
     ).fetchone()
-    return None if row is None else Publication(row[0], row[1], json.loads(row[2]))
+    return None if row is None else Publication(row[0], row[1], json.loads(row[2]), row[3])
