@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.records import Part, Record
-from sales_mart.scratch import ScratchFolder
+from sales_mart.scratch import ScratchFolder, hold_folder, make_folder
 from sales_mart.storage import Storage, disk_errors, is_gcs, open_storage, temporary_folder
 
 if TYPE_CHECKING:
@@ -123,6 +123,25 @@ class RunFolder:
             own.close()
             with suppress(OSError):
                 parent.rmdir()
+
+    @contextmanager
+    def alone(self, seconds: float, part: str = "") -> Generator[None]:
+        """Keep others on this computer out of the run, or of a part of it, in the context.
+
+        A bucket keeps nobody out.
+
+        Raises:
+            ConfigurationError: The folder cannot be made.
+            TemporaryError: Another process was in it for `seconds`.
+        """
+        if is_gcs(self.lake.uri):
+            yield
+            return
+        folder = Path(self.uri, part)
+        with disk_errors(folder):
+            make_folder(folder)
+        with hold_folder(folder, seconds):
+            yield
 
     def put_part(self, name: str, path: Path, rows: int) -> Part:
         """Move a finished Parquet file into the run and describe it.

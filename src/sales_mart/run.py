@@ -12,7 +12,6 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
@@ -21,10 +20,9 @@ from sales_mart.load import load
 from sales_mart.logs import at_stop, gravest
 from sales_mart.plan import plan as make_plan
 from sales_mart.records import Run, Target
-from sales_mart.scratch import hold_folder
 from sales_mart.seal import seal as close_input
 from sales_mart.status import RunSummary, summarise
-from sales_mart.storage import is_gcs, open_storage, temporary_folder
+from sales_mart.storage import open_storage, temporary_folder
 from sales_mart.validate import validate_shard
 
 if TYPE_CHECKING:
@@ -110,7 +108,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 shards=shards,
             )
         place = RunFolder(storage, made.run_id)
-        stack.enter_context(_only_here(config, place))
+        # Two that walk the same run would do each other no harm, but the one would take away the
+        # records that the other has just written.
+        stack.enter_context(place.alone(config.data_warehouse.postgres.lock_timeout))
         with at_stop(run_id=made.run_id):
             if dry_run:
                 _rehearse(walk, config, place, made, chosen)
@@ -118,20 +118,6 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 _walk(walk, config, place, made, chosen, destination)
         place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
         return summarise(place).model_copy(update={"dry_run": dry_run})
-
-
-@contextmanager
-def _only_here(config: Config, place: RunFolder) -> Generator[None]:
-    """Let two that walk the same run take turns, where the lake is a folder.
-
-    They would do each other no harm, but the one would take away the records that the other has
-    just written.
-    """
-    if is_gcs(place.uri):
-        yield
-        return
-    with hold_folder(Path(place.uri), config.data_warehouse.postgres.lock_timeout):
-        yield
 
 
 def _ignore(_: StopEvent) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,28 @@ def test_key_ids_do_not_mix(config: Config, lake: Path, connected: Client) -> No
     whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
     assert load(config, whole).sequence == 2
     assert load(config, other).sequence == 3
+
+
+def test_a_process_that_comes_too_late_finds_its_run_loaded(
+    config: Config, lake: Path, connected: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of two processes of one run in a bucket, which keeps nobody out."""
+    run = sealed_run(config, lake, "a", [row("T1", D1)])
+    staging = LoadTables.of(config, run.read("seal", Seal)).staging
+    stage = stop.stage
+
+    def overtaken(*_: object) -> str:
+        monkeypatch.setattr(stop, "stage", stage)
+        assert not load(config, run).already_loaded
+        return str(list(query(connected, f"select count(*) from `{staging}`")))
+
+    monkeypatch.setattr(RunFolder, "alone", lambda *_: nullcontext())  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(stop, "stage", overtaken)
+    assert load(config, run).already_loaded
+    assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
+    latest = latest_load(connected, config)
+    assert latest is not None
+    assert latest.sequence == 1
 
 
 def test_appended_batches_replace_and_yield(config: Config, lake: Path, connected: Client) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
+from google.api_core import exceptions as api
 from google.cloud import bigquery
 
-from sales_mart.errors import DataError, TemporaryError
+from sales_mart.errors import DataError, TemporaryError, UnexpectedError
 from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.plan import check_digest
@@ -66,7 +67,10 @@ def load(config: Config, run: RunFolder) -> Load:
     seal = run.read("seal", Seal)
     check_digest(config, run, seal.config_digest)
     _check_dates(len(seal.sale_dates), run.run_id)
-    with bigquery_errors(config), client(config) as connected:
+    # The staging table is the run's. Where the jobs' ids alone keep two processes of one run apart,
+    # in a bucket, the one that comes too late finds the table gone.
+    seconds = config.data_warehouse.postgres.lock_timeout
+    with run.alone(seconds, "clean"), bigquery_errors(config), client(config) as connected:
         record = _load(connected, config, run, seal)
     run.write("load-bigquery", record)
     _log.info(
@@ -86,7 +90,26 @@ def _load(client: Client, config: Config, run: RunFolder, seal: Seal) -> Load:
     if _is_this(latest, seal):
         _drop(client, tables.staging)
         return latest.model_copy(update={"already_loaded": True})
-    sequence = latest.sequence + 1 if latest else 1
+    try:
+        _change(client, config, run, seal, tables, latest.sequence + 1 if latest else 1)
+    except (api.NotFound, UnexpectedError):
+        loaded = latest_load(client, config)
+        if not _is_this(loaded, seal):
+            raise
+        _log.info("another process has loaded run %s meanwhile", run.run_id)
+        return loaded.model_copy(update={"already_loaded": True})
+    loaded = latest_load(client, config)
+    if not _is_this(loaded, seal):
+        msg = "another run was loaded into BigQuery at the same time"
+        raise TemporaryError(msg, remedy="Run the same command again.")
+    _drop(client, tables.staging)
+    return loaded
+
+
+def _change(  # noqa: PLR0913 - what a load needs
+    client: Client, config: Config, run: RunFolder, seal: Seal, tables: LoadTables, sequence: int
+) -> None:
+    """Stage the rows and change the raw table, unless another load came in between."""
     if seal.mode is Mode.APPEND:
         _check_key(client, tables, seal)
     prefix = stage(client, run, seal, tables.staging, sequence)
@@ -98,12 +121,6 @@ def _load(client: Client, config: Config, run: RunFolder, seal: Seal) -> Load:
         return client.query(script, job_id=job_id, job_retry=None)
 
     run_job(client, f"{prefix}-change", start)
-    loaded = latest_load(client, config)
-    if not _is_this(loaded, seal):
-        msg = "another run was loaded into BigQuery at the same time"
-        raise TemporaryError(msg, remedy="Run the same command again.")
-    _drop(client, tables.staging)
-    return loaded
 
 
 def _is_this(latest: Load | None, seal: Seal) -> TypeGuard[Load]:
