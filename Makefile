@@ -57,13 +57,13 @@ DBT_OPTIONS := --project-dir dbt --profiles-dir dbt --no-version-check --no-part
 DBT := SALES_MART_BIGQUERY_METHOD=oauth-secrets \
     SALES_MART_DATA_WAREHOUSE__BIGQUERY__API_ENDPOINT=http://127.0.0.1:9 $(BIN)/dbt
 COMPILED := build/dbt
+DBT_PATHS = --target-path "$(CURDIR)/$(COMPILED)/$$target" --log-path "$(CURDIR)/$(COMPILED)/$$target"
 TARGETS := postgres bigquery
 
 .PHONY: dbt
 dbt: $(VENV)/.dev  ## Parse the dbt project for both warehouses, warnings as errors
 	@for target in $(TARGETS); do echo "dbt parse --target $$target"; \
-	    $(DBT) parse --target $$target --warn-error $(DBT_OPTIONS) \
-	        --target-path $(CURDIR)/$(COMPILED)/$$target --log-path $(CURDIR)/$(COMPILED)/$$target \
+	    $(DBT) parse --target $$target --warn-error $(DBT_OPTIONS) $(DBT_PATHS) \
 	        || exit 1; done
 
 # The rules left out are about what the compiler writes, not about what we do: long lines, line
@@ -72,8 +72,8 @@ dbt: $(VENV)/.dev  ## Parse the dbt project for both warehouses, warnings as err
 .PHONY: sql
 sql: $(VENV)/.dev  ## Lint the SQL that dbt compiles, in each warehouse's dialect
 	@for target in $(TARGETS); do echo "sqlfluff --dialect $$target"; \
-	    $(DBT) compile --target $$target --no-introspect --no-populate-cache $(DBT_OPTIONS) \
-	        --target-path $(CURDIR)/$(COMPILED)/$$target --log-path $(CURDIR)/$(COMPILED)/$$target \
+	    rm -rf $(COMPILED)/$$target/compiled; \
+	    $(DBT) compile --target $$target --no-introspect --no-populate-cache $(DBT_OPTIONS) $(DBT_PATHS) \
 	        || exit 1; \
 	    $(BIN)/sqlfluff lint --disable-progress-bar --dialect $$target --templater raw \
 	        --exclude-rules AL09,LT05,LT12,LT13,RF06,ST06 \
@@ -91,7 +91,7 @@ reference: $(VENV)/.dev  ## Write what is generated anew: reference pages, manif
 
 .PHONY: image
 image:  ## Build the image with docker (BUILDER=podman or buildah for another)
-	$(BUILDER) build --tag sales-mart:dev .
+	$(BUILDER) build --tag sales-mart:dev --build-arg REVISION="$$(git rev-parse HEAD)" .
 
 .PHONY: bench
 bench: $(VENV)/.bench  ## Measure against what one would pick instead
@@ -148,7 +148,7 @@ clean:  ## Remove what was built and measured; the environment and .sales-mart s
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} \
 	    /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	    /^[a-z-]+:.*## / {sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	    /^[a-z0-9-]+:.*## / {sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One stamp per set of packages: the second call has nothing to do.
 $(VENV)/.pip:

@@ -36,6 +36,7 @@ _STEPS = (
     *("publish", "export", "days", "notify"),
 )
 _DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"}
+_COUNT = {"type": "integer", "minimum": 1}
 _NAME = {"type": "string", "pattern": "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$"}
 _TOLERATES = {"nodeSelector": _TEXTS, "tolerations": _OBJECTS, "affinity": {"type": "object"}}
 SPECIAL: dict[str, dict[str, Any]] = {
@@ -85,10 +86,14 @@ SPECIAL: dict[str, dict[str, Any]] = {
         },
     },
     "tolerations": _OBJECTS,
+    "workflow.activeDeadlineSeconds": _COUNT,
+    "workflow.backfillDeadlineSeconds": _COUNT,
+    "workflow.parallelism": _COUNT,
     "workflow.podGCDelay": _DURATION,
     "workflow.retry.backoff": _DURATION,
     "workflow.schedule": {"type": "string", "pattern": r"^(\S+( \S+){4}|@[a-z]+( \S+)?)$"},
-    "workflow.shards": {"type": "integer", "minimum": 1},
+    "workflow.shards": _COUNT,
+    "workflow.stepDeadlineSeconds": _COUNT,
     "workflow.timezone": {"type": "string", "minLength": 1},
 }
 """What a default does not tell about a value."""

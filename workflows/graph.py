@@ -102,8 +102,9 @@ def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
     with DAG(
         name="road",
         inputs=[
-            Parameter(name="run-id", value=run_id),
-            Parameter(name="business-date", value=business_date),
+            # Without a value, since Argo takes a None for the text "null".
+            Parameter(name=name) if value is None else Parameter(name=name, value=value)
+            for name, value in (("run-id", run_id), ("business-date", business_date))
         ],
     ) as graph:
         Task(

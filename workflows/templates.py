@@ -20,12 +20,14 @@ from hera.workflows.models import (
     VolumeMount,
 )
 
+from sales_mart import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["IMAGE", "KEY", "POSTGRES", "RETRY_EXPRESSION", "WEBHOOK", "retries", "step", "volumes"]
 
-IMAGE = "sales-mart:0.1.0"
+IMAGE = f"sales-mart:{__version__}"
 """Stands in until the chart puts a site's image in its place."""
 RETRY_EXPRESSION = "lastRetry.status == 'Error' || lastRetry.exitCode in ['75', '137', '143', '-1']"
 """What another attempt can cure: a pod that was deleted or never came up, a temporary failure, a

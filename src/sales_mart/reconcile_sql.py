@@ -42,7 +42,8 @@ MARTS = {
 }
 """Columns of the next marts that two warehouses must agree in.
 
-A mean is not among them: it is the quotient of two that are.
+A mean is not among them, since the local BigQuery server divides floats. What it is the mean of is:
+the facts, and the sums by product and month.
 """
 _MONEY = ("price", "amount", "total_amount", "total_price")
 _TEXTS = ("transaction_id", "product")

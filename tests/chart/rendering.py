@@ -145,10 +145,20 @@ def containers(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any
 # --- strict validation
 
 
+needs_schemas = pytest.mark.skipif(
+    SCHEMAS not in os.environ, reason=f"{SCHEMAS} names no folder with Argo's definitions"
+)
+
+
+def is_argo(document: dict[str, Any]) -> bool:
+    """Tell whether an object is of one of Argo's kinds."""
+    return document["apiVersion"].startswith("argoproj.io/")
+
+
 def complaints(document: dict[str, Any]) -> list[str]:
     """Say what is wrong with an object, by the definition of its kind."""
     group = document["apiVersion"].partition("/")[0]
-    if group == "argoproj.io":
+    if is_argo(document):
         return [_said(error) for error in _argo(document["kind"]).iter_errors(document)]
     if group in ("external-secrets.io", "monitoring.coreos.com"):
         return []  # other people's definitions; a cluster that has them judges
@@ -167,10 +177,7 @@ def _said(error: Any) -> str:
 @cache
 def _argo(kind: str) -> Draft202012Validator:
     """Give a validator of the full definition of a kind, in which nothing unknown is allowed."""
-    folder = os.environ.get(SCHEMAS)
-    if not folder:
-        pytest.skip(f"{SCHEMAS} does not name the folder with Argo's definitions")
-    path = Path(folder) / f"argoproj.io_{kind.lower()}s.yaml"
+    path = Path(os.environ[SCHEMAS]) / f"argoproj.io_{kind.lower()}s.yaml"
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     definition = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe loader
     schema = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from sales_mart import __version__
 from sales_mart.cli import app, main
 from sales_mart.cli.session import TargetName
 from sales_mart.config.file import load_config
@@ -98,7 +99,7 @@ def test_commands_are_the_documented_ones(ask: Ask) -> None:
 
 
 def test_version(ask: Ask) -> None:
-    assert ask("--version") == (0, "sales-mart 0.1.0\n", "")
+    assert ask("--version") == (0, f"sales-mart {__version__}\n", "")
 
 
 def test_target_names_are_those_of_the_records() -> None:

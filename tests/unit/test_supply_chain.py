@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+import sales_mart
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -195,3 +197,12 @@ def test_a_planted_secret_is_found_and_nothing_is_written(tmp_path: Path, name: 
     assert (done.returncode == 0) == (name == "nothing"), done.stdout + done.stderr
     assert ("planted.py:1" in done.stdout) == (name != "nothing")
     assert (tmp_path / ".secrets.baseline").read_bytes() == before
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((ROOT / "charts" / "sales-mart" / "Chart.yaml").read_text())
+    image = re.findall(r"sales-mart:(\S+)|ARG VERSION=(\S+)", (ROOT / "Dockerfile").read_text())
+    elsewhere = {chart["version"], chart["appVersion"], *filter(None, sum(image, ()))}
+    assert elsewhere == {version, sales_mart.__version__} == {version}
+    assert f"## {version} " in (ROOT / "CHANGELOG.md").read_text()

@@ -67,6 +67,13 @@ labels:
 {{- printf ",%s," (dig "data_warehouse" "targets" (list "postgres" "bigquery") .Values.config | join ",") -}}
 {{- end -}}
 
+{{/* Whether a step asks Google for anything: BigQuery is a target, or a place is on gs://. */}}
+{{- define "sales-mart.asksGoogle" -}}
+{{- $lake := dig "data_lake" dict .Values.config -}}
+{{- $places := list $lake.source $lake.lake (dig "data_mart" "export" "" .Values.config) | join " " -}}
+{{- if or $lake.gcs_bucket (contains "gs://" $places) (contains ",bigquery," (include "sales-mart.targets" .)) }}yes{{ end -}}
+{{- end -}}
+
 {{/* The site's secrets by the placeholders of files/: name/key -> name and key, where it has them. */}}
 {{- define "sales-mart.secrets" -}}
 {{- if and .Values.postgres.secretName (contains ",postgres," (include "sales-mart.targets" .)) }}
