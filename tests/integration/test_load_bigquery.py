@@ -19,6 +19,7 @@ from sales_mart.errors import (
 )
 from sales_mart.lake import RunFolder
 from sales_mart.load import bigquery as stop
+from sales_mart.load import bigquery_tables
 from sales_mart.load.bigquery import load
 from sales_mart.load.bigquery_tables import LoadTables, ensure_tables
 from sales_mart.names import LOAD_RUNS, raw_schema
@@ -192,7 +193,7 @@ def test_a_process_that_comes_too_late_finds_its_run_loaded(
     """As of two processes of one run in a bucket, which keeps nobody out."""
     run = sealed_run(config, lake, "a", [row("T1", D1)])
     staging = LoadTables.of(config, run.read("seal", Seal)).staging
-    stage = stop.stage
+    stage = bigquery_tables.stage
 
     def overtaken(*_: object) -> str:
         monkeypatch.setattr(stop, "stage", stage)
