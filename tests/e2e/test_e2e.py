@@ -249,9 +249,9 @@ def test_a_webhook_is_told_what_failed(daily: tuple[Release, list[bytes]]) -> No
             release.upgrade()
     first, second = told
     assert (first["workflow"], first["status"]) == (failed.name, "Failed")
-    ((step, message),) = first["failures"]
-    assert step.startswith("validate")
-    assert "transaction_id" in message
+    (failure,) = first["failures"]
+    assert failure["step"].startswith("validate")
+    assert "transaction_id" in failure["message"]
     assert (second["workflow"], second["status"], second["failures"]) == (done, "Succeeded", [])
     assert [each["rows_read"] for each in second["runs"]] == [9_000]
 
