@@ -207,7 +207,12 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
     from sales_mart.source import DATE_MARK, list_objects
 
     if config.source is None:
-        found.add("source", "warn", "no source is configured", "Use --source, or data_lake.source.")
+        found.add(
+            "source",
+            "warn",
+            "no source is configured",
+            "Use --source with the commands, or set data_lake.source.",
+        )
         return
     patterns = [each.replace(DATE_MARK, str(business_date)) for each in sources(config)]
     objects = list_objects(patterns)

@@ -101,27 +101,32 @@ def generate(  # noqa: PLR0913 - every argument shapes the file
 def write(path: Path, chunks: Iterable[bytes]) -> int:
     """Write chunks of `generate` to a file; `.gz` and `.zst` at the end of its name compress it.
 
-    The file appears under its name when it is whole.
+    The file appears under its name when it is whole. Where that is a link, the file that it names
+    is written.
 
     Returns:
         Bytes on the disk.
 
     Raises:
-        ConfigurationError: The file cannot be written.
+        ConfigurationError: The file cannot be written, or something else has its name.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            msg = f"{path} could not be written: it is there, and is no file"
+            raise ConfigurationError(msg, remedy="Name a file.")
+        temporary = target.with_name(f".{target.name}.tmp")
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with _open(temporary, path.suffix) as file:
                 for chunk in chunks:
                     file.write(chunk)
-            temporary.replace(path)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        return path.stat().st_size
-    except OSError as error:
-        msg = f"{path} could not be written: {error.strerror}"
+        return target.stat().st_size
+    except (OSError, RuntimeError) as error:  # a RuntimeError is a circle of links
+        msg = f"{path} could not be written: {getattr(error, 'strerror', None) or error}"
         raise ConfigurationError(msg, remedy="Choose a writable folder with room.") from error
 
 

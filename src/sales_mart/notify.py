@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import math
 import re
 import urllib.error
 import urllib.request
@@ -98,6 +99,8 @@ def notification(
     """
     try:
         seconds = round(float(duration or 0), 1)
+        if not (math.isfinite(seconds) and seconds >= 0):
+            raise ValueError(duration)
         failed = _failures(json.loads(failures)) if failures.strip() else ()
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         msg = "the duration or the failures are not as Argo's workflow variables give them"

@@ -6,9 +6,10 @@ import hashlib
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Literal
+from itertools import chain
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
     "DayTotals",
@@ -83,6 +84,13 @@ class Plan(Record):
     objects: tuple[SourceObject, ...]
     shards: tuple[tuple[int, ...], ...] = Field(description="ordinals into `objects`")
     config_digest: str
+
+    @model_validator(mode="after")
+    def _each_object_in_one_shard(self) -> Self:
+        if sorted(chain(*self.shards)) != list(range(len(self.objects))):
+            msg = "the shards do not hold each object once"
+            raise ValueError(msg)
+        return self
 
 
 class Part(_Frozen):

@@ -96,8 +96,11 @@ def list_objects(patterns: Sequence[str]) -> list[Listed]:
             raise NoSourceObjectError(
                 msg, remedy="Check the path and the date; an empty file would be a valid input."
             )
-        found.update((each.uri, each) for each in objects)
-    return [found[uri] for uri in sorted(found)]
+        for each in objects:
+            # One file may have several names: by a link, or with `..` in it.
+            place = each.uri if is_gcs(each.uri) else os.path.realpath(each.uri)
+            found[place] = min(each, found.get(place, each))
+    return sorted(found.values())
 
 
 def _list_local(pattern: str) -> list[Listed]:

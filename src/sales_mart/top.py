@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["top"]
 
+_MOST = 1_000_000
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})", re.ASCII)
 
 
@@ -37,8 +38,8 @@ def top(config: Config, month: str, limit: int, target: Target) -> list[dict[str
         ConfigurationError: The month or the limit is not one, or nothing has been published.
         TemporaryError: The warehouse does not answer.
     """
-    if limit < 1:
-        msg = f"the limit is {limit}, it must be at least 1"
+    if not 1 <= limit <= _MOST:
+        msg = f"the limit is {limit}, it must be from 1 to {_MOST:,}"
         raise ConfigurationError(msg, remedy="Ask for one product or more.")
     first = _first_day(month)
     return [summary._asdict() for summary in best_products(config, target, first, limit)]

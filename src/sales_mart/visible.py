@@ -28,7 +28,7 @@ def visible(text: str, *, on_one_line: bool = False) -> str:
     return unseen.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def visible_json(document: object, *, indent: int | None = None) -> str:
+def visible_json(document: object, *, indent: int | None = None, only_ascii: bool = False) -> str:
     """Write JSON that reads back the same; what cannot be seen stands in it as an escape."""
-    text = json.dumps(document, indent=indent, default=str, ensure_ascii=False)
+    text = json.dumps(document, indent=indent, default=str, ensure_ascii=only_ascii)
     return _UNSEEN_IN_JSON.sub(lambda found: json.dumps(found[0])[1:-1], text)

@@ -234,6 +234,64 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert errors == ""
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", ">&- 2>&- <&-"])
+def test_a_stream_that_is_closed_leads_nowhere(tmp_path: Path, closed: str) -> None:
+    _sample()
+    command = (
+        f"{sys.executable} -m sales_mart plan --run-id x --lake {tmp_path}/lake"
+        f" --source transactions.csv --business-date 2023-10-05 {closed}"
+    )
+    done = subprocess.run(["bash", "-c", command], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert bool(done.stdout) is (">&-" not in closed.split())
+    assert json.loads((tmp_path / "lake" / "runs" / "x" / "plan.json").read_text())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_full_disk_under_stdout_is_told(output: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = (sys.executable, "-m", "sales_mart", "config", "show", "-o", output)
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    line = json.loads(done.stderr.splitlines()[-1])
+    assert "could not be written: No space left" in line["message"]
+
+
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_what_an_encoding_does_not_have_is_an_escape(tmp_path: Path, output: str) -> None:
+    _sample()
+    lake = tmp_path / "l\xfcke\u6708"
+    source = tmp_path / "\xe9.csv"
+    Path("transactions.csv").rename(source)
+    options = ("--business-date", "2023-10-05", "--source", source, "--lake", lake, "-o", output)
+    done = subprocess.run(
+        (sys.executable, "-m", "sales_mart", "plan", *options),
+        check=True,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    text = done.stdout.decode("ascii")
+    if output == "json":
+        assert json.loads(text)["source"] == str(source)
+    else:
+        assert r"\xe9.csv" in text
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "os.chdir(sys.argv[1])\n"
+        "os.rmdir(sys.argv[1])\n"
+        "from sales_mart.cli import main\n"
+        "sys.exit(main(['init']))\n"
+    )
+    (tmp_path / "gone").mkdir()
+    command = (sys.executable, "-c", program, tmp_path / "gone")
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, "is gone" in done.stderr) == (2, True)
+
+
 # --- signals
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections import Counter
 from datetime import date
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -143,3 +145,20 @@ def test_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="could not be written"):
         write(tmp_path / "folder.csv", generate(10))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
+
+
+def test_write_follows_a_link(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real.csv")
+    write(tmp_path / "link.csv", [b"abc"])
+    assert (tmp_path / "real.csv").read_bytes() == b"abc"
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_write_replaces_nothing_but_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("circle").symlink_to("circle")
+    for name in (".", "", "pipe", "circle"):
+        with pytest.raises(ConfigurationError):
+            write(Path(name), [b"abc"])
+    assert Path("pipe").is_fifo()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -36,6 +37,15 @@ def test_a_record_comes_back_as_it_was(run: RunFolder) -> None:
     assert run.find("plan", Plan) is None
     run.write("plan", PLAN)
     assert run.read("plan", Plan) == PLAN
+
+
+def test_a_plan_holds_each_object_in_one_shard(run: RunFolder) -> None:
+    document = json.loads(PLAN.to_json())
+    for shards in ([[5]], [[-1]], [[0], [0]]):
+        text = json.dumps({**document, "shards": shards})
+        run.lake.write("runs/r1/plan.json", text.encode())
+        with pytest.raises(ConfigurationError, match="not a record that this version can read"):
+            run.read("plan", Plan)
 
 
 def test_a_record_is_created_once(run: RunFolder) -> None:

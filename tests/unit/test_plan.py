@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from sales_mart.errors import ConfigurationError, NoSourceObjectError
 from sales_mart.lake import RunFolder
 from sales_mart.plan import _shards, plan  # pyright: ignore[reportPrivateUsage]
 from sales_mart.records import Mode, Plan
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DAY = date(2023, 10, 1)
 
@@ -59,6 +56,13 @@ def test_several_sources_are_one_in_code_point_order(files: Path, tmp_path: Path
     source = [f"{files}/b.csv", str(files), f"{files}/a.csv"]
     made = plan(Config(), str(tmp_path / "lake"), business_date=DAY, source=source)
     assert names(made, files) == ["Z.csv.gz", "a.csv", "b.csv"]
+
+
+def test_a_file_of_several_names_is_one(files: Path, tmp_path: Path) -> None:
+    (files / "link.csv").symlink_to(files / "a.csv")
+    source = [f"{files}/../raw/a.csv", f"{files}/a.csv", f"{files}/*.csv"]
+    made = plan(Config(), str(tmp_path / "lake"), business_date=DAY, source=source)
+    assert [Path(each.uri).name for each in made.objects] == ["a.csv", "b.csv"]
 
 
 def test_no_object_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:

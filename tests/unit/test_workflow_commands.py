@@ -208,7 +208,10 @@ def test_a_notice_of_a_success_lists_no_failure(failures: str) -> None:
     assert notification("w", "Succeeded", "1", failures).failures == ()
 
 
-@pytest.mark.parametrize(("duration", "failures"), [("x", ""), ("1", "{"), ("1", "[1]")])
+@pytest.mark.parametrize(
+    ("duration", "failures"),
+    [("x", ""), ("nan", ""), ("inf", ""), ("1e400", ""), ("-1", ""), ("1", "{"), ("1", "[1]")],
+)
 def test_a_notice_of_something_else_is_refused(duration: str, failures: str) -> None:
     with pytest.raises(ConfigurationError, match="not as Argo's"):
         notification("w", "Failed", duration, failures)

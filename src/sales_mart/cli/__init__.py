@@ -17,8 +17,8 @@ import typer
 
 from sales_mart import logs
 from sales_mart.cli import local, road, stops, tools, workflow
-from sales_mart.cli.output import PipeClosed, console, print_json
-from sales_mart.errors import SalesMartError
+from sales_mart.cli.output import PipeClosed, console, open_streams, print_json
+from sales_mart.errors import ConfigurationError, SalesMartError
 from sales_mart.visible import visible
 
 if TYPE_CHECKING:
@@ -75,11 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and give its exit code; see `sales_mart.errors` for what the codes mean."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     as_json = _wants_json(arguments)
+    open_streams()
     logs.configure()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     with _signals_unwind(), logs.at_stop():
         try:
+            _check_working_folder()
             result = app(args=arguments, prog_name="sales-mart", standalone_mode=False)
             code = result if isinstance(result, int) else 0
         except BaseException as error:  # noqa: BLE001 - a panic of a native library is no Exception
@@ -89,6 +91,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report(as_json, code, word, "Run the same command again to go on.")
             _leave(code)
     return code
+
+
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        msg = "the folder in which this was started is gone"
+        raise ConfigurationError(msg, remedy="Change to one that is there.") from error
 
 
 def _failed(error: BaseException, *, as_json: bool) -> int:
@@ -144,7 +154,7 @@ def _report(
         error = {"exit_code": code, "message": message, "remedy": remedy, "details": details or {}}
         try:
             print_json({"schema_version": 1, "error": error})
-        except PipeClosed:
+        except (PipeClosed, ConfigurationError):
             return
     if not sys.stderr.isatty():
         extra = {"remedy": remedy, "exit_code": code, "details": details or {}}

@@ -24,8 +24,23 @@ PANEL = "Around the road"
 Local = Annotated[
     bool, typer.Option("--local", help="Start PostgreSQL and a BigQuery server right here.")
 ]
+
+
+def _named(text: str) -> Path:
+    if not text:
+        msg = "no folder is named"
+        raise typer.BadParameter(msg)
+    return Path(text)
+
+
 DataDir = Annotated[
-    Path, typer.Option("--data-dir", help="What --local keeps: databases, lake and export.")
+    Path,
+    typer.Option(
+        "--data-dir",
+        parser=_named,
+        metavar="FOLDER",
+        help="What --local keeps: databases, lake and export.",
+    ),
 ]
 DEFAULT_DATA_DIR = Path(".sales-mart")
 

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sales_mart.errors import ConfigurationError
 from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-__all__ = ["PipeClosed", "console", "fields_table", "print_data", "print_json", "table"]
+__all__ = [
+    "PipeClosed",
+    "console",
+    "fields_table",
+    "open_streams",
+    "print_data",
+    "print_json",
+    "table",
+]
 
 _LONGEST_LIST = 6
+
+
+def open_streams() -> None:
+    """See that there are a stdout and a stderr, and that they take any text.
+
+    A stream that the caller has closed leads nowhere; its number must not go to another file.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class PipeClosed(BaseException):
@@ -35,31 +63,50 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on stdout."""
-    _write(visible_json(document, indent=2) + "\n")
+    """Print one JSON document on stdout.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    encoding = (sys.stdout.encoding or "utf-8").lower()
+    text = visible_json(document, indent=2, only_ascii=not encoding.startswith("utf"))
+    with _writing():
+        sys.stdout.write(f"{text}\n")
 
 
 def print_data(*renderables: RenderableType) -> None:
-    """Print text and tables on stdout."""
+    """Print text and tables on stdout.
+
+    Raises:
+        ConfigurationError: They cannot be written.
+    """
     out = console()
-    with out.capture() as capture:
+    with _writing(), out.capture() as capture:
         for renderable in renderables:
             if isinstance(renderable, str):
                 out.print(visible(renderable), markup=False)
             else:
                 out.print(renderable)
     lines = capture.get().splitlines()
-    _write("".join(f"{line if out.is_terminal else line.rstrip()}\n" for line in lines))
+    with _writing():
+        for line in lines:
+            sys.stdout.write(f"{line if out.is_terminal else line.rstrip()}\n")
 
 
-def _write(text: str) -> None:
+@contextmanager
+def _writing() -> Generator[None]:
     try:
-        sys.stdout.write(text)
+        yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # Python would complain once more when it flushes stdout at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise PipeClosed from None
+        if isinstance(error, BrokenPipeError):
+            raise PipeClosed from None
+        msg = f"what the command prints could not be written: {error.strerror}"
+        raise ConfigurationError(
+            msg, remedy="Make room where stdout goes to, and run the command again."
+        ) from error
 
 
 def table(

@@ -91,9 +91,12 @@ def _notify(
     from sales_mart.status import RunSummary
     from sales_mart.storage import open_storage
 
-    if session.run_id is None:
+    if not session.run_id:
         msg = "notify tells of a workflow, and none is named"
         raise ConfigurationError(msg, remedy="Use --run-id with the workflow's name.")
+    if not status.strip():
+        msg = "notify tells how a workflow ended, and nothing says it"
+        raise ConfigurationError(msg, remedy="Use --status, such as Succeeded or Failed.")
     url = os.environ.get(WEBHOOK)
     if not url and not dry_run:
         msg = f"{WEBHOOK} is not set, so nobody would be told"
