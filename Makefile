@@ -30,6 +30,10 @@ demo: $(VENV)/.demo  ## Walk the sample through real servers on this computer
 test: $(VENV)/.dev  ## Run every test, in two processes (WORKERS=n for more)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+.PHONY: unit
+unit: $(VENV)/.dev  ## Run the tests that need no server
+	$(BIN)/python -m pytest tests/unit -n $(WORKERS)
+
 .PHONY: e2e
 e2e: $(VENV)/.dev  ## Install the chart on the cluster in KUBECONFIG, and put it to the test
 	$(BIN)/python -m pytest tests/e2e -p no:randomly --timeout 3600 -rs

@@ -37,7 +37,7 @@ def processes(servers: LocalServers, folder: Path, seconds: float, seed: int) ->
     deadline = time.monotonic() + seconds
     campaign = Campaign(servers, folder / "site", seed)
     campaign.rehearse()
-    rows = kills(campaign, (deadline - time.monotonic()) * 0.68)
+    rows = kills(campaign, (deadline - time.monotonic()) * 0.74)
     say(f"kills:\n{as_table(rows)}")
     return rows + together(campaign, deadline - time.monotonic())
 

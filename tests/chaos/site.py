@@ -25,7 +25,7 @@ from sales_mart.config import Config
 from sales_mart.names import mart_schema, next_schema, raw_schema
 from sales_mart.records import Target
 from sales_mart.warehouse import bigquery
-from shown import EXPORTS, digests, exported_files, marts_query
+from shown import EXPORTS, digests, exported_files, marts_query, state
 from warehouses import ask, raw_table
 
 if TYPE_CHECKING:
@@ -182,11 +182,11 @@ class Site:
         """Give the digests of all marts, of one moment."""
         with self.session() as connection:
             query = marts_query(self.config, Target.POSTGRES)
-            return repr(connection.execute(query.encode()).fetchall())
+            return state(connection.execute(query.encode()))
 
     def bigquery(self) -> str:
         """Give the digests of all marts, of one moment."""
-        return repr(ask(self.config, Target.BIGQUERY, marts_query(self.config, Target.BIGQUERY)))
+        return state(ask(self.config, Target.BIGQUERY, marts_query(self.config, Target.BIGQUERY)))
 
     def exported(self) -> dict[str, str]:
         """Give the digests of the exported files."""

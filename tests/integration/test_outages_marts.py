@@ -25,7 +25,7 @@ from sales_mart.reconcile import reconcile
 from sales_mart.records import Export, Load, Publish, Reconcile, Target
 from sales_mart.transform import transform
 from sales_mart.warehouse import postgres
-from shown import EXPORTS, digests, exported_files, is_vouched, marts_query
+from shown import EXPORTS, digests, exported_files, is_vouched, marts_query, state
 from support import row, sealed_run
 from warehouses import BOTH, ask, fresh_config, loaded
 
@@ -89,7 +89,7 @@ class Readers:
             time.sleep(0.02)
 
     def _marts(self, target: Target) -> str:
-        return repr(ask(self._config, target, marts_query(self._config, target)))
+        return state(ask(self._config, target, marts_query(self._config, target)))
 
     def _export(self) -> str | None:
         """Give the state of the files; None when the manifest says that they are being replaced."""
