@@ -430,11 +430,12 @@ def test_top_refuses_what_is_not_a_month(month: str) -> None:
     assert "YYYY-MM" in caught.value.remedy
 
 
-def test_top_refuses_a_limit_below_one() -> None:
+@pytest.mark.parametrize("limit", [0, 1_000_001, 10**20])
+def test_top_refuses_a_limit_that_is_none(limit: int) -> None:
     from sales_mart.config import Config as Configuration
 
-    with pytest.raises(ConfigurationError, match="at least 1"):
-        top(Configuration(), "2023-10", 0, Target.POSTGRES)
+    with pytest.raises(ConfigurationError, match="must be from 1 to 1,000,000"):
+        top(Configuration(), "2023-10", limit, Target.POSTGRES)
 
 
 def test_a_connection_that_breaks_while_rows_stream_is_temporary(
