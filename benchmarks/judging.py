@@ -84,7 +84,7 @@ def ours_in_memory(file: str, settings: dict[str, Any], **_: object) -> Counts:
 def ours(file: str, settings: dict[str, Any], folder: str, **_: object) -> Counts:
     """Take the file through plan, validate and seal."""
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.plan import plan
     from sales_mart.seal import seal
     from sales_mart.validate import validate_shard

@@ -60,7 +60,7 @@ def prepare(file: str, settings: dict[str, Any], folder: str, **_: object) -> di
     import polars as pl
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.plan import plan
     from sales_mart.seal import seal
     from sales_mart.validate import validate_shard
@@ -82,7 +82,7 @@ def prepare(file: str, settings: dict[str, Any], folder: str, **_: object) -> di
 def ours(url: str, settings: dict[str, Any], folder: str, run_id: str, **_: object) -> Later:
     """Load by the stop of the road."""
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.load.postgres import load
 
     config = Config.model_validate(settings)

@@ -39,7 +39,7 @@ _SUMMARY = (
 def ours(url: str, settings: dict[str, Any], file: str, **_: object) -> Callable[[], Counts]:
     """Walk the whole road to PostgreSQL in a fresh lake."""
     from sales_mart.config import Config
-    from sales_mart.records import Target
+    from sales_mart.lake.records import Target
     from sales_mart.run import run
 
     config = Config.model_validate(settings)

@@ -24,10 +24,12 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from sales_mart import causes, errors, parts, records
+from sales_mart import causes, errors
 from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config.keys import Key, fields_of, keys, section_of
+from sales_mart.lake import parquet as parts
+from sales_mart.lake import records
 from sales_mart.names import clean_schema
 from sales_mart.transaction import REASONS, TRUSTED, rules
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import SalesMartError
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 from support import row
 from warehouses import ask, raw_table
 

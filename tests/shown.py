@@ -7,9 +7,9 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from sales_mart.lake.records import Target
 from sales_mart.names import published_tables
 from sales_mart.reconcile_sql import table
-from sales_mart.records import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

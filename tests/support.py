@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sales_mart.lake import RunFolder
+from sales_mart.lake.records import Mode, Seal
+from sales_mart.lake.runs import RunFolder
 from sales_mart.names import clean_schema
-from sales_mart.records import Mode, Seal
 from sales_mart.transaction import judge, mart_rules
 
 if TYPE_CHECKING:

@@ -17,16 +17,17 @@ from backports import zstd
 from hypothesis import strategies as st
 
 import oracle
-from sales_mart import csv_reader, csv_structure, parts, seal, validate
+from sales_mart import csv_reader, csv_structure, seal, validate
 from sales_mart.config import FIELDS, Config
-from sales_mart.lake import RunFolder
+from sales_mart.lake import parquet as parts
+from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
 from sales_mart.testing import configs, dirty_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.records import Part, Seal
+    from sales_mart.lake.records import Part, Seal
 
 HEADERS = (
     b"transaction_id,product,price,quantity,date",

@@ -6,17 +6,17 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.config import Config
+from sales_mart.lake.records import Target
 from sales_mart.load.bigquery import load as load_bigquery
 from sales_mart.load.postgres import load as load_postgres
 from sales_mart.names import fact_table, next_schema, raw_schema
 from sales_mart.reconcile_sql import table
-from sales_mart.records import Target
 from sales_mart.warehouse import bigquery, postgres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.local import LocalServers
 
 BOTH = (Target.POSTGRES, Target.BIGQUERY)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
+from sales_mart.lake.records import NodeResult, Target
+from sales_mart.lake.temporary import ScratchFolder, Turn
 from sales_mart.names import next_schema, raw_schema
-from sales_mart.records import NodeResult, Target
-from sales_mart.scratch import ScratchFolder, Turn
 from sales_mart.warehouse.postgres import credentials, sslmode
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from sales_mart.business_date import business_date as find_date
 from sales_mart.config.file import algorithm_warning
 from sales_mart.config.report import chart_values
 from sales_mart.errors import BY_GRAVITY, ConfigurationError, SalesMartError
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -181,7 +181,7 @@ def _check_key(found: _Findings, config: Config, origins: Mapping[str, str]) -> 
 
 
 def _check_lake(found: _Findings, config: Config) -> None:
-    from sales_mart.storage import open_storage
+    from sales_mart.lake.storage import open_storage
 
     if config.lake is None:
         found.add("lake", "warn", "no lake is configured", "Use --lake, or set data_lake.lake.")

@@ -20,16 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
-from sales_mart.records import Export, ExportedFile, Load, Publish, Target
-from sales_mart.scratch import ScratchFolder, hold_folder, make_folder
-from sales_mart.storage import disk_errors, is_gcs, open_storage, temporary_folder
+from sales_mart.lake.records import Export, ExportedFile, Load, Publish, Target
+from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
+from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
 from sales_mart.summary import AVERAGE_DECIMALS, Summary, published_summary
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["export"]
 

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.guarded import LOOPBACK, Server, as_user, served, tail
-from sales_mart.scratch import make_folder
+from sales_mart.lake.temporary import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator

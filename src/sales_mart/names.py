@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 
 if TYPE_CHECKING:
     from sales_mart.config import Config

@@ -7,8 +7,8 @@ import json
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake import RunFolder
-from sales_mart.records import Mode, Plan
+from sales_mart.lake.records import Mode, Plan
+from sales_mart.lake.runs import RunFolder
 from sales_mart.source import DATE_MARK, find_objects
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.storage import Storage
+    from sales_mart.lake.storage import Storage
 
 __all__ = ["check_digest", "is_daily", "open_run", "plan", "sources"]
 

@@ -12,14 +12,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
+from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
 from sales_mart.reconcile_sql import Questions, Sums
-from sales_mart.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
 
 if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouse.history import Window
 
 __all__ = ["reconcile"]

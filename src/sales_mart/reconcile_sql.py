@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart import money
+from sales_mart.lake.records import DayTotals, Target
 from sales_mart.names import PRODUCT_MONTHS, STAGING, fact_table, next_schema, raw_schema
-from sales_mart.records import DayTotals, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -15,14 +15,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
-from sales_mart.lake import RunFolder
+from sales_mart.lake.records import Run, Target
+from sales_mart.lake.runs import RunFolder
+from sales_mart.lake.storage import open_storage, temporary_folder
 from sales_mart.load import load
 from sales_mart.logs import at_stop, gravest
 from sales_mart.plan import plan as make_plan
-from sales_mart.records import Run, Target
 from sales_mart.seal import seal as close_input
 from sales_mart.status import RunSummary, summarise
-from sales_mart.storage import open_storage, temporary_folder
 from sales_mart.validate import validate_shard
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.records import Mode, Plan
-    from sales_mart.storage import Storage
+    from sales_mart.lake.records import Mode, Plan
+    from sales_mart.lake.storage import Storage
 
 __all__ = ["StopEvent", "run", "together"]
 

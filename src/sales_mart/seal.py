@@ -18,13 +18,13 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.judgement import CleanTotals, Judge
+from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part
+from sales_mart.lake.records import Part, Plan, Seal, Validate
+from sales_mart.lake.storage import disk_errors
 from sales_mart.money import MOST_DIGITS
 from sales_mart.names import CLEAN_COLUMNS
-from sales_mart.parts import PartWriter, as_quarantine, read_part
 from sales_mart.plan import open_run
 from sales_mart.pseudonymise import Tokeniser
-from sales_mart.records import Part, Plan, Seal, Validate
-from sales_mart.storage import disk_errors
 from sales_mart.validate import stop_name
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["BUCKET_ROWS", "DUPLICATE", "seal"]
 

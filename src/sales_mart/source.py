@@ -19,8 +19,8 @@ from sales_mart.errors import (
     SourceChangedError,
     SourceFormatError,
 )
-from sales_mart.records import SourceObject
-from sales_mart.storage import disk_errors, gcs_client, gcs_errors, is_gcs, patience, split_gs
+from sales_mart.lake.records import SourceObject
+from sales_mart.lake.storage import disk_errors, gcs_client, gcs_errors, is_gcs, patience, split_gs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

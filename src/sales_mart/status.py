@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from sales_mart.records import (
+from sales_mart.lake.records import (
     Export,
     ExportedFile,
     Load,
@@ -23,7 +23,7 @@ from sales_mart.records import (
 )
 
 if TYPE_CHECKING:
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["STOPS", "Agreement", "LoadSummary", "RowSummary", "RunSummary", "summarise"]
 

@@ -11,7 +11,7 @@ from sales_mart.summary import best_products
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.records import Target
+    from sales_mart.lake.records import Target
 
 __all__ = ["top"]
 

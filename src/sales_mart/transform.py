@@ -18,14 +18,14 @@ from sales_mart.errors import (
     TestFailedError,
     UnexpectedError,
 )
+from sales_mart.lake.records import NodeResult, Target, TargetTransform, Transform
+from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.temporary import Turn
 from sales_mart.logs import gravest
-from sales_mart.records import NodeResult, Target, TargetTransform, Transform
-from sales_mart.scratch import Turn
-from sales_mart.storage import is_gcs
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouse.history import Window
 
 __all__ = ["WarmDbt", "error_of", "transform", "transform_sql", "warm"]

@@ -12,8 +12,8 @@ from chart.local_argo import LocalArgo
 from chart.rendering import objects, one
 from sales_mart.config import Config
 from sales_mart.generate import generate, write
+from sales_mart.lake.records import Target
 from sales_mart.names import fact_table
-from sales_mart.records import Target
 from sales_mart.run import run
 from sales_mart.summary import published_summary
 

@@ -19,7 +19,7 @@ from chaos.memory import LIMIT, limited
 from corpus.hostile import CANARY, CORPUS, HEAVY, RULES, Counted, Hostile, Refused
 from sales_mart.cli import main
 from sales_mart.config import Config
-from sales_mart.lake import RunFolder
+from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
 from sales_mart.seal import seal
 from sales_mart.validate import validate_shard
@@ -27,7 +27,7 @@ from sales_mart.validate import validate_shard
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.records import Part
+    from sales_mart.lake.records import Part
 
 CONFIG = Config.model_validate({"ingestion": {"validation": RULES}})
 MOST_MEMORY = 400_000_000

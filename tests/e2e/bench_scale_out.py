@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from e2e.test_e2e import HALAL, STEPS
 from sales_mart.generate import generate
-from sales_mart.storage import open_storage
+from sales_mart.lake.storage import open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator

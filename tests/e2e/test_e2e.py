@@ -20,10 +20,10 @@ from e2e.cluster import CHART, wait_for
 from hooks import webhook
 from sales_mart.config import Config
 from sales_mart.generate import generate
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
+from sales_mart.lake.storage import open_storage
 from sales_mart.run import run
 from sales_mart.status import summarise
-from sales_mart.storage import open_storage
 from sales_mart.summary import published_summary
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def shown(config: Config, target: Target) -> list[tuple[Any, ...]]:
 
 def counts(release: Release, name: str) -> tuple[int, int, int]:
     """Give rows read, clean and quarantined of a run."""
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
     rows = summarise(RunFolder(f"{release.lake}/lake", name)).rows
     assert rows is not None
@@ -158,7 +158,7 @@ def test_the_schedule_fires_by_itself(daily: tuple[Release, list[bytes]]) -> Non
     annotations = ended.document["metadata"]["annotations"]
     fired_at = datetime.fromisoformat(annotations["workflows.argoproj.io/scheduled-time"])
     day = fired_at.astimezone(ZoneInfo(zone["timezone"])).date() - timedelta(days=1)
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
     assert summarise(RunFolder(f"{release.lake}/lake", found[0])).business_date == day
 

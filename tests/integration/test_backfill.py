@@ -6,9 +6,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from sales_mart.backfill import loaded_days, unloaded_days
+from sales_mart.lake.records import Mode, Target
 from sales_mart.load.bigquery import load as load_bigquery
 from sales_mart.load.postgres import load as load_postgres
-from sales_mart.records import Mode, Target
 from support import row, sealed_run
 
 if TYPE_CHECKING:

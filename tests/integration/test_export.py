@@ -21,10 +21,10 @@ from psycopg.sql import SQL, Identifier
 from sales_mart import export as stop
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
 from sales_mart.export import export
-from sales_mart.lake import RunFolder
+from sales_mart.lake.records import Export, Load, Mode, Publish, Target
+from sales_mart.lake.runs import RunFolder
+from sales_mart.lake.storage import open_storage
 from sales_mart.names import PUBLICATIONS, mart_schema, raw_schema
-from sales_mart.records import Export, Load, Mode, Publish, Target
-from sales_mart.storage import open_storage
 from sales_mart.top import top
 from sales_mart.warehouse.bigquery import client, query, table_id
 from sales_mart.warehouse.bigquery_sql import literal

@@ -17,8 +17,8 @@ from chaos.kills import Campaign
 from chaos.ledger import CLEAN, KILLS, STOPS, Aim
 from chaos.site import STORY, Site
 from chaos.table import Row, as_table
+from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, STAGING, published_tables
-from sales_mart.records import Target
 from sales_mart.summary import published_summary
 from sales_mart.warehouse.bigquery_sql import LOCK
 from warehouses import ask, raw_table

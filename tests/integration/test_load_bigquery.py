@@ -17,13 +17,13 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.lake import RunFolder
+from sales_mart.lake.records import Load, Mode, Seal
+from sales_mart.lake.runs import RunFolder
 from sales_mart.load import bigquery as stop
 from sales_mart.load import bigquery_tables
 from sales_mart.load.bigquery import load
 from sales_mart.load.bigquery_tables import LoadTables, ensure_tables
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,

@@ -21,9 +21,9 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
+from sales_mart.lake.records import Load, Mode, Part, Seal
 from sales_mart.load.postgres import load
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.records import Load, Mode, Part, Seal
 from sales_mart.warehouse.postgres import connect, lock_target
 from sales_mart.warehouse.postgres_loads import check_latest, latest_load
 from support import Row, row, sealed_run, token
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-10-03"
 

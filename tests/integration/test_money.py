@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sales_mart.errors import ReconciliationError
+from sales_mart.lake.records import Target
 from sales_mart.reconcile import reconcile
-from sales_mart.records import Target
 from sales_mart.transform import transform, transform_sql
 from sales_mart.warehouse import postgres
 from support import Row, sealed_run, token
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.local import LocalServers
 
 EXACT = Context(prec=200)

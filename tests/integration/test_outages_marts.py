@@ -20,9 +20,9 @@ from attempts import attempt, configured
 from faulty import Fault, Http, Wire, http, wire
 from sales_mart import summary
 from sales_mart.export import export
+from sales_mart.lake.records import Export, Load, Publish, Reconcile, Target
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
-from sales_mart.records import Export, Load, Publish, Reconcile, Target
 from sales_mart.transform import transform
 from sales_mart.warehouse import postgres
 from shown import EXPORTS, digests, exported_files, is_vouched, marts_query, state
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from faulty import Cut
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.local import LocalServers
 
 DAYS = ("2023-10-01", "2023-10-02")

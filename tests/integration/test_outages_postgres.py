@@ -21,13 +21,13 @@ from attempts import NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Wire, closed_port, wire
 from sales_mart import doctor
 from sales_mart.errors import TemporaryError
+from sales_mart.lake.records import Load, Mode, Target, Transform
 from sales_mart.load.postgres import load
 from sales_mart.local import LocalServers, local_servers
 from sales_mart.names import mart_schema, raw_schema
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
 from sales_mart.reconcile_sql import table
-from sales_mart.records import Load, Mode, Target, Transform
 from sales_mart.transform import transform
 from sales_mart.warehouse import postgres
 from support import mount_or_skip, sealed_run
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from faulty import Cut
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 P = Target.POSTGRES
 SECRET = "s3cret-of-the-outage"

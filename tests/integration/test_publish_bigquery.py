@@ -12,6 +12,7 @@ from google.cloud import bigquery
 from append_story import D1, D2, STORY
 from sales_mart.config.file import load_config
 from sales_mart.errors import ConfigurationError, SupersededError
+from sales_mart.lake.records import Mode, Target
 from sales_mart.load.bigquery import load
 from sales_mart.names import (
     PRODUCT_MONTHS,
@@ -21,7 +22,6 @@ from sales_mart.names import (
     raw_schema,
 )
 from sales_mart.publish.bigquery import publish_marts
-from sales_mart.records import Mode, Target
 from sales_mart.warehouse.bigquery import (
     Client,
     built_tables,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 D3 = "2023-11-03"
 BQ = Target.BIGQUERY

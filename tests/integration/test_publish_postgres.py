@@ -19,6 +19,15 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
+from sales_mart.lake.records import (
+    Load,
+    Mode,
+    Publish,
+    Reconcile,
+    Target,
+    TargetTransform,
+    Transform,
+)
 from sales_mart.load.postgres import load
 from sales_mart.names import (
     PRODUCT_MONTHS,
@@ -30,15 +39,6 @@ from sales_mart.names import (
 )
 from sales_mart.publish import publish
 from sales_mart.publish.postgres import publish_marts
-from sales_mart.records import (
-    Load,
-    Mode,
-    Publish,
-    Reconcile,
-    Target,
-    TargetTransform,
-    Transform,
-)
 from sales_mart.warehouse.postgres import connect, lock_target
 from sales_mart.warehouse.postgres_loads import pending_window
 from support import Row, row, sealed_run
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouse.history import Window
 
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"

@@ -26,9 +26,9 @@ from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, RejectedShareError, TemporaryError
 from sales_mart.generate import generate, write
-from sales_mart.lake import RunFolder
+from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.runs import RunFolder
 from sales_mart.names import fact_table, mart_schema, raw_schema
-from sales_mart.records import Mode, Target
 from sales_mart.run import StopEvent, run, together
 from sales_mart.status import STOPS, summarise
 from sales_mart.summary import published_summary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sales_mart.lake import RunFolder
+from sales_mart.lake.records import Target
+from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
-from sales_mart.records import Target
 from sales_mart.seal import seal
 from sales_mart.validate import validate_shard
 from warehouses import POSTGRES, ask, loaded, raw_table

@@ -12,11 +12,11 @@ import pytest
 
 from sales_mart.dbt_process import DbtProcess
 from sales_mart.errors import SupersededError, TemporaryError, TestFailedError
+from sales_mart.lake.records import Mode, Target, Transform
+from sales_mart.lake.temporary import hold_folder
 from sales_mart.names import next_schema
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
-from sales_mart.records import Mode, Target, Transform
-from sales_mart.scratch import hold_folder
 from sales_mart.transform import transform, warm
 from sales_mart.warehouse import bigquery, postgres
 from support import Row, row, sealed_run, token
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.local import LocalServers
 
 RULES = {"product_prefix": "Halal", "min_price": "10", "max_quantity": 100}

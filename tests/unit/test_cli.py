@@ -22,7 +22,7 @@ from sales_mart.cli import app, main
 from sales_mart.cli.session import TargetName
 from sales_mart.config.file import load_config
 from sales_mart.config.report import recommended
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -534,7 +534,7 @@ def test_an_error_on_the_way_out_does_not_hide_that_we_were_told_to_end(tmp_path
     code = (
         "import os, signal, sys\n"
         "from sales_mart import cli, plan\n"
-        "from sales_mart.storage import disk_errors\n"
+        "from sales_mart.lake.storage import disk_errors\n"
         "from pathlib import Path\n"
         "def told(*_, **__):\n"
         "    with disk_errors(Path('x')):\n"

@@ -17,7 +17,7 @@ from sales_mart.config.file import load_config, load_with_origins
 from sales_mart.config.keys import keys, section_of
 from sales_mart.config.report import chart_values, effective, recommended, template
 from sales_mart.errors import ConfigurationError
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable

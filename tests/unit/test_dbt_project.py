@@ -17,8 +17,8 @@ import pytest
 from googlesql import analyse, evaluate
 from sales_mart.config import Config
 from sales_mart.dbt_process import DbtProcess, project_folder
+from sales_mart.lake.records import Target
 from sales_mart.reconcile_sql import Questions, row_checksum
-from sales_mart.records import Target
 
 if TYPE_CHECKING:
     from sales_mart.warehouse.history import Window

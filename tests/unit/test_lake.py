@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake import RunFolder
-from sales_mart.records import Mode, Plan
-from sales_mart.storage import Folder, open_storage, split_gs
+from sales_mart.lake.records import Mode, Plan
+from sales_mart.lake.runs import RunFolder
+from sales_mart.lake.storage import Folder, open_storage, split_gs
 
 PLAN = Plan(
     run_id="r1",
@@ -141,7 +141,7 @@ def test_scratch_folders_of_two_attempts_at_once_stay_apart(tmp_path: Path) -> N
 
 def test_scratch_of_a_killed_attempt_goes_with_the_next(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from sales_mart.lake import RunFolder\n"
+        "import os, sys; from sales_mart.lake.runs import RunFolder\n"
         "with RunFolder(sys.argv[1], 'run').scratch('seal') as folder:\n"
         "    (folder / 'rows').write_bytes(b'')\n"
         "    os.kill(os.getpid(), 9)\n"

@@ -15,11 +15,11 @@ from append_story import D1, D2, dates
 from googlesql import Tables, analyse, parse_script
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
+from sales_mart.lake.records import Mode, Seal
 from sales_mart.load import bigquery_tables
 from sales_mart.load.bigquery import Change, append_query, change_script
 from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
 from sales_mart.publish.bigquery import publish_script
-from sales_mart.records import Mode, Seal
 from sales_mart.warehouse.bigquery import Client, bigquery_errors, client, is_emulator, run_job
 from sales_mart.warehouse.bigquery_sql import date_predicate, empty_table, literal
 from support import row, sealed_run

@@ -15,7 +15,7 @@ from sales_mart import money
 from sales_mart.config import Config
 from sales_mart.errors import DataError
 from sales_mart.judgement import CleanTotals
-from sales_mart.lake import RunFolder
+from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
 from sales_mart.reconcile_sql import Sums
 from sales_mart.seal import seal
@@ -24,7 +24,7 @@ from sales_mart.validate import validate_shard
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sales_mart.records import Seal
+    from sales_mart.lake.records import Seal
 
 HEADER = "transaction_id,product,price,quantity,date\n"
 HIGHEST = 10**9

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sales_mart.errors import TemporaryError
-from sales_mart.scratch import ScratchFolder, hold_folder, scratch_folder
-from sales_mart.storage import Folder
+from sales_mart.lake.storage import Folder
+from sales_mart.lake.temporary import ScratchFolder, hold_folder, scratch_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KILLED = """
 import os, sys
 from pathlib import Path
-from sales_mart.scratch import ScratchFolder
+from sales_mart.lake.temporary import ScratchFolder
 folder = ScratchFolder(Path(sys.argv[1]), "work")
 (folder.path / "half").write_text("half a file")
 print(folder.path, flush=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from sales_mart import parts
 from sales_mart import seal as seal_module
 from sales_mart.config import Config
 from sales_mart.errors import (
@@ -19,7 +18,8 @@ from sales_mart.errors import (
     SourceChangedError,
     UnexpectedError,
 )
-from sales_mart.lake import RunFolder
+from sales_mart.lake import parquet as parts
+from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
 from sales_mart.seal import seal
 from sales_mart.validate import validate_shard
@@ -27,7 +27,7 @@ from sales_mart.validate import validate_shard
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sales_mart.records import Seal
+    from sales_mart.lake.records import Seal
 
 HEADER = "transaction_id,product,price,quantity,date\n"
 

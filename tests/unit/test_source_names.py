@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sales_mart.errors import ConfigurationError, NoSourceObjectError, SalesMartError
-from sales_mart.lake import RunFolder
+from sales_mart.lake.runs import RunFolder
 from sales_mart.source import _glob as glob  # pyright: ignore[reportPrivateUsage]
 from sales_mart.source import find_objects
 

@@ -19,13 +19,13 @@ from sales_mart.errors import (
     SourceChangedError,
     TemporaryError,
 )
-from sales_mart.lake import RunFolder
-from sales_mart.parts import read_part
+from sales_mart.lake.parquet import read_part
+from sales_mart.lake.records import Part, SourceObject
+from sales_mart.lake.runs import RunFolder
+from sales_mart.lake.storage import disk_errors, gcs_client, open_storage, temporary_folder
 from sales_mart.plan import plan
-from sales_mart.records import Part, SourceObject
 from sales_mart.run import run
 from sales_mart.source import Listed, find_objects, list_objects, open_object
-from sales_mart.storage import disk_errors, gcs_client, open_storage, temporary_folder
 from secrecy import everything_said
 
 MEMORY = Path("/proc/self/mem")

@@ -25,7 +25,7 @@ from sales_mart.errors import (
     TestFailedError,
     UnexpectedError,
 )
-from sales_mart.records import NodeResult, Target
+from sales_mart.lake.records import NodeResult, Target
 
 SECRET = "correct horse battery staple"
 
@@ -320,7 +320,7 @@ LEAVE_DBT_BEHIND = """
 import os, signal
 from sales_mart.config import Config
 from sales_mart.dbt_process import DbtProcess
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 process = DbtProcess(Config(), Target.BIGQUERY)
 print(process._process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -11,7 +11,7 @@ import pytest
 
 from sales_mart import validate
 from sales_mart.config import Config
-from sales_mart.lake import RunFolder
+from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
 from sales_mart.validate import validate_shard
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
-    from sales_mart.records import Target
+    from sales_mart.lake.records import Target
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["Session", "TargetName", "command", "run_command"]
 
@@ -32,7 +32,7 @@ P = ParamSpec("P")
 
 
 class TargetName(StrEnum):
-    """The values of `sales_mart.records.Target`, which takes too long to import for `--help`."""
+    """The values of `lake.records.Target`, which takes too long to import for `--help`."""
 
     POSTGRES = "postgres"
     BIGQUERY = "bigquery"
@@ -140,7 +140,7 @@ class Session:
         Raises:
             ConfigurationError: Nothing names a run.
         """
-        from sales_mart.lake import RunFolder
+        from sales_mart.lake.runs import RunFolder
 
         if self.run_id is None:
             msg = f"{self.stop} continues a run, and no run is given"
@@ -155,7 +155,7 @@ class Session:
         Raises:
             ConfigurationError: A name is no warehouse's.
         """
-        from sales_mart.records import Target
+        from sales_mart.lake.records import Target
 
         names = [name.strip() for each in chosen or () for name in each.split(",") if name.strip()]
         unknown = [name for name in names if name not in set(TargetName)]
@@ -174,7 +174,7 @@ class Session:
         """
         if folder is None:
             return
-        from sales_mart.storage import open_storage
+        from sales_mart.lake.storage import open_storage
 
         storage = open_storage(folder)
         for name, value in values.items():

@@ -11,7 +11,7 @@ from sales_mart.cli.session import Session, TargetName, run_command
 if TYPE_CHECKING:
     from datetime import date
 
-    from sales_mart.records import Mode
+    from sales_mart.lake.records import Mode
 
 __all__ = [
     "BusinessDate",
@@ -131,7 +131,7 @@ def plan_options(
 
 def _mode(name: str | None) -> Mode | None:
     from sales_mart.errors import ConfigurationError
-    from sales_mart.records import Mode
+    from sales_mart.lake.records import Mode
 
     try:
         return Mode(name) if name else None
@@ -177,7 +177,7 @@ def _validate(
     ] = None,
 ) -> None:
     """Judge the rows, replace identifiers by tokens, quarantine what is not valid."""
-    from sales_mart.records import Plan
+    from sales_mart.lake.records import Plan
     from sales_mart.validate import validate_shard
 
     run = session.run()
@@ -223,8 +223,8 @@ def _load(
 ) -> None:
     """Put the run's rows into the raw table of one warehouse, in one transaction."""
     from sales_mart.errors import ConfigurationError
+    from sales_mart.lake.records import Target
     from sales_mart.load import load
-    from sales_mart.records import Target
 
     chosen = target or target_option
     if chosen is None or (target and target_option and target != target_option):

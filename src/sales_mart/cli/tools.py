@@ -130,7 +130,7 @@ def _init(
     """Write a commented configuration with the recommended settings."""
     from sales_mart.config.report import template
     from sales_mart.errors import ConfigurationError
-    from sales_mart.storage import open_storage
+    from sales_mart.lake.storage import open_storage
 
     target = path.absolute()
     try:

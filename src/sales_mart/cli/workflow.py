@@ -87,9 +87,9 @@ def _notify(
     from pydantic import SecretStr
 
     from sales_mart.errors import ConfigurationError, SalesMartError
+    from sales_mart.lake.storage import open_storage
     from sales_mart.notify import notification, runs_of, send
     from sales_mart.status import RunSummary
-    from sales_mart.storage import open_storage
 
     if not session.run_id:
         msg = "notify tells of a workflow, and none is named"

@@ -29,7 +29,7 @@ from sales_mart.config.texts import (
     SecretName,
     Zone,
 )
-from sales_mart.records import Target
+from sales_mart.lake.records import Target
 
 __all__ = ["FIELDS", "MARTS", "Config", "Postgres", "Security", "Validation"]
 

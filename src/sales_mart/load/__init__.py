@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
-    from sales_mart.records import Load, Target
+    from sales_mart.lake.records import Load, Target
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["load"]
 

@@ -15,10 +15,10 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from sales_mart.errors import DataError, TemporaryError, UnexpectedError
+from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.plan import check_digest
-from sales_mart.records import Load, Mode, Seal
 from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,
@@ -37,7 +37,7 @@ from sales_mart.warehouse.history import Window, check_key, window_to_json
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["Change", "append_query", "change_script", "load"]
 

@@ -13,8 +13,8 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
+from sales_mart.lake.storage import is_gcs
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, clean_schema, raw_schema
-from sales_mart.storage import is_gcs
 from sales_mart.warehouse.bigquery import (
     Client,
     ensure_dataset,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
-    from sales_mart.records import Part, Seal
+    from sales_mart.lake.records import Part, Seal
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["MAX_URIS", "LoadTables", "ensure_tables", "stage"]
 

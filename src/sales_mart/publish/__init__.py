@@ -7,14 +7,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.records import Load, Publish, Reconcile, Target, TargetTransform, Transform
+from sales_mart.lake.records import Load, Publish, Reconcile, Target, TargetTransform, Transform
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouse.history import Publication
 
 __all__ = ["publish"]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.lake.records import Target
 from sales_mart.names import PUBLICATIONS, mart_schema, next_schema, published_tables, raw_schema
-from sales_mart.records import Target
 from sales_mart.warehouse.bigquery import (
     Client,
     bigquery_errors,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["publish_marts", "publish_script"]
 

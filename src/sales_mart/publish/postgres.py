@@ -16,8 +16,8 @@ from psycopg import Cursor
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
+from sales_mart.lake.records import Target
 from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
-from sales_mart.records import Target
 from sales_mart.warehouse.history import (
     Publication,
     Window,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.lake import RunFolder
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = ["CHANGED_SLICES", "publish_marts"]
 

@@ -22,8 +22,8 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
+from sales_mart.lake.records import Target
 from sales_mart.names import next_schema, published_tables
-from sales_mart.records import Target
 from sales_mart.warehouse.bigquery_client import Client
 
 if TYPE_CHECKING:

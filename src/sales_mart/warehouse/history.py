@@ -7,13 +7,13 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
-from sales_mart.records import Load, Mode, Target
+from sales_mart.lake.records import Load, Mode, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.records import Seal
+    from sales_mart.lake.records import Seal
 
 __all__ = [
     "Publication",

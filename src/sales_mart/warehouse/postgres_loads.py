@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Identifier
 
+from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
-from sales_mart.records import Target
 from sales_mart.warehouse.history import Publication, Window, load_of, pending, require_latest
 from sales_mart.warehouse.postgres import Connection, exists
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.records import Load
+    from sales_mart.lake.records import Load
 
 __all__ = [
     "check_latest",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
-from sales_mart.records import Part, Record
-from sales_mart.scratch import ScratchFolder, hold_folder, make_folder
-from sales_mart.storage import Storage, disk_errors, is_gcs, open_storage, temporary_folder
+from sales_mart.lake.records import Part, Record
+from sales_mart.lake.storage import Storage, disk_errors, is_gcs, open_storage, temporary_folder
+from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sales_mart.causes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.scratch import SUFFIX, ScratchFolder, make_folder, scratch_folder
+from sales_mart.lake.temporary import SUFFIX, ScratchFolder, make_folder, scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -11,15 +11,15 @@ import polars as pl
 
 from sales_mart.csv_reader import ENCODING, MALFORMED
 from sales_mart.judgement import REASON_TYPE
-from sales_mart.storage import disk_errors
+from sales_mart.lake.storage import disk_errors
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
     from sales_mart.csv_reader import Block, Places
-    from sales_mart.lake import RunFolder
-    from sales_mart.records import Part
+    from sales_mart.lake.records import Part
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = [
     "PART_ROWS",

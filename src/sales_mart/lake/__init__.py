@@ -1,0 +1,1 @@
+"""The lake: storage, the runs in it, and their records and Parquet files."""
