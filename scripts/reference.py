@@ -31,7 +31,7 @@ from sales_mart.config.keys import Key, fields_of, keys, section_of
 from sales_mart.lake import parquet as parts
 from sales_mart.lake import records
 from sales_mart.names import clean_schema
-from sales_mart.transaction import REASONS, TRUSTED, rules
+from sales_mart.rows.transaction import REASONS, TRUSTED, rules
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"

@@ -14,9 +14,9 @@ from sales_mart.config.keys import keys
 from sales_mart.config.report import chart_values, effective
 from sales_mart.dbt_process import variables
 from sales_mart.errors import ConfigurationError
-from sales_mart.judgement import Judge
 from sales_mart.lake.records import Target
-from sales_mart.pseudonymise import Tokeniser
+from sales_mart.rows.checker import Judge
+from sales_mart.rows.tokens import Tokeniser
 from sales_mart.visible import visible
 
 if TYPE_CHECKING:

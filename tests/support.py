@@ -15,7 +15,7 @@ import pytest
 from sales_mart.lake.records import Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import clean_schema
-from sales_mart.transaction import judge, mart_rules
+from sales_mart.rows.transaction import judge, mart_rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

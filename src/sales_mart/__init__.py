@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         TemporaryError,
         UnexpectedError,
     )
-    from sales_mart.frames import ValidationResult, validate_frame
-    from sales_mart.transaction import Transaction
+    from sales_mart.rows.frames import ValidationResult, validate_frame
+    from sales_mart.rows.transaction import Transaction
 
 __version__ = "0.1.0"
 
@@ -29,11 +29,11 @@ _HOMES = {
     "DataError": "errors",
     "SalesMartError": "errors",
     "TemporaryError": "errors",
-    "Transaction": "transaction",
+    "Transaction": "rows.transaction",
     "UnexpectedError": "errors",
-    "ValidationResult": "frames",
+    "ValidationResult": "rows.frames",
     "load_config": "config.file",
-    "validate_frame": "frames",
+    "validate_frame": "rows.frames",
 }
 
 __all__ = [

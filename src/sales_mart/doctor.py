@@ -166,7 +166,7 @@ def _check_credentials(found: _Findings, config: Config, origins: Mapping[str, s
 
 
 def _check_key(found: _Findings, config: Config, origins: Mapping[str, str]) -> None:
-    from sales_mart.pseudonymise import tokeniser
+    from sales_mart.rows.tokens import tokeniser
 
     made = tokeniser(config)
     if made.key is not None:

@@ -7,9 +7,9 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sales_mart import money
 from sales_mart.lake.records import DayTotals, Target
 from sales_mart.names import PRODUCT_MONTHS, STAGING, fact_table, next_schema, raw_schema
+from sales_mart.rows import money
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

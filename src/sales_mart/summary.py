@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Target
-from sales_mart.money import at_scale
 from sales_mart.names import mart_schema
+from sales_mart.rows.money import at_scale
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from sales_mart.config import FIELDS, Config, Validation
 from sales_mart.errors import ConfigurationError
-from sales_mart.transaction import WHITE_SPACE, Transaction, judge
+from sales_mart.rows.transaction import WHITE_SPACE, Transaction, judge
 
 try:
     from hypothesis import strategies as st

@@ -24,9 +24,9 @@ from pydantic import SecretStr, ValidationError
 from sales_mart import Config, Transaction, validate_frame
 from sales_mart.cli import main
 from sales_mart.errors import SourceFormatError
-from sales_mart.judgement import Judge
 from sales_mart.local import local_servers
-from sales_mart.pseudonymise import Tokeniser
+from sales_mart.rows.checker import Judge
+from sales_mart.rows.tokens import Tokeniser
 from sales_mart.warehouse import bigquery
 from secrecy import everything_said, find_in, find_in_files, forms
 from warehouses import fresh_config

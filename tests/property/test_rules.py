@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 import oracle
 from sales_mart.config import FIELDS, Config
-from sales_mart.judgement import Judge
-from sales_mart.pseudonymise import Tokeniser
+from sales_mart.rows.checker import Judge
+from sales_mart.rows.tokens import Tokeniser
+from sales_mart.rows.transaction import REASONS, Transaction, judge
 from sales_mart.testing import configs, raw_rows, transactions
-from sales_mart.transaction import REASONS, Transaction, judge
 
 Row = dict[str, str | None]
 

@@ -13,8 +13,8 @@ import pytest
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
-from sales_mart.frames import validate_frame
-from sales_mart.pseudonymise import Tokeniser
+from sales_mart.rows.frames import validate_frame
+from sales_mart.rows.tokens import Tokeniser
 from secrecy import everything_said
 
 if TYPE_CHECKING:

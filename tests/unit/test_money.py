@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sales_mart import money
 from sales_mart.config import Config
 from sales_mart.errors import DataError
-from sales_mart.judgement import CleanTotals
 from sales_mart.lake.runs import RunFolder
 from sales_mart.plan import plan
 from sales_mart.reconcile_sql import Sums
+from sales_mart.rows import money
+from sales_mart.rows.checker import CleanTotals
 from sales_mart.seal import seal
 from sales_mart.validate import validate_shard
 

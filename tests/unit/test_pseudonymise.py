@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
-from sales_mart.pseudonymise import Tokeniser, tokeniser
+from sales_mart.rows.tokens import Tokeniser, tokeniser
 
 if TYPE_CHECKING:
     from pathlib import Path

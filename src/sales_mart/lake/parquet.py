@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 
 from sales_mart.csv_reader import ENCODING, MALFORMED
-from sales_mart.judgement import REASON_TYPE
 from sales_mart.lake.storage import disk_errors
+from sales_mart.rows.checker import REASON_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -11,10 +11,10 @@ import polars as pl
 
 from sales_mart.config import FIELDS, Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
-from sales_mart.judgement import Judge, count_reasons
-from sales_mart.pseudonymise import tokeniser
+from sales_mart.rows.checker import Judge, count_reasons
+from sales_mart.rows.tokens import tokeniser
+from sales_mart.rows.transaction import strip
 from sales_mart.seal import DUPLICATE
-from sales_mart.transaction import strip
 
 if TYPE_CHECKING:
     import pandas as pd

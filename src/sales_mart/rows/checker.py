@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sales_mart import money
 from sales_mart.config import FIELDS
-from sales_mart.transaction import GATES, Present, mart_rules, rules
+from sales_mart.rows import money
+from sales_mart.rows.transaction import GATES, Present, mart_rules, rules
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.pseudonymise import Tokeniser
-    from sales_mart.transaction import Rule
+    from sales_mart.rows.tokens import Tokeniser
+    from sales_mart.rows.transaction import Rule
 
 __all__ = ["REASON_TYPE", "CleanTotals", "Judge", "count_reasons"]
 
