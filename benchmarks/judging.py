@@ -66,9 +66,9 @@ def scan(file: str, **_: object) -> Counts:
 def ours_in_memory(file: str, settings: dict[str, Any], **_: object) -> Counts:
     """Judge and tokenise block by block, and drop the frames."""
     from sales_mart.config import FIELDS, Config
-    from sales_mart.csv_reader import read_blocks
     from sales_mart.rows.checker import Judge
     from sales_mart.rows.tokens import tokeniser
+    from sales_mart.source.csv_reader import read_blocks
 
     config = Config.model_validate(settings)
     judge = Judge(config, tokeniser(config))

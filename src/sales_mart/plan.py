@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
-from sales_mart.source import DATE_MARK, find_objects
+from sales_mart.source.objects import DATE_MARK, find_objects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,10 +19,10 @@ import oracle
 from chaos.table import Row
 from hostile_settings import check_environment, check_file, names, variable_texts, yaml_files
 from sales_mart.config import FIELDS
-from sales_mart.csv_reader import BLOCK_BYTES, ENCODING, MALFORMED, read_blocks
 from sales_mart.errors import SourceFormatError
 from sales_mart.lake.records import SourceObject
-from sales_mart.source import find_objects, open_object
+from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, MALFORMED, read_blocks
+from sales_mart.source.objects import find_objects, open_object
 from walked import cases, check
 
 if TYPE_CHECKING:

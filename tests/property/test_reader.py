@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from chaos.fuzz import SEEDS, mutate, read_as_the_oracle, read_packed
 from sales_mart.config import FIELDS
-from sales_mart.csv_reader import BLOCK_BYTES, read_blocks
+from sales_mart.source.csv_reader import BLOCK_BYTES, read_blocks
 
 FOUND = (
     b"\r\r\n \t\ntransaction_id,product,price,quantity,date\nT1,p,1,1,x\n",

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from sales_mart.config import FIELDS
-from sales_mart.csv_reader import ENCODING, MALFORMED, read_blocks
-from sales_mart.csv_structure import MAX_RECORD_BYTES
 from sales_mart.errors import SourceFormatError
+from sales_mart.source.csv_reader import ENCODING, MALFORMED, read_blocks
+from sales_mart.source.csv_structure import MAX_RECORD_BYTES
 
 HEADER = b"transaction_id,product,price,quantity,date\n"
 

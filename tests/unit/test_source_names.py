@@ -9,8 +9,8 @@ import pytest
 
 from sales_mart.errors import ConfigurationError, NoSourceObjectError, SalesMartError
 from sales_mart.lake.runs import RunFolder
-from sales_mart.source import _glob as glob  # pyright: ignore[reportPrivateUsage]
-from sales_mart.source import find_objects
+from sales_mart.source.objects import _glob as glob  # pyright: ignore[reportPrivateUsage]
+from sales_mart.source.objects import find_objects
 
 ODD = (
     "a b",

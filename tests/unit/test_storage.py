@@ -25,7 +25,7 @@ from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import disk_errors, gcs_client, open_storage, temporary_folder
 from sales_mart.plan import plan
 from sales_mart.run import run
-from sales_mart.source import Listed, find_objects, list_objects, open_object
+from sales_mart.source.objects import Listed, find_objects, list_objects, open_object
 from secrecy import everything_said
 
 MEMORY = Path("/proc/self/mem")
@@ -224,7 +224,7 @@ def test_a_file_that_goes_away_while_it_is_looked_at_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = Listed(str(tmp_path / "in.csv"), 3)
-    monkeypatch.setattr("sales_mart.source.list_objects", lambda _: [gone])  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr("sales_mart.source.objects.list_objects", lambda _: [gone])  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(SourceChangedError, match=r"in\.csv went away"):
         find_objects([gone.uri])
 

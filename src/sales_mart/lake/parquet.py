@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
-from sales_mart.csv_reader import ENCODING, MALFORMED
 from sales_mart.lake.storage import disk_errors
 from sales_mart.rows.checker import REASON_TYPE
+from sales_mart.source.csv_reader import ENCODING, MALFORMED
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from sales_mart.csv_reader import Block, Places
     from sales_mart.lake.records import Part
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.source.csv_reader import Block, Places
 
 __all__ = [
     "PART_ROWS",

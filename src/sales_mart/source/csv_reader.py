@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sales_mart.csv_structure import (
+from sales_mart.errors import SourceFormatError, UnexpectedError
+from sales_mart.source.csv_structure import (
     ENCODING,
     FIELD,
     MALFORMED,
@@ -29,7 +30,6 @@ from sales_mart.csv_structure import (
     Split,
     split_records,
 )
-from sales_mart.errors import SourceFormatError, UnexpectedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

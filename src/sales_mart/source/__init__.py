@@ -1,0 +1,1 @@
+"""The source: objects, and CSV files as people have them."""
