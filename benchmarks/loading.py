@@ -23,7 +23,7 @@ CONTESTANTS = [
         "sales_mart load",
         "loading:ours",
         note="from sealed Parquet: digests checked, catalogue compared, load_runs written",
-        imports=("sales_mart.load.postgres",),
+        imports=("sales_mart.warehouses.postgres.load",),
     ),
     Contestant("psql \\copy", "loading:psql", note="from a ready CSV of the same rows"),
     Contestant(
@@ -83,7 +83,7 @@ def ours(url: str, settings: dict[str, Any], folder: str, run_id: str, **_: obje
     """Load by the stop of the road."""
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.load.postgres import load
+    from sales_mart.warehouses.postgres.load import load
 
     config = Config.model_validate(settings)
     loaded = load(config, RunFolder(folder, run_id))

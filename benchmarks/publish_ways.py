@@ -30,7 +30,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.local import local_servers
-from sales_mart.publish.postgres import CHANGED_SLICES
+from sales_mart.warehouses.postgres.publish import CHANGED_SLICES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -283,7 +283,7 @@ def execute(connection: Connection, statements: list[str]) -> float:
 
 
 def rewrite_changed(connection: Connection) -> None:
-    """Do what `sales_mart.publish.postgres` does with a table that was built whole."""
+    """Do what `sales_mart.warehouses.postgres.publish` does with a table that was built whole."""
     columns = SQL(", ").join(map(Identifier, COLUMNS))
     live, following = Identifier("live", "pg_sales"), Identifier("next", "pg_sales")
     query = SQL(CHANGED_SLICES).format(

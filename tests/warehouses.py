@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.config import Config
 from sales_mart.lake.records import Target
-from sales_mart.load.bigquery import load as load_bigquery
-from sales_mart.load.postgres import load as load_postgres
 from sales_mart.names import fact_table, next_schema, raw_schema
 from sales_mart.reconcile_sql import table
-from sales_mart.warehouse import bigquery, postgres
+from sales_mart.warehouses.bigquery import connection as bigquery
+from sales_mart.warehouses.bigquery.load import load as load_bigquery
+from sales_mart.warehouses.postgres import connection as postgres
+from sales_mart.warehouses.postgres.load import load as load_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -63,11 +63,13 @@ def loaded_days(config: Config, target: Target) -> set[date]:
     A snapshot loaded in between has replaced the batches before it.
     """
     if target is Target.POSTGRES:
-        from sales_mart.warehouse import postgres, postgres_loads
+        from sales_mart.warehouses.postgres import connection as postgres
+        from sales_mart.warehouses.postgres import history as postgres_loads
 
         with postgres.connect(config) as connection:
             return postgres_loads.loaded_days(connection, config)
-    from sales_mart.warehouse import bigquery, bigquery_loads
+    from sales_mart.warehouses.bigquery import connection as bigquery
+    from sales_mart.warehouses.bigquery import history as bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
         return bigquery_loads.loaded_days(client, config)

@@ -210,7 +210,7 @@ def _cut(handle: Any) -> None:
 
 
 def _client() -> Any:
-    from sales_mart.warehouse.bigquery_client import Client
+    from sales_mart.warehouses.bigquery.client import Client
 
     Client.request_timeout = float(os.environ.get(f"{_SETTINGS}BIGQUERY__REQUEST_TIMEOUT", "60"))
     return Client

@@ -18,14 +18,14 @@ from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedErro
 from sales_mart.lake.records import NodeResult, Target
 from sales_mart.lake.temporary import ScratchFolder, Turn
 from sales_mart.names import next_schema, raw_schema
-from sales_mart.warehouse.postgres import credentials, sslmode
+from sales_mart.warehouses.postgres.connection import credentials, sslmode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from sales_mart.config import Config
-    from sales_mart.warehouse.history import Window
+    from sales_mart.warehouses.history import Window
 
 __all__ = ["DbtProcess", "Outcome", "environment", "project_folder", "variables"]
 
@@ -302,7 +302,7 @@ def environment(config: Config, target: Target, *, offline: bool = False) -> dic
 
 def _is_emulator(config: Config) -> bool:
     # A site with PostgreSQL only does not pay for Google's libraries.
-    from sales_mart.warehouse.bigquery import is_emulator
+    from sales_mart.warehouses.bigquery.connection import is_emulator
 
     return is_emulator(config)
 

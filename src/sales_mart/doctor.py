@@ -243,7 +243,7 @@ def _impatient(config: Config) -> Config:
 
 def _check_postgres(found: _Findings, config: Config) -> None:
     from sales_mart.names import mart_schema, next_schema, raw_schema
-    from sales_mart.warehouse.postgres import connect, ensure_schema
+    from sales_mart.warehouses.postgres.connection import connect, ensure_schema
 
     postgres = config.data_warehouse.postgres
     place = f"{postgres.host}:{postgres.port}/{postgres.dbname}"
@@ -278,7 +278,7 @@ def _check_bigquery(found: _Findings, config: Config) -> None:
     from google.cloud.bigquery import QueryJobConfig
 
     from sales_mart.names import mart_schema, next_schema, raw_schema
-    from sales_mart.warehouse.bigquery import bigquery_errors, client, is_emulator
+    from sales_mart.warehouses.bigquery.connection import bigquery_errors, client, is_emulator
 
     warehouse = config.data_warehouse
     with bigquery_errors(config), client(config) as api:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouse.history import Window
+    from sales_mart.warehouses.history import Window
 
 __all__ = ["reconcile"]
 
@@ -103,7 +103,8 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
 def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
     """Open a warehouse in which this run is the latest load, and the marts were built from it."""
     if target is Target.POSTGRES:
-        from sales_mart.warehouse import postgres, postgres_loads
+        from sales_mart.warehouses.postgres import connection as postgres
+        from sales_mart.warehouses.postgres import history as postgres_loads
 
         with postgres.connect(config) as connection:
             connection.execute("set transaction isolation level repeatable read, read only")
@@ -113,7 +114,8 @@ def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
             questions = Questions(config, target, lambda sql: connection.execute(sql.encode()))
             yield _Side(target, questions, latest, _built_window(run, latest))
         return
-    from sales_mart.warehouse import bigquery, bigquery_loads
+    from sales_mart.warehouses.bigquery import connection as bigquery
+    from sales_mart.warehouses.bigquery import history as bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
         latest = bigquery_loads.check_latest(client, config, run.run_id)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.warehouse.history import Window
+    from sales_mart.warehouses.history import Window
 
 __all__ = ["MARTS", "STAGING_FLAGS", "Questions", "Sums", "row_checksum", "table"]
 

@@ -78,8 +78,8 @@ def _postgres_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
     import psycopg
     from psycopg.sql import SQL, Identifier
 
-    from sales_mart.warehouse.postgres import connect
-    from sales_mart.warehouse.postgres_loads import latest_publication
+    from sales_mart.warehouses.postgres.connection import connect
+    from sales_mart.warehouses.postgres.history import latest_publication
 
     with connect(config) as connection:
         # One snapshot for the publication and the rows.
@@ -100,13 +100,13 @@ def _postgres_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
 @contextmanager
 def _bigquery_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any, ...]]]]:
     from sales_mart.errors import SupersededError
-    from sales_mart.warehouse.bigquery import (
+    from sales_mart.warehouses.bigquery.connection import (
         bigquery_errors,
         client,
         query,
         table_id,
     )
-    from sales_mart.warehouse.bigquery_loads import latest_publication
+    from sales_mart.warehouses.bigquery.history import latest_publication
 
     name = table_id(config, mart_schema(config, Target.BIGQUERY), "summary_sales")
     with bigquery_errors(config), client(config) as connected:
@@ -131,7 +131,7 @@ def _bigquery_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
 def _postgres_best(config: Config, month: date, limit: int) -> list[tuple[Any, ...]]:
     from psycopg.sql import SQL, Identifier
 
-    from sales_mart.warehouse.postgres import connect, exists
+    from sales_mart.warehouses.postgres.connection import connect, exists
 
     schema = mart_schema(config, Target.POSTGRES)
     with connect(config) as connection:
@@ -150,7 +150,7 @@ def _postgres_best(config: Config, month: date, limit: int) -> list[tuple[Any, .
 def _bigquery_best(config: Config, month: date, limit: int) -> list[tuple[Any, ...]]:
     from google.cloud import bigquery
 
-    from sales_mart.warehouse.bigquery import (
+    from sales_mart.warehouses.bigquery.connection import (
         bigquery_errors,
         client,
         existing_table,

@@ -26,7 +26,7 @@ from sales_mart.logs import gravest
 if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouse.history import Window
+    from sales_mart.warehouses.history import Window
 
 __all__ = ["WarmDbt", "error_of", "transform", "transform_sql", "warm"]
 
@@ -164,7 +164,7 @@ def _built(config: Config, target: Target, outcome: Outcome) -> dict[str, str]:
     """Give what tells the tables that were just built apart from all others of their names."""
     if target is Target.POSTGRES:
         return dict(outcome.built)
-    from sales_mart.warehouse import bigquery
+    from sales_mart.warehouses.bigquery import connection as bigquery
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
         return bigquery.built_tables(client, config)
@@ -188,11 +188,13 @@ def transform_sql(config: Config, target: Target, window: Window = None) -> dict
 def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Window]:
     """Give the load to build from and its window, if the run is the latest load."""
     if target is Target.POSTGRES:
-        from sales_mart.warehouse import postgres, postgres_loads
+        from sales_mart.warehouses.postgres import connection as postgres
+        from sales_mart.warehouses.postgres import history as postgres_loads
 
         with postgres.connect(config) as connection:
             return postgres_loads.pending_window(connection, config, run.run_id)
-    from sales_mart.warehouse import bigquery, bigquery_loads
+    from sales_mart.warehouses.bigquery import connection as bigquery
+    from sales_mart.warehouses.bigquery import history as bigquery_loads
 
     with bigquery.bigquery_errors(config), bigquery.client(config) as client:
         return bigquery_loads.pending_window(client, config, run.run_id)

@@ -16,7 +16,7 @@ import polars as pl
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError
 from sales_mart.generate import generate, write
-from sales_mart.load.bigquery import MAX_DATES
+from sales_mart.warehouses.bigquery.load import MAX_DATES
 
 from .memory import LIMIT, Ended, limited
 from .table import Row

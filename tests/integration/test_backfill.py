@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sales_mart.backfill import loaded_days, unloaded_days
 from sales_mart.lake.records import Mode, Target
-from sales_mart.load.bigquery import load as load_bigquery
-from sales_mart.load.postgres import load as load_postgres
+from sales_mart.warehouses.bigquery.load import load as load_bigquery
+from sales_mart.warehouses.postgres.load import load as load_postgres
 from support import row, sealed_run
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import PUBLICATIONS, mart_schema, raw_schema
 from sales_mart.top import top
-from sales_mart.warehouse.bigquery import client, query, table_id
-from sales_mart.warehouse.bigquery_sql import literal
-from sales_mart.warehouse.postgres import connect
+from sales_mart.warehouses.bigquery.connection import client, query, table_id
+from sales_mart.warehouses.bigquery.dialect import literal
+from sales_mart.warehouses.postgres.connection import connect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

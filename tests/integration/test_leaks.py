@@ -27,7 +27,7 @@ from sales_mart.errors import SourceFormatError
 from sales_mart.local import local_servers
 from sales_mart.rows.checker import Judge
 from sales_mart.rows.tokens import Tokeniser
-from sales_mart.warehouse import bigquery
+from sales_mart.warehouses.bigquery import connection as bigquery
 from secrecy import everything_said, find_in, find_in_files, forms
 from warehouses import fresh_config
 

@@ -19,19 +19,19 @@ from sales_mart.errors import (
 )
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.lake.runs import RunFolder
-from sales_mart.load import bigquery as stop
-from sales_mart.load import bigquery_tables
-from sales_mart.load.bigquery import load
-from sales_mart.load.bigquery_tables import LoadTables, ensure_tables
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouse.bigquery import (
+from sales_mart.warehouses.bigquery import load as stop
+from sales_mart.warehouses.bigquery import staging as bigquery_tables
+from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
     client,
     query,
     table_id,
 )
-from sales_mart.warehouse.bigquery_loads import check_latest, latest_load, pending_window
+from sales_mart.warehouses.bigquery.history import check_latest, latest_load, pending_window
+from sales_mart.warehouses.bigquery.load import load
+from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.lake.records import Load, Mode, Part, Seal
-from sales_mart.load.postgres import load
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouse.postgres import connect, lock_target
-from sales_mart.warehouse.postgres_loads import check_latest, latest_load
+from sales_mart.warehouses.postgres.connection import connect, lock_target
+from sales_mart.warehouses.postgres.history import check_latest, latest_load
+from sales_mart.warehouses.postgres.load import load
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from sales_mart import local
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.local import LocalServers, local_servers
-from sales_mart.warehouse.bigquery import client, query
+from sales_mart.warehouses.bigquery.connection import client, query
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -15,12 +15,12 @@ from faulty import Fault, Http, http
 from sales_mart import doctor, transform
 from sales_mart.lake.records import Load, Part, Seal, Target
 from sales_mart.lake.runs import RunFolder
-from sales_mart.load import bigquery_tables
-from sales_mart.load.bigquery import load
-from sales_mart.load.bigquery_tables import LoadTables
 from sales_mart.names import next_schema, published_tables
-from sales_mart.publish.bigquery import publish_marts
-from sales_mart.warehouse.bigquery import Client, built_tables, client, query, table_id
+from sales_mart.warehouses.bigquery import staging as bigquery_tables
+from sales_mart.warehouses.bigquery.connection import Client, built_tables, client, query, table_id
+from sales_mart.warehouses.bigquery.load import load
+from sales_mart.warehouses.bigquery.publish import publish_marts
+from sales_mart.warehouses.bigquery.staging import LoadTables
 from support import sealed_run
 from warehouses import ask
 

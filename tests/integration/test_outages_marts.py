@@ -24,7 +24,7 @@ from sales_mart.lake.records import Export, Load, Publish, Reconcile, Target
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
 from sales_mart.transform import transform
-from sales_mart.warehouse import postgres
+from sales_mart.warehouses.postgres import connection as postgres
 from shown import EXPORTS, digests, exported_files, is_vouched, marts_query, state
 from support import row, sealed_run
 from warehouses import BOTH, ask, fresh_config, loaded

@@ -13,7 +13,6 @@ from append_story import D1, D2, STORY
 from sales_mart.config.file import load_config
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.records import Mode, Target
-from sales_mart.load.bigquery import load
 from sales_mart.names import (
     PRODUCT_MONTHS,
     mart_schema,
@@ -21,17 +20,18 @@ from sales_mart.names import (
     published_tables,
     raw_schema,
 )
-from sales_mart.publish.bigquery import publish_marts
-from sales_mart.warehouse.bigquery import (
+from sales_mart.warehouses.bigquery.connection import (
     Client,
     built_tables,
     client,
     query,
     table_id,
 )
-from sales_mart.warehouse.bigquery_loads import latest_publication, pending_window
-from sales_mart.warehouse.bigquery_sql import date_predicate
-from sales_mart.warehouse.history import Window, window_months
+from sales_mart.warehouses.bigquery.dialect import date_predicate
+from sales_mart.warehouses.bigquery.history import latest_publication, pending_window
+from sales_mart.warehouses.bigquery.load import load
+from sales_mart.warehouses.bigquery.publish import publish_marts
+from sales_mart.warehouses.history import Window, window_months
 from support import Row, row, sealed_run
 
 NUMBER_BYTES = {"DATE": 8, "DATETIME": 8, "INTEGER": 8, "NUMERIC": 16}

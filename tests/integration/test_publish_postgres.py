@@ -28,7 +28,6 @@ from sales_mart.lake.records import (
     TargetTransform,
     Transform,
 )
-from sales_mart.load.postgres import load
 from sales_mart.names import (
     PRODUCT_MONTHS,
     PUBLICATIONS,
@@ -38,9 +37,10 @@ from sales_mart.names import (
     raw_schema,
 )
 from sales_mart.publish import publish
-from sales_mart.publish.postgres import publish_marts
-from sales_mart.warehouse.postgres import connect, lock_target
-from sales_mart.warehouse.postgres_loads import pending_window
+from sales_mart.warehouses.postgres.connection import connect, lock_target
+from sales_mart.warehouses.postgres.history import pending_window
+from sales_mart.warehouses.postgres.load import load
+from sales_mart.warehouses.postgres.publish import publish_marts
 from support import Row, row, sealed_run
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouse.history import Window
+    from sales_mart.warehouses.history import Window
 
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"
 PG = Target.POSTGRES

@@ -32,8 +32,8 @@ from sales_mart.names import fact_table, mart_schema, raw_schema
 from sales_mart.run import StopEvent, run, together
 from sales_mart.status import STOPS, summarise
 from sales_mart.summary import published_summary
-from sales_mart.warehouse.bigquery import client
-from sales_mart.warehouse.postgres import connect
+from sales_mart.warehouses.bigquery.connection import client
+from sales_mart.warehouses.postgres.connection import connect
 
 if TYPE_CHECKING:
     from sales_mart.local import LocalServers

@@ -18,7 +18,8 @@ from sales_mart.names import next_schema
 from sales_mart.publish import publish
 from sales_mart.reconcile import reconcile
 from sales_mart.transform import transform, warm
-from sales_mart.warehouse import bigquery, postgres
+from sales_mart.warehouses.bigquery import connection as bigquery
+from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, row, sealed_run, token
 from warehouses import (
     BOTH,

@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
-from sales_mart.warehouse.postgres import connect, postgres_errors
+from sales_mart.warehouses.postgres.connection import connect, postgres_errors
 
 if TYPE_CHECKING:
     from sales_mart.config import Config

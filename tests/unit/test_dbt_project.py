@@ -21,7 +21,7 @@ from sales_mart.lake.records import Target
 from sales_mart.reconcile_sql import Questions, row_checksum
 
 if TYPE_CHECKING:
-    from sales_mart.warehouse.history import Window
+    from sales_mart.warehouses.history import Window
 
 # What a value that is data could try: end the literal, start a template, hide a quote.
 HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\n\r\t\u2028 \u00e9\U0001f600 $$ `x` %(a)s"

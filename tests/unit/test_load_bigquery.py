@@ -16,12 +16,18 @@ from googlesql import Tables, analyse, parse_script
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Mode, Seal
-from sales_mart.load import bigquery_tables
-from sales_mart.load.bigquery import Change, append_query, change_script
-from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
-from sales_mart.publish.bigquery import publish_script
-from sales_mart.warehouse.bigquery import Client, bigquery_errors, client, is_emulator, run_job
-from sales_mart.warehouse.bigquery_sql import date_predicate, empty_table, literal
+from sales_mart.warehouses.bigquery import staging as bigquery_tables
+from sales_mart.warehouses.bigquery.connection import (
+    Client,
+    bigquery_errors,
+    client,
+    is_emulator,
+    run_job,
+)
+from sales_mart.warehouses.bigquery.dialect import date_predicate, empty_table, literal
+from sales_mart.warehouses.bigquery.load import Change, append_query, change_script
+from sales_mart.warehouses.bigquery.publish import publish_script
+from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
 from support import row, sealed_run
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from sales_mart.config import Config, Postgres
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
-from sales_mart.warehouse.postgres import connect, credentials, postgres_errors, sslmode
+from sales_mart.warehouses.postgres.connection import connect, credentials, postgres_errors, sslmode
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,4 +23,4 @@ def load(config: Config, run: RunFolder, target: Target) -> Load:
         TemporaryError: The server is away or busy, or another run loads at the same time.
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
-    return importlib.import_module(f"sales_mart.load.{target}").load(config, run)
+    return importlib.import_module(f"sales_mart.warehouses.{target}.load").load(config, run)

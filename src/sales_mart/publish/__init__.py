@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouse.history import Publication
+    from sales_mart.warehouses.history import Publication
 
 __all__ = ["publish"]
 
@@ -52,7 +52,7 @@ def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publis
 
 
 def _warehouse(target: Target) -> ModuleType:
-    return importlib.import_module(f"sales_mart.publish.{target}")
+    return importlib.import_module(f"sales_mart.warehouses.{target}.publish")
 
 
 def _audited(run: RunFolder, target: Target) -> TargetTransform:

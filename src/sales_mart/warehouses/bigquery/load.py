@@ -16,24 +16,24 @@ from google.cloud import bigquery
 
 from sales_mart.errors import DataError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
-from sales_mart.load.bigquery_tables import LoadTables, ensure_tables, stage
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.plan import check_digest
-from sales_mart.warehouse.bigquery import (
+from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
     client,
     query,
     run_job,
 )
-from sales_mart.warehouse.bigquery_loads import latest_load
-from sales_mart.warehouse.bigquery_sql import (
+from sales_mart.warehouses.bigquery.dialect import (
     date_predicate,
     empty_table,
     guarded_script,
     literal,
 )
-from sales_mart.warehouse.history import Window, check_key, window_to_json
+from sales_mart.warehouses.bigquery.history import latest_load
+from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
+from sales_mart.warehouses.history import Window, check_key, window_to_json
 
 if TYPE_CHECKING:
     from sales_mart.config import Config

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouse.bigquery import is_emulator, table_id
+from sales_mart.warehouses.bigquery.connection import is_emulator, table_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

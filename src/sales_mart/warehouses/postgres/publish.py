@@ -18,7 +18,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.lake.records import Target
 from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
-from sales_mart.warehouse.history import (
+from sales_mart.warehouses.history import (
     Publication,
     Window,
     check_built,
@@ -26,8 +26,14 @@ from sales_mart.warehouse.history import (
     is_shown,
     window_months,
 )
-from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
-from sales_mart.warehouse.postgres_loads import (
+from sales_mart.warehouses.postgres.connection import (
+    Connection,
+    connect,
+    ensure_schema,
+    exists,
+    lock_target,
+)
+from sales_mart.warehouses.postgres.history import (
     check_latest,
     has_live_tables,
     latest_publication,

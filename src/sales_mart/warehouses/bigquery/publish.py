@@ -15,7 +15,7 @@ from google.cloud import bigquery
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.records import Target
 from sales_mart.names import PUBLICATIONS, mart_schema, next_schema, published_tables, raw_schema
-from sales_mart.warehouse.bigquery import (
+from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
     built_tables,
@@ -25,18 +25,18 @@ from sales_mart.warehouse.bigquery import (
     query,
     table_id,
 )
-from sales_mart.warehouse.bigquery_loads import (
-    check_latest,
-    has_live_tables,
-    latest_publication,
-)
-from sales_mart.warehouse.bigquery_sql import (
+from sales_mart.warehouses.bigquery.dialect import (
     date_predicate,
     empty_table,
     guarded_script,
     literal,
 )
-from sales_mart.warehouse.history import (
+from sales_mart.warehouses.bigquery.history import (
+    check_latest,
+    has_live_tables,
+    latest_publication,
+)
+from sales_mart.warehouses.history import (
     Publication,
     Window,
     check_built,

@@ -15,7 +15,7 @@ from google.cloud import bigquery
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.lake.storage import is_gcs
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, clean_schema, raw_schema
-from sales_mart.warehouse.bigquery import (
+from sales_mart.warehouses.bigquery.connection import (
     Client,
     ensure_dataset,
     existing_table,
@@ -23,7 +23,7 @@ from sales_mart.warehouse.bigquery import (
     run_job,
     table_id,
 )
-from sales_mart.warehouse.bigquery_sql import LOCK
+from sales_mart.warehouses.bigquery.dialect import LOCK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,7 @@ from sales_mart.errors import (
 )
 from sales_mart.lake.records import Target
 from sales_mart.names import next_schema, published_tables
-from sales_mart.warehouse.bigquery_client import Client
+from sales_mart.warehouses.bigquery.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

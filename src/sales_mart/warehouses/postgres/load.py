@@ -22,9 +22,15 @@ from sales_mart.errors import (
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
 from sales_mart.plan import check_digest
-from sales_mart.warehouse.history import Window, check_key, window_to_json
-from sales_mart.warehouse.postgres import Connection, connect, ensure_schema, exists, lock_target
-from sales_mart.warehouse.postgres_loads import check_latest, latest_load
+from sales_mart.warehouses.history import Window, check_key, window_to_json
+from sales_mart.warehouses.postgres.connection import (
+    Connection,
+    connect,
+    ensure_schema,
+    exists,
+    lock_target,
+)
+from sales_mart.warehouses.postgres.history import check_latest, latest_load
 
 if TYPE_CHECKING:
     from sales_mart.config import Config

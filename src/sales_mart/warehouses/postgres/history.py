@@ -9,8 +9,8 @@ from psycopg.sql import SQL, Identifier
 
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
-from sales_mart.warehouse.history import Publication, Window, load_of, pending, require_latest
-from sales_mart.warehouse.postgres import Connection, exists
+from sales_mart.warehouses.history import Publication, Window, load_of, pending, require_latest
+from sales_mart.warehouses.postgres.connection import Connection, exists
 
 if TYPE_CHECKING:
     from datetime import date

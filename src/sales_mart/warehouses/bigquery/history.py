@@ -9,8 +9,8 @@ from google.cloud import bigquery
 
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
-from sales_mart.warehouse.bigquery import Client, existing_table, query, table_id
-from sales_mart.warehouse.history import Publication, Window, load_of, pending, require_latest
+from sales_mart.warehouses.bigquery.connection import Client, existing_table, query, table_id
+from sales_mart.warehouses.history import Publication, Window, load_of, pending, require_latest
 
 if TYPE_CHECKING:
     from datetime import date

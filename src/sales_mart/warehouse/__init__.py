@@ -1,1 +1,0 @@
-"""How to reach the warehouses: connections, credentials and their errors in our words."""

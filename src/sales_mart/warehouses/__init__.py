@@ -1,0 +1,1 @@
+"""The warehouses, a folder for each."""
