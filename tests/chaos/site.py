@@ -282,7 +282,7 @@ class Site:
 
     def dbt_children(self) -> list[int]:
         """Give the process numbers of dbt."""
-        return [int(each.split()[0]) for each in self.processes() if "dbt_child" in each]
+        return [int(each.split()[0]) for each in self.processes() if "dbt_runner.worker" in each]
 
     def sessions(self) -> int:
         """Count the sessions of ours that PostgreSQL serves."""

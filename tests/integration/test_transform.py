@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sales_mart.dbt_process import DbtProcess
+from sales_mart.dbt_runner.process import DbtProcess
 from sales_mart.errors import SupersededError, TemporaryError, TestFailedError
 from sales_mart.lake.records import Mode, Target, Transform
 from sales_mart.lake.temporary import hold_folder

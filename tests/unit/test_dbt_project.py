@@ -16,7 +16,7 @@ import pytest
 
 from googlesql import analyse, evaluate
 from sales_mart.config import Config
-from sales_mart.dbt_process import DbtProcess, project_folder
+from sales_mart.dbt_runner.process import DbtProcess, project_folder
 from sales_mart.lake.records import Target
 from sales_mart.reconcile_sql import Questions, row_checksum
 

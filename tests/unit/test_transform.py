@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from sales_mart import dbt_process, transform
+from sales_mart import transform
 from sales_mart.config import Config
-from sales_mart.dbt_child import bigquery_message, postgres_message
-from sales_mart.dbt_process import DbtProcess, Outcome, project_folder, variables
+from sales_mart.dbt_runner import process as dbt_process
+from sales_mart.dbt_runner.process import DbtProcess, Outcome, project_folder, variables
+from sales_mart.dbt_runner.worker import bigquery_message, postgres_message
 from sales_mart.errors import (
     ConfigurationError,
     SalesMartError,
@@ -126,7 +127,7 @@ def test_the_project_is_found_in_this_checkout() -> None:
 def test_the_project_is_found_in_an_installed_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dbt_process, "__file__", str(tmp_path / "dbt_process.py"))
+    monkeypatch.setattr(dbt_process, "__file__", str(tmp_path / "dbt_runner" / "process.py"))
     with pytest.raises(UnexpectedError, match="missing"):
         project_folder()
     (tmp_path / "dbt").mkdir()
@@ -319,7 +320,7 @@ def test_a_process_that_does_not_start_leaves_nothing_behind(
 LEAVE_DBT_BEHIND = """
 import os, signal
 from sales_mart.config import Config
-from sales_mart.dbt_process import DbtProcess
+from sales_mart.dbt_runner.process import DbtProcess
 from sales_mart.lake.records import Target
 process = DbtProcess(Config(), Target.BIGQUERY)
 print(process._process.pid, flush=True)

@@ -62,7 +62,7 @@ def project_folder() -> Path:
     Raises:
         UnexpectedError: The installation is not whole.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "dbt", package.parent.parent / "dbt"):
         if (folder / "dbt_project.yml").is_file():
             return folder
@@ -138,7 +138,7 @@ class DbtProcess:
         with (self.folder / "output.log").open("wb") as output:
             return subprocess.Popen(  # noqa: S603 - our own module
                 [
-                    *(sys.executable, "-P", "-m", "sales_mart.dbt_child"),
+                    *(sys.executable, "-P", "-m", "sales_mart.dbt_runner.worker"),
                     json.dumps({"target": self.target, "parse": parse}),
                 ],
                 stdin=subprocess.PIPE,

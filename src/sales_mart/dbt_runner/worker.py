@@ -1,4 +1,4 @@
-"""The process that dbt runs in: `python -m sales_mart.dbt_child`, one per target.
+"""The process that dbt runs in: `python -m sales_mart.dbt_runner.worker`, one per target.
 
 dbt takes seconds to import and to read its project, and is not safe twice in one process. So each
 target has a process that does both while earlier stops still work, then waits for one command on
