@@ -12,7 +12,12 @@ from benchmarks.harness import Contestant
 Counts = dict[str, Any]
 
 PARQUET = "reasons, tokens, first of an id wins, clean and quarantine Parquet"
-OURS = ("sales_mart.plan", "sales_mart.validate", "sales_mart.seal", "polars_hash")
+OURS = (
+    "sales_mart.steps.plan",
+    "sales_mart.steps.validate",
+    "sales_mart.steps.seal",
+    "polars_hash",
+)
 CONTESTANTS = [
     Contestant(
         "Polars scan",
@@ -85,9 +90,9 @@ def ours(file: str, settings: dict[str, Any], folder: str, **_: object) -> Count
     """Take the file through plan, validate and seal."""
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.plan import plan
-    from sales_mart.seal import seal
-    from sales_mart.validate import validate_shard
+    from sales_mart.steps.plan import plan
+    from sales_mart.steps.seal import seal
+    from sales_mart.steps.validate import validate_shard
 
     shutil.rmtree(folder, ignore_errors=True)
     config = Config.model_validate(settings)

@@ -61,9 +61,9 @@ def prepare(file: str, settings: dict[str, Any], folder: str, **_: object) -> di
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.plan import plan
-    from sales_mart.seal import seal
-    from sales_mart.validate import validate_shard
+    from sales_mart.steps.plan import plan
+    from sales_mart.steps.seal import seal
+    from sales_mart.steps.validate import validate_shard
 
     shutil.rmtree(folder, ignore_errors=True)
     config = Config.model_validate(settings)

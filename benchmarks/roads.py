@@ -20,7 +20,11 @@ CONTESTANTS = [
         "roads:ours",
         note="plan to export: quarantine with reasons, raw table, dbt marts built and tested, "
         "reconciled, published at once, summary in three formats",
-        imports=("sales_mart.run", "sales_mart.transform", "sales_mart.export"),
+        imports=(
+            "sales_mart.steps.pipeline",
+            "sales_mart.steps.transform",
+            "sales_mart.steps.export",
+        ),
     ),
     Contestant(
         "one psql script",
@@ -40,7 +44,7 @@ def ours(url: str, settings: dict[str, Any], file: str, **_: object) -> Callable
     """Walk the whole road to PostgreSQL in a fresh lake."""
     from sales_mart.config import Config
     from sales_mart.lake.records import Target
-    from sales_mart.run import run
+    from sales_mart.steps.pipeline import run
 
     config = Config.model_validate(settings)
     folder = TemporaryDirectory(prefix="sales-mart-bench-")

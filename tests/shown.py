@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sales_mart.lake.records import Target
 from sales_mart.names import published_tables
-from sales_mart.reconcile_sql import table
+from sales_mart.steps.reconcile_sql import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -17,12 +17,12 @@ from backports import zstd
 from hypothesis import strategies as st
 
 import oracle
-from sales_mart import seal, validate
 from sales_mart.config import FIELDS, Config
 from sales_mart.lake import parquet as parts
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import plan
 from sales_mart.source import csv_reader, csv_structure
+from sales_mart.steps import seal, validate
+from sales_mart.steps.plan import plan
 from sales_mart.testing import configs, dirty_rows
 
 if TYPE_CHECKING:

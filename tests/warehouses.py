@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sales_mart.config import Config
 from sales_mart.lake.records import Target
 from sales_mart.names import fact_table, next_schema, raw_schema
-from sales_mart.reconcile_sql import table
+from sales_mart.steps.reconcile_sql import table
 from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.bigquery.load import load as load_bigquery
 from sales_mart.warehouses.postgres import connection as postgres

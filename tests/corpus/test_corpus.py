@@ -20,9 +20,9 @@ from corpus.hostile import CANARY, CORPUS, HEAVY, RULES, Counted, Hostile, Refus
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import plan
-from sales_mart.seal import seal
-from sales_mart.validate import validate_shard
+from sales_mart.steps.plan import plan
+from sales_mart.steps.seal import seal
+from sales_mart.steps.validate import validate_shard
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,9 +22,9 @@ from sales_mart.config import Config
 from sales_mart.generate import generate
 from sales_mart.lake.records import Target
 from sales_mart.lake.storage import open_storage
-from sales_mart.run import run
-from sales_mart.status import summarise
-from sales_mart.summary import published_summary
+from sales_mart.steps.pipeline import run
+from sales_mart.steps.status import summarise
+from sales_mart.steps.summary import published_summary
 
 if TYPE_CHECKING:
     from pathlib import Path

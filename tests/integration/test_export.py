@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from sales_mart import export as stop
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
-from sales_mart.export import export
 from sales_mart.lake.records import Export, Load, Mode, Publish, Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import PUBLICATIONS, mart_schema, raw_schema
-from sales_mart.top import top
+from sales_mart.steps import export as stop
+from sales_mart.steps.export import export
+from sales_mart.steps.top import top
 from sales_mart.warehouses.bigquery.connection import client, query, table_id
 from sales_mart.warehouses.bigquery.dialect import literal
 from sales_mart.warehouses.postgres.connection import connect

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Target
-from sales_mart.run import run
+from sales_mart.steps.pipeline import run
 from sales_mart.warehouses.postgres import connection as postgres
 from warehouses import BOTH, ask, fresh_config
 

@@ -19,7 +19,7 @@ from chaos.site import STORY, Site
 from chaos.table import Row, as_table
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, STAGING, published_tables
-from sales_mart.summary import published_summary
+from sales_mart.steps.summary import published_summary
 from sales_mart.warehouses.bigquery.dialect import LOCK
 from warehouses import ask, raw_table
 

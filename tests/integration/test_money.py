@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from sales_mart.errors import ReconciliationError
 from sales_mart.lake.records import Target
-from sales_mart.reconcile import reconcile
-from sales_mart.transform import transform, transform_sql
+from sales_mart.steps.reconcile import reconcile
+from sales_mart.steps.transform import transform, transform_sql
 from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, sealed_run, token
 from warehouses import BOTH, POSTGRES, ask, change, fresh_config, loaded, next_table, raw_table

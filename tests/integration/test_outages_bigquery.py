@@ -12,10 +12,10 @@ from google.cloud.bigquery import LoadJobConfig
 
 from attempts import DAY, NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Fault, Http, http
-from sales_mart import doctor, transform
 from sales_mart.lake.records import Load, Part, Seal, Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import next_schema, published_tables
+from sales_mart.steps import doctor, transform
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.connection import Client, built_tables, client, query, table_id
 from sales_mart.warehouses.bigquery.load import load

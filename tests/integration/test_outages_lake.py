@@ -15,16 +15,16 @@ import pytest
 
 from attempts import attempt
 from faulty import Fault, Http, http
-from sales_mart import doctor
 from sales_mart.config import Config
 from sales_mart.config.keys import keys
 from sales_mart.lake import storage
 from sales_mart.lake.records import Seal, Validate
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
-from sales_mart.plan import plan
-from sales_mart.seal import seal
-from sales_mart.validate import stop_name, validate_shard
+from sales_mart.steps import doctor
+from sales_mart.steps.plan import plan
+from sales_mart.steps.seal import seal
+from sales_mart.steps.validate import stop_name, validate_shard
 from support import mount_or_skip
 
 if TYPE_CHECKING:

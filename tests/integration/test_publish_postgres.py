@@ -36,7 +36,7 @@ from sales_mart.names import (
     published_tables,
     raw_schema,
 )
-from sales_mart.publish import publish
+from sales_mart.steps.publish import publish
 from sales_mart.warehouses.postgres.connection import connect, lock_target
 from sales_mart.warehouses.postgres.history import pending_window
 from sales_mart.warehouses.postgres.load import load

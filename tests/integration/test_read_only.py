@@ -13,7 +13,7 @@ import yaml
 
 from sales_mart.cli import main
 from sales_mart.config.file import load_config
-from sales_mart.transform import transform
+from sales_mart.steps.transform import transform
 from support import mount_or_skip, row, sealed_run
 from warehouses import POSTGRES, fresh_config, loaded
 

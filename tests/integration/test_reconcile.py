@@ -11,10 +11,10 @@ import pytest
 from sales_mart.errors import ConfigurationError, ReconciliationError, SupersededError
 from sales_mart.lake.records import Mode, Reconcile, Target, Transform
 from sales_mart.lake.runs import RunFolder
-from sales_mart.publish import publish
-from sales_mart.reconcile import reconcile
-from sales_mart.reconcile_sql import MARTS, row_checksum
-from sales_mart.transform import transform
+from sales_mart.steps.publish import publish
+from sales_mart.steps.reconcile import reconcile
+from sales_mart.steps.reconcile_sql import MARTS, row_checksum
+from sales_mart.steps.transform import transform
 from support import Row, row, sealed_run, token
 from warehouses import (
     BOTH,

@@ -29,9 +29,9 @@ from sales_mart.generate import generate, write
 from sales_mart.lake.records import Mode, Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import fact_table, mart_schema, raw_schema
-from sales_mart.run import StopEvent, run, together
-from sales_mart.status import STOPS, summarise
-from sales_mart.summary import published_summary
+from sales_mart.steps.pipeline import StopEvent, run, together
+from sales_mart.steps.status import STOPS, summarise
+from sales_mart.steps.summary import published_summary
 from sales_mart.warehouses.bigquery.connection import client
 from sales_mart.warehouses.postgres.connection import connect
 
@@ -333,8 +333,8 @@ def test_marts_that_cannot_be_read_again_do_not_fail_a_run_that_is_done(
         msg = f"{target} is away"
         raise TemporaryError(msg)
 
-    importlib.import_module("sales_mart.export")  # which reads the marts, as long as it can
-    monkeypatch.setattr("sales_mart.summary.published_summary", away)
+    importlib.import_module("sales_mart.steps.export")  # which reads the marts, as long as it can
+    monkeypatch.setattr("sales_mart.steps.summary.published_summary", away)
     monkeypatch.setattr("sales_mart.cli.road.SMALL", 1_000)
     options = (*site.run_options(STORY[0]), "--target", "postgres")
     assert main(["run", *options, "--config", str(site.config_file)]) == 0

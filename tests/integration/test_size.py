@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sales_mart.lake.records import Target
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import plan
-from sales_mart.seal import seal
-from sales_mart.validate import validate_shard
+from sales_mart.steps.plan import plan
+from sales_mart.steps.seal import seal
+from sales_mart.steps.validate import validate_shard
 from warehouses import POSTGRES, ask, loaded, raw_table
 
 if TYPE_CHECKING:

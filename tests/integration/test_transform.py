@@ -15,9 +15,9 @@ from sales_mart.errors import SupersededError, TemporaryError, TestFailedError
 from sales_mart.lake.records import Mode, Target, Transform
 from sales_mart.lake.temporary import hold_folder
 from sales_mart.names import next_schema
-from sales_mart.publish import publish
-from sales_mart.reconcile import reconcile
-from sales_mart.transform import transform, warm
+from sales_mart.steps.publish import publish
+from sales_mart.steps.reconcile import reconcile
+from sales_mart.steps.transform import transform, warm
 from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, row, sealed_run, token

@@ -155,7 +155,7 @@ def test_a_bug_exits_1_and_shows_no_value(ask: Ask, monkeypatch: pytest.MonkeyPa
         msg = "row T-SECRET"
         raise RuntimeError(msg)
 
-    monkeypatch.setattr("sales_mart.plan.plan", broken)
+    monkeypatch.setattr("sales_mart.steps.plan.plan", broken)
     for level in ("info", "debug"):
         code, out, err = ask("plan", "--lake", "l", "-o", "json", "--log-level", level)
         assert code == 1
@@ -314,7 +314,7 @@ def test_signals_end_the_process_cleanly(number: int, code: int, word: str) -> N
     program = (
         "import sys, threading, time\n"
         "from sales_mart.cli import main\n"
-        "import sales_mart.plan as module\n"
+        "import sales_mart.steps.plan as module\n"
         "def plan(*_, **__):\n"
         "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
         "    try:\n"
@@ -371,7 +371,7 @@ def test_a_second_signal_ends_the_process_at_once(number: int) -> None:
     program = (
         "import sys, time\n"
         "from sales_mart.cli import main\n"
-        "import sales_mart.plan as module\n"
+        "import sales_mart.steps.plan as module\n"
         "def plan(*_, **__):\n"
         "    try:\n"
         "        print('ready', file=sys.stderr, flush=True)\n"
@@ -397,7 +397,7 @@ def test_what_does_not_unwind_is_ended_by_force() -> None:
     program = (
         "import sys, time\n"
         "from sales_mart import cli\n"
-        "import sales_mart.plan as module\n"
+        "import sales_mart.steps.plan as module\n"
         "cli._UNWIND_SECONDS = 0.2\n"
         "def plan(*_, **__):\n"
         "    print('ready', file=sys.stderr, flush=True)\n"
@@ -533,7 +533,7 @@ def test_an_error_on_the_way_out_does_not_hide_that_we_were_told_to_end(tmp_path
     """As when SIGTERM comes just after a file was closed, which is then closed once more."""
     code = (
         "import os, signal, sys\n"
-        "from sales_mart import cli, plan\n"
+        "from sales_mart import cli; from sales_mart.steps import plan\n"
         "from sales_mart.lake.storage import disk_errors\n"
         "from pathlib import Path\n"
         "def told(*_, **__):\n"

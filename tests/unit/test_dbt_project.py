@@ -18,7 +18,7 @@ from googlesql import analyse, evaluate
 from sales_mart.config import Config
 from sales_mart.dbt_runner.process import DbtProcess, project_folder
 from sales_mart.lake.records import Target
-from sales_mart.reconcile_sql import Questions, row_checksum
+from sales_mart.steps.reconcile_sql import Questions, row_checksum
 
 if TYPE_CHECKING:
     from sales_mart.warehouses.history import Window

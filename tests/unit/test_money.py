@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from sales_mart.config import Config
 from sales_mart.errors import DataError
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import plan
-from sales_mart.reconcile_sql import Sums
 from sales_mart.rows import money
 from sales_mart.rows.checker import CleanTotals
-from sales_mart.seal import seal
-from sales_mart.validate import validate_shard
+from sales_mart.steps.plan import plan
+from sales_mart.steps.reconcile_sql import Sums
+from sales_mart.steps.seal import seal
+from sales_mart.steps.validate import validate_shard
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, NoSourceObjectError
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import _shards, plan  # pyright: ignore[reportPrivateUsage]
+from sales_mart.steps.plan import _shards, plan  # pyright: ignore[reportPrivateUsage]
 
 DAY = date(2023, 10, 1)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pytest
 
-from sales_mart import seal as seal_module
 from sales_mart.config import Config
 from sales_mart.errors import (
     ConfigurationError,
@@ -20,9 +19,10 @@ from sales_mart.errors import (
 )
 from sales_mart.lake import parquet as parts
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import plan
-from sales_mart.seal import seal
-from sales_mart.validate import validate_shard
+from sales_mart.steps import seal as seal_module
+from sales_mart.steps.plan import plan
+from sales_mart.steps.seal import seal
+from sales_mart.steps.validate import validate_shard
 
 if TYPE_CHECKING:
     from pathlib import Path

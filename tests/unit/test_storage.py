@@ -23,9 +23,9 @@ from sales_mart.lake.parquet import read_part
 from sales_mart.lake.records import Part, SourceObject
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import disk_errors, gcs_client, open_storage, temporary_folder
-from sales_mart.plan import plan
-from sales_mart.run import run
 from sales_mart.source.objects import Listed, find_objects, list_objects, open_object
+from sales_mart.steps.pipeline import run
+from sales_mart.steps.plan import plan
 from secrecy import everything_said
 
 MEMORY = Path("/proc/self/mem")

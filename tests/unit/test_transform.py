@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from sales_mart import transform
 from sales_mart.config import Config
 from sales_mart.dbt_runner import process as dbt_process
 from sales_mart.dbt_runner.process import DbtProcess, Outcome, project_folder, variables
@@ -27,6 +26,7 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.lake.records import NodeResult, Target
+from sales_mart.steps import transform
 
 SECRET = "correct horse battery staple"
 

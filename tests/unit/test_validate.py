@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sales_mart import validate
 from sales_mart.config import Config
 from sales_mart.lake.runs import RunFolder
-from sales_mart.plan import plan
-from sales_mart.validate import validate_shard
+from sales_mart.steps import validate
+from sales_mart.steps.plan import plan
+from sales_mart.steps.validate import validate_shard
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,11 +12,11 @@ import pytest
 from pydantic import SecretStr
 
 from hooks import self_signed, webhook
-from sales_mart.backfill import MOST_DAYS, days_of_range
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
-from sales_mart.notify import Failure, notification, send
+from sales_mart.steps.backfill import MOST_DAYS, days_of_range
+from sales_mart.steps.notify import Failure, notification, send
 
 ROOT = Path(__file__).parents[2]
 DAILY = "raw/{date}/*.csv"

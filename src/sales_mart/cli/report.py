@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from sales_mart.status import RowSummary, RunSummary
+    from sales_mart.steps.status import RowSummary, RunSummary
 
 __all__ = ["tables"]
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from sales_mart.config import Config
-    from sales_mart.run import StopEvent
-    from sales_mart.status import RunSummary
+    from sales_mart.steps.pipeline import StopEvent
+    from sales_mart.steps.status import RunSummary
 
 __all__ = ["add_to"]
 
@@ -65,7 +65,7 @@ def _run(  # noqa: PLR0913 - options of a command
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Walk the whole road in one process, from the source to the published marts."""
-    from sales_mart.run import run
+    from sales_mart.steps.pipeline import run
 
     with ExitStack() as stack:
         if local:
@@ -103,7 +103,7 @@ def _status(
     run: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="Name of the run.")] = None,
 ) -> None:
     """Show how a run went, from the records in the lake."""
-    from sales_mart.status import summarise
+    from sales_mart.steps.status import summarise
 
     session.run_id = run or session.run_id
     summary = summarise(session.run())
@@ -116,7 +116,7 @@ def _small_summaries(config: Config, summary: RunSummary) -> Iterator[Renderable
     The run is done by now: what keeps its marts from being read again is a warning.
     """
     from sales_mart.errors import SalesMartError
-    from sales_mart.summary import Summary, published_summary
+    from sales_mart.steps.summary import Summary, published_summary
 
     loads = {load.target: load.sequence for load in summary.loads}
     for target, marts in summary.marts.items():

@@ -151,7 +151,7 @@ def _plan(  # noqa: PLR0913 - options of a command
     outputs: Outputs = None,
 ) -> None:
     """Find the source's objects and cut them into shards."""
-    from sales_mart.plan import plan
+    from sales_mart.steps.plan import plan
 
     config, origins = session.loaded
     session.warn_of_plain_tokens(origins)
@@ -178,7 +178,7 @@ def _validate(
 ) -> None:
     """Judge the rows, replace identifiers by tokens, quarantine what is not valid."""
     from sales_mart.lake.records import Plan
-    from sales_mart.validate import validate_shard
+    from sales_mart.steps.validate import validate_shard
 
     run = session.run()
     if shard is not None:
@@ -199,7 +199,7 @@ def _validate(
 
 def _seal(session: Session, *, outputs: Outputs = None) -> None:
     """Settle duplicates across shards and close the input."""
-    from sales_mart.seal import seal
+    from sales_mart.steps.seal import seal
 
     sealed = seal(session.config, session.run())
     session.hand_over(
@@ -224,7 +224,7 @@ def _load(
     """Put the run's rows into the raw table of one warehouse, in one transaction."""
     from sales_mart.errors import ConfigurationError
     from sales_mart.lake.records import Target
-    from sales_mart.load import load
+    from sales_mart.steps.load import load
 
     chosen = target or target_option
     if chosen is None or (target and target_option and target != target_option):
@@ -250,7 +250,7 @@ def _transform(
     ] = None,
 ) -> None:
     """Build and test the marts of all warehouses where no reader looks."""
-    from sales_mart.transform import transform
+    from sales_mart.steps.transform import transform
 
     targets = session.targets(target)
     session.emit(transform(session.config, session.run(), targets, select=select or None))
@@ -258,14 +258,14 @@ def _transform(
 
 def _reconcile(session: Session, *, target: Targets = None) -> None:
     """Compare the warehouses with each other and with the sealed input."""
-    from sales_mart.reconcile import reconcile
+    from sales_mart.steps.reconcile import reconcile
 
     session.emit(reconcile(session.config, session.run(), session.targets(target)))
 
 
 def _publish(session: Session, *, target: Targets = None, outputs: Outputs = None) -> None:
     """Make the tested and reconciled marts the ones that readers see."""
-    from sales_mart.publish import publish
+    from sales_mart.steps.publish import publish
 
     published = publish(session.config, session.run(), session.targets(target))
     session.hand_over(outputs, {"published-at": int(published.published_at.timestamp())})
@@ -278,6 +278,6 @@ def _export(
     destination: Destination = None,
 ) -> None:
     """Write the published monthly summary as JSON, CSV and Parquet."""
-    from sales_mart.export import export
+    from sales_mart.steps.export import export
 
     session.emit(export(session.config, session.run(), destination or None))

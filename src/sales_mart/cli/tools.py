@@ -80,7 +80,7 @@ def _top(  # noqa: PLR0913 - options of a command
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Show the best products of a month, by amount."""
-    from sales_mart.top import top
+    from sales_mart.steps.top import top
 
     with on_local_servers(session, data_dir) if local else nullcontext():
         chosen = session.targets([target] if target else None)[0]
@@ -104,7 +104,7 @@ def _doctor(
     ] = None,
 ) -> None:
     """Check configuration, key, warehouses, lake, source and versions."""
-    from sales_mart.doctor import examine
+    from sales_mart.steps.doctor import examine
 
     chart = None
     if values is not None:

@@ -49,9 +49,9 @@ def _days(  # noqa: PLR0913 - options of a command
     outputs: Outputs = None,
 ) -> None:
     """List the business dates that a backfill runs, oldest first."""
-    from sales_mart.backfill import MOST_DAYS, days_of_range, unloaded_days
     from sales_mart.business_date import business_date, day
     from sales_mart.errors import ConfigurationError
+    from sales_mart.steps.backfill import MOST_DAYS, days_of_range, unloaded_days
 
     config = session.config
     if bool(catch_up) == bool(first or last) or bool(first) != bool(last):
@@ -88,8 +88,8 @@ def _notify(
 
     from sales_mart.errors import ConfigurationError, SalesMartError
     from sales_mart.lake.storage import open_storage
-    from sales_mart.notify import notification, runs_of, send
-    from sales_mart.status import RunSummary
+    from sales_mart.steps.notify import notification, runs_of, send
+    from sales_mart.steps.status import RunSummary
 
     if not session.run_id:
         msg = "notify tells of a workflow, and none is named"

@@ -14,7 +14,7 @@ from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.rows.checker import Judge, count_reasons
 from sales_mart.rows.tokens import tokeniser
 from sales_mart.rows.transaction import strip
-from sales_mart.seal import DUPLICATE
+from sales_mart.steps.seal import DUPLICATE
 
 if TYPE_CHECKING:
     import pandas as pd

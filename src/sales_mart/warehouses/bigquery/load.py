@@ -17,7 +17,7 @@ from google.cloud import bigquery
 from sales_mart.errors import DataError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import CLEAN_COLUMNS
-from sales_mart.plan import check_digest
+from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,

@@ -21,7 +21,7 @@ from sales_mart.errors import (
 )
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
-from sales_mart.plan import check_digest
+from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.history import Window, check_key, window_to_json
 from sales_mart.warehouses.postgres.connection import (
     Connection,

@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 from sales_mart.causes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.runs import RunFolder
-from sales_mart.status import summarise
+from sales_mart.steps.status import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.lake.storage import Storage
-    from sales_mart.status import RunSummary
+    from sales_mart.steps.status import RunSummary
 
 __all__ = ["Failure", "Notification", "notification", "runs_of", "send"]
 

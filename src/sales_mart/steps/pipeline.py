@@ -18,12 +18,12 @@ from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.lake.records import Run, Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage, temporary_folder
-from sales_mart.load import load
 from sales_mart.logs import at_stop, gravest
-from sales_mart.plan import plan as make_plan
-from sales_mart.seal import seal as close_input
-from sales_mart.status import RunSummary, summarise
-from sales_mart.validate import validate_shard
+from sales_mart.steps.load import load
+from sales_mart.steps.plan import plan as make_plan
+from sales_mart.steps.seal import seal as close_input
+from sales_mart.steps.status import RunSummary, summarise
+from sales_mart.steps.validate import validate_shard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -158,10 +158,10 @@ def _walk(  # noqa: PLR0913 - what the road needs
     targets: Sequence[Target],
     destination: str | None,
 ) -> None:
-    from sales_mart.export import export
-    from sales_mart.publish import publish
-    from sales_mart.reconcile import reconcile
-    from sales_mart.transform import transform, warm
+    from sales_mart.steps.export import export
+    from sales_mart.steps.publish import publish
+    from sales_mart.steps.reconcile import reconcile
+    from sales_mart.steps.transform import transform, warm
 
     # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
     with warm(config, targets, place) as ready:
@@ -195,8 +195,8 @@ def _load(walk: _Walk, config: Config, place: RunFolder, target: Target) -> None
 def _rehearse(
     walk: _Walk, config: Config, place: RunFolder, made: Plan, targets: Sequence[Target]
 ) -> None:
-    from sales_mart.doctor import examine_warehouses
-    from sales_mart.transform import transform_sql
+    from sales_mart.steps.doctor import examine_warehouses
+    from sales_mart.steps.transform import transform_sql
 
     _close_input(walk, config, place, made)
     with walk.stop("warehouses"):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Target
-from sales_mart.plan import is_daily, sources
 from sales_mart.source.objects import DATE_MARK
+from sales_mart.steps.plan import is_daily, sources
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

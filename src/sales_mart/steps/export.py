@@ -23,7 +23,7 @@ from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish, Target
 from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
 from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
-from sales_mart.summary import AVERAGE_DECIMALS, Summary, published_summary
+from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence

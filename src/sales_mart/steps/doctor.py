@@ -203,8 +203,8 @@ def _check_lake(found: _Findings, config: Config) -> None:
 
 
 def _check_source(found: _Findings, config: Config, business_date: date) -> None:
-    from sales_mart.plan import sources
     from sales_mart.source.objects import DATE_MARK, list_objects
+    from sales_mart.steps.plan import sources
 
     if config.source is None:
         found.add(

@@ -15,11 +15,11 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.lake.parquet import PartWriter, as_quarantine, broken_rows, place_columns
 from sales_mart.lake.records import Validate
 from sales_mart.names import CLEAN_COLUMNS
-from sales_mart.plan import open_run
 from sales_mart.rows.checker import CleanTotals, Judge, count_reasons
 from sales_mart.rows.tokens import tokeniser
 from sales_mart.source.csv_reader import BLOCK_BYTES, Block, read_blocks
 from sales_mart.source.objects import open_object
+from sales_mart.steps.plan import open_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

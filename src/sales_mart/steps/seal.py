@@ -21,11 +21,11 @@ from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part
 from sales_mart.lake.records import Part, Plan, Seal, Validate
 from sales_mart.lake.storage import disk_errors
 from sales_mart.names import CLEAN_COLUMNS
-from sales_mart.plan import open_run
 from sales_mart.rows.checker import CleanTotals, Judge
 from sales_mart.rows.money import MOST_DIGITS
 from sales_mart.rows.tokens import Tokeniser
-from sales_mart.validate import stop_name
+from sales_mart.steps.plan import open_run
+from sales_mart.steps.validate import stop_name
 
 if TYPE_CHECKING:
     from datetime import date

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
 from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
-from sales_mart.reconcile_sql import Questions, Sums
+from sales_mart.steps.reconcile_sql import Questions, Sums
 
 if TYPE_CHECKING:
     from datetime import date

@@ -7,7 +7,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.summary import best_products
+from sales_mart.steps.summary import best_products
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
