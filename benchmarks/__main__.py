@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks import files, judging, loading, roads
 from benchmarks.harness import Measured, compete, table
-from sales_mart.local import LocalServers, local_servers
+from sales_mart.servers.local import LocalServers, local_servers
 
 SECTIONS = ("judging", "loading", "roads", "growth")
 GROWTH = (0.1, 0.3, 1.0)

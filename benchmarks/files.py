@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sales_mart.config import Config
-from sales_mart.generate import generate
+from sales_mart.synthetic.generate import generate
 
 RULES = {"min_price": "10", "max_quantity": 100, "product_prefix": "Halal", "max_decimals": 2}
 _COMMAS = 4

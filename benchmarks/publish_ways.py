@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from sales_mart.local import local_servers
+from sales_mart.servers.local import local_servers
 from sales_mart.warehouses.postgres.publish import CHANGED_SLICES
 
 if TYPE_CHECKING:

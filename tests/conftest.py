@@ -11,7 +11,7 @@ import pytest
 
 from gcs_server import running_gcs_server
 from sales_mart.config import Config
-from sales_mart.local import LocalServers, local_servers
+from sales_mart.servers.local import LocalServers, local_servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator

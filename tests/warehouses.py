@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 BOTH = (Target.POSTGRES, Target.BIGQUERY)
 POSTGRES = (Target.POSTGRES,)

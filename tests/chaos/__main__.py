@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_mart.local import local_servers
+from sales_mart.servers.local import local_servers
 
 from .fuzz import fuzz
 from .kills import Campaign, kills
@@ -27,7 +27,7 @@ from .together import together
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
     Attack = Callable[[LocalServers, Path, float, int], list[Row]]
 

@@ -28,7 +28,7 @@ from walked import cases, check
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 __all__ = ["fuzz", "mutate", "read_as_the_oracle", "read_packed"]
 

@@ -15,7 +15,7 @@ from .strikes import Striker, last_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
     from .table import Row
 

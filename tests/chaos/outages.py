@@ -28,7 +28,7 @@ from warehouses import BOTH, ask, fresh_config, raw_table
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 __all__ = ["outages"]
 

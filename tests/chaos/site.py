@@ -31,7 +31,7 @@ from warehouses import ask, raw_table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 __all__ = ["STORY", "Input", "Site", "Step"]
 

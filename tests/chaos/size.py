@@ -15,7 +15,7 @@ import polars as pl
 
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError
-from sales_mart.generate import generate, write
+from sales_mart.synthetic.generate import generate, write
 from sales_mart.warehouses.bigquery.load import MAX_DATES
 
 from .memory import LIMIT, Ended, limited
@@ -24,7 +24,7 @@ from .table import Row
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 __all__ = ["size"]
 

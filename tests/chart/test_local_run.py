@@ -11,16 +11,16 @@ import pytest
 from chart.local_argo import LocalArgo
 from chart.rendering import objects, one
 from sales_mart.config import Config
-from sales_mart.generate import generate, write
 from sales_mart.lake.records import Target
 from sales_mart.names import fact_table
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.summary import published_summary
+from sales_mart.synthetic.generate import generate, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 FILES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 KEY = "a-key-for-tests-of-more-than-32-bytes"

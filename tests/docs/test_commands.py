@@ -20,7 +20,7 @@ from sales_mart import load_config
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 PAGES = {str(page.relative_to(ROOT)): page for page in all_pages()}
 RUNNING = [name for name, page in PAGES.items() if any(block.runs for block in blocks(page))]

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.test_e2e import HALAL, STEPS
-from sales_mart.generate import generate
 from sales_mart.lake.storage import open_storage
+from sales_mart.synthetic.generate import generate
 
 if TYPE_CHECKING:
     from collections.abc import Generator

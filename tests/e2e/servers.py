@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from gcs_server import running_gcs_server
-from sales_mart.local import local_servers
+from sales_mart.servers.local import local_servers
 
 if TYPE_CHECKING:
     from collections.abc import Generator

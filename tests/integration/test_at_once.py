@@ -15,7 +15,7 @@ from shown import EXPORTS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 A, B = STORY[0], STORY[-1]
 ROWS = 200

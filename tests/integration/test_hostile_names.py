@@ -22,7 +22,7 @@ from warehouses import BOTH, ask, fresh_config
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 ODD = "a b'c\"d\\e%f%s#g?h*[i]j{{ x() }}k{% x %}l$(id)m`id`n;--\u00e9\U0001f600"
 PREFIXES = (

@@ -25,7 +25,7 @@ from warehouses import ask, raw_table
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 INPUT = STORY[0]
 ROWS = 400

@@ -24,15 +24,15 @@ from pydantic import SecretStr, ValidationError
 from sales_mart import Config, Transaction, validate_frame
 from sales_mart.cli import main
 from sales_mart.errors import SourceFormatError
-from sales_mart.local import local_servers
 from sales_mart.rows.checker import Judge
 from sales_mart.rows.tokens import Tokeniser
+from sales_mart.servers.local import local_servers
 from sales_mart.warehouses.bigquery import connection as bigquery
 from secrecy import everything_said, find_in, find_in_files, forms
 from warehouses import fresh_config
 
 if TYPE_CHECKING:
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 KEY = "Canary+key/of-hmac=sha256 é that no file may hold"
 ID = "Canary-0815-identifier"

@@ -16,10 +16,10 @@ import psycopg
 import pytest
 from google.cloud import bigquery
 
-from sales_mart import local
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.local import LocalServers, local_servers
+from sales_mart.servers import local
+from sales_mart.servers.local import LocalServers, local_servers
 from sales_mart.warehouses.bigquery.connection import client, query
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HOLD = """
 import sys, time
 from pathlib import Path
-from sales_mart.local import local_servers
+from sales_mart.servers.local import local_servers
 with local_servers(Path(sys.argv[1]), bigquery=sys.argv[2] == "both") as servers:
     print(servers.postgres_url, flush=True)
     time.sleep(120)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 EXACT = Context(prec=200)
 PLACES = [int(text) for text in os.environ.get("MONEY_PLACES", "2,9").split(",")]

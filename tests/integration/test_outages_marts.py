@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from faulty import Cut
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 DAYS = ("2023-10-01", "2023-10-02")
 SCRIPT = "begin transaction"

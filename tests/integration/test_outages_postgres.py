@@ -21,8 +21,8 @@ from attempts import NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Wire, closed_port, wire
 from sales_mart.errors import TemporaryError
 from sales_mart.lake.records import Load, Mode, Target, Transform
-from sales_mart.local import LocalServers, local_servers
 from sales_mart.names import mart_schema, raw_schema
+from sales_mart.servers.local import LocalServers, local_servers
 from sales_mart.steps import doctor
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
@@ -331,7 +331,7 @@ def _give_to_server(folder: Path) -> None:
     import shutil
 
     if os.geteuid() == 0:
-        from sales_mart.local import _server_user  # pyright: ignore[reportPrivateUsage]
+        from sales_mart.servers.local import _server_user  # pyright: ignore[reportPrivateUsage]
 
         user = _server_user()
         assert user is not None

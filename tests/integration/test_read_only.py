@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 PG, BQ = BOTH
 D1, D2 = "2023-10-01", "2023-10-02"

@@ -25,18 +25,18 @@ from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, RejectedShareError, TemporaryError
-from sales_mart.generate import generate, write
 from sales_mart.lake.records import Mode, Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import fact_table, mart_schema, raw_schema
 from sales_mart.steps.pipeline import StopEvent, run, together
 from sales_mart.steps.status import STOPS, summarise
 from sales_mart.steps.summary import published_summary
+from sales_mart.synthetic.generate import generate, write
 from sales_mart.warehouses.bigquery.connection import client
 from sales_mart.warehouses.postgres.connection import connect
 
 if TYPE_CHECKING:
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"

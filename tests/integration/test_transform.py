@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 RULES = {"product_prefix": "Halal", "min_price": "10", "max_quantity": 100}
 HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\t\u00e9\U0001f600 $$ %(a)s"

@@ -11,9 +11,9 @@ from hypothesis import example, given, seed, settings
 from hypothesis import strategies as st
 
 import oracle
-from sales_mart import generate
 from sales_mart.config import Config
 from sales_mart.source import csv_reader
+from sales_mart.synthetic import generate
 from sales_mart.testing import dirty_rows
 from walked import HEADERS, Case, cases, check, walk
 

@@ -343,7 +343,7 @@ def test_servers_that_are_ended_as_they_say_end_well() -> None:
         "from pathlib import Path\n"
         "from types import SimpleNamespace\n"
         "from sales_mart.cli import local, main\n"
-        "import sales_mart.local as module\n"
+        "import sales_mart.servers.local as module\n"
         "class Event(threading.Event):\n"
         "    def wait(self, timeout=None):\n"
         "        print('ready', file=sys.stderr, flush=True)\n"

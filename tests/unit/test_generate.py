@@ -14,10 +14,10 @@ import pytest
 from backports import zstd
 
 import oracle
-from sales_mart import faults
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
-from sales_mart.generate import generate, write
+from sales_mart.synthetic import cases as faults
+from sales_mart.synthetic.generate import generate, write
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from sales_mart.cli.session import Session, command
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from sales_mart.local import LocalServers
+    from sales_mart.servers.local import LocalServers
 
 __all__ = ["DataDir", "Local", "add_to", "on_local_servers", "ways_in"]
 
@@ -53,7 +53,7 @@ def add_to(app: typer.Typer) -> None:
 @contextmanager
 def on_local_servers(session: Session, data_dir: Path) -> Generator[LocalServers]:
     """Start the servers and point the session's configuration at them."""
-    from sales_mart.local import local_servers
+    from sales_mart.servers.local import local_servers
 
     with local_servers(data_dir) as servers:
         session.overrides = {

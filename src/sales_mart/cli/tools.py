@@ -52,7 +52,7 @@ def _generate(  # noqa: PLR0913 - options of a command
     products: Annotated[int, typer.Option("--products", min=1, help="Distinct products.")] = 12,
 ) -> None:
     """Write synthetic transactions, exact in how many of them are valid."""
-    from sales_mart.generate import generate, write
+    from sales_mart.synthetic.generate import generate, write
 
     config, _ = session.loaded
     chunks = generate(

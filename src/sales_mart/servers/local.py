@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.environs import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.guarded import LOOPBACK, Server, as_user, served, tail
 from sales_mart.lake.temporary import make_folder
+from sales_mart.servers.supervisor import LOOPBACK, Server, as_user, served, tail
 
 if TYPE_CHECKING:
     from collections.abc import Generator

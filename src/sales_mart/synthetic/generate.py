@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sales_mart import faults
 from sales_mart.config import FIELDS, Config
 from sales_mart.errors import ConfigurationError
+from sales_mart.synthetic import cases as faults
 
 if TYPE_CHECKING:
     from pathlib import Path

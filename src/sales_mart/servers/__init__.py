@@ -1,0 +1,1 @@
+"""The local servers: PostgreSQL, and one that speaks BigQuery's API."""

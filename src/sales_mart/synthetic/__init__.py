@@ -1,0 +1,1 @@
+"""Made-up sales data."""
