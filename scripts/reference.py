@@ -24,7 +24,8 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from sales_mart import causes, errors
+from sales_mart import error_codes as causes
+from sales_mart import errors
 from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config.keys import Key, fields_of, keys, section_of

@@ -15,8 +15,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from sales_mart.control_characters import visible, visible_json
 from sales_mart.errors import BY_GRAVITY, SalesMartError
-from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

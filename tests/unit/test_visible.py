@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sales_mart import logs
 from sales_mart.cli import main
 from sales_mart.cli.output import print_data, table
-from sales_mart.visible import visible, visible_json
+from sales_mart.control_characters import visible, visible_json
 
 HOSTILE = "Halal\x1b[2J\x1b]0;x\x07\x9b31m\r\x08\x7f\u202egpj\u2066\u2028\ud800 \U0001f600é"
 ANY = st.text(st.characters(), max_size=20)

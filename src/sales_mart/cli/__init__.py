@@ -18,8 +18,8 @@ import typer
 from sales_mart import logs
 from sales_mart.cli import local, road, stops, tools, workflow
 from sales_mart.cli.output import PipeClosed, console, open_streams, print_json
+from sales_mart.control_characters import visible
 from sales_mart.errors import ConfigurationError, SalesMartError
-from sales_mart.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -8,8 +8,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sales_mart.control_characters import visible, visible_json
 from sales_mart.errors import ConfigurationError
-from sales_mart.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from sales_mart.environs import without_secrets
+from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult, Target
 from sales_mart.lake.temporary import ScratchFolder, Turn

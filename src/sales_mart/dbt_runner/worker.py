@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.causes import quotes_values
+from sales_mart.error_codes import quotes_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

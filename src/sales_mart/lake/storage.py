@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from sales_mart.causes import kind_of_http
+from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.temporary import SUFFIX, ScratchFolder, make_folder, scratch_folder
 

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.environs import without_secrets
+from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.temporary import make_folder
 from sales_mart.servers.supervisor import LOOPBACK, Server, as_user, served, tail

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sales_mart.environs import without_secrets
+from sales_mart.child_environment import without_secrets
 from sales_mart.errors import TemporaryError
 
 if TYPE_CHECKING:

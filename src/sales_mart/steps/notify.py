@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from sales_mart.causes import kind_of_http
+from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps.status import summarise

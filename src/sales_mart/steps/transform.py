@@ -9,8 +9,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_mart.causes import kind_of_http, kind_of_sqlstate, refuses
 from sales_mart.dbt_runner.process import DbtProcess, Outcome
+from sales_mart.error_codes import kind_of_http, kind_of_sqlstate, refuses
 from sales_mart.errors import (
     ConfigurationError,
     SalesMartError,

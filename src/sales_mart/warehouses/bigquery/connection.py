@@ -15,7 +15,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
 from google.cloud.bigquery.table import RowIterator
 
-from sales_mart.causes import kind_of_http
+from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import (
     ConfigurationError,
     SalesMartError,

@@ -18,7 +18,14 @@ from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
 from pydantic import SecretStr
 
-from sales_mart.causes import LIMITED, LOCKED, READ_ONLY, kind_of_sqlstate, quotes_values, refuses
+from sales_mart.error_codes import (
+    LIMITED,
+    LOCKED,
+    READ_ONLY,
+    kind_of_sqlstate,
+    quotes_values,
+    refuses,
+)
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.names import raw_schema
 
