@@ -335,7 +335,7 @@ def test_marts_that_cannot_be_read_again_do_not_fail_a_run_that_is_done(
 
     importlib.import_module("sales_mart.steps.export")  # which reads the marts, as long as it can
     monkeypatch.setattr("sales_mart.steps.summary.published_summary", away)
-    monkeypatch.setattr("sales_mart.cli.road.SMALL", 1_000)
+    monkeypatch.setattr("sales_mart.cli.run.SMALL", 1_000)
     options = (*site.run_options(STORY[0]), "--target", "postgres")
     assert main(["run", *options, "--config", str(site.config_file)]) == 0
     said = capfd.readouterr()

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from sales_mart import logs
-from sales_mart.cli import local, road, stops, tools, workflow
+from sales_mart.cli import local, tools, workflow
+from sales_mart.cli import run as road
+from sales_mart.cli import steps as stops
 from sales_mart.cli.output import PipeClosed, console, open_streams, print_json
 from sales_mart.control_characters import visible
 from sales_mart.errors import ConfigurationError, SalesMartError

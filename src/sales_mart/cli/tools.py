@@ -12,7 +12,7 @@ import typer
 from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
 from sales_mart.cli.output import print_data, print_json, table
 from sales_mart.cli.session import Session, TargetName, command, run_command
-from sales_mart.cli.stops import BusinessDate
+from sales_mart.cli.steps import BusinessDate
 
 __all__ = ["add_to"]
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sales_mart.cli.session import Session, command, run_command
-from sales_mart.cli.stops import Outputs, Source, Targets, given
+from sales_mart.cli.steps import Outputs, Source, Targets, given
 
 __all__ = ["add_to"]
 

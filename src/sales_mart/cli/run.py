@@ -15,7 +15,7 @@ from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_serv
 from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import Session, run_command
-from sales_mart.cli.stops import (
+from sales_mart.cli.steps import (
     BusinessDate,
     Destination,
     ModeName,
