@@ -1,10 +1,3 @@
-{{
-    config(
-        partition_by={'field': 'sale_date', 'data_type': 'date', 'granularity': 'day'},
-        cluster_by=['product'],
-    )
-}}
-
 select
     transaction_id,
     product,

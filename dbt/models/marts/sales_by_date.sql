@@ -1,5 +1,3 @@
-{{ config(cluster_by=['sale_date']) }}
-
 with days as (
     select
         sale_date,

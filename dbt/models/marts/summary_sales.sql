@@ -1,9 +1,3 @@
-{{
-    config(
-        partition_by={'field': 'sale_month', 'data_type': 'date', 'granularity': 'month'},
-    )
-}}
-
 select
     product,
     sale_month,

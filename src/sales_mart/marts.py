@@ -1,0 +1,236 @@
+"""The marts, read from dbt's manifest: which tables are published, by slice, and compared on what.
+
+A model's YAML says it under `config.meta`, and this is the only place where a mart is listed:
+
+    publish: mart        # mart: readers see it · private: it stands beside the raw table
+    slice: sale_date     # sale_date or sale_month: a run replaces these · none: the whole table
+    compare: [product]   # columns that the warehouses must agree in; default: all of them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sales_mart.errors import ConfigurationError
+
+__all__ = ["Column", "Kind", "Mart", "Partition", "fact", "read_marts"]
+
+Kind = Literal["text", "integer", "decimal", "date", "boolean"]
+"""What a column holds, whatever the warehouse calls its type."""
+
+_KINDS: dict[str, Kind] = {
+    "string": "text",
+    "text": "text",
+    "character varying": "text",
+    "varchar": "text",
+    "int64": "integer",
+    "bigint": "integer",
+    "integer": "integer",
+    "int": "integer",
+    "numeric": "decimal",
+    "decimal": "decimal",
+    "bignumeric": "decimal",
+    "date": "date",
+    "boolean": "boolean",
+    "bool": "boolean",
+}
+_TYPE = re.compile(
+    r"(?P<name>[a-z0-9 ]+?)\s*(?:\(\s*\d+\s*(?:,\s*(?P<scale>\d+)\s*)?\))?", re.IGNORECASE
+)
+_EXAMPLE = "config: {meta: {publish: mart, slice: none}}"
+_SLICES = ("sale_date", "sale_month", "none")
+# What stores no rows of its own needs no word on how it is published.
+_STORELESS = ("view", "ephemeral")
+_PUBLISHED = re.compile(r"source\..*\.published_\w+")
+FACT_MODEL = "fact_sales"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(_Frozen):
+    """One column of a mart.
+
+    Attributes:
+        name: Its name.
+        kind: What it holds.
+        scale: Decimals, where it holds decimals.
+    """
+
+    name: str
+    kind: Kind
+    scale: int = 0
+
+
+class Partition(_Frozen):
+    """How a warehouse that partitions tables does it.
+
+    Attributes:
+        column: The column, a date.
+        granularity: `day` or `month`.
+    """
+
+    column: str
+    granularity: Literal["day", "month"]
+
+
+class Mart(_Frozen):
+    """One table that dbt builds, and how it is published and compared.
+
+    Attributes:
+        name: The table's name in the warehouse.
+        model: Name of the dbt model.
+        publish: `mart`, for readers, or `private`, beside the raw table.
+        slice: The column by which a run replaces a part of the table; None when it is small and
+            replaced whole.
+        columns: The columns in the order of the model's YAML.
+        compared: Names of the columns that the warehouses must agree in.
+        partition: How a warehouse that partitions does so; None for not at all.
+        cluster: Columns by which a warehouse that clusters does so.
+        description: What a row is.
+        checksum: Changes with the SQL of the model, or with what the YAML says here.
+    """
+
+    name: str
+    model: str
+    publish: Literal["mart", "private"]
+    slice: Literal["sale_date", "sale_month"] | None
+    columns: tuple[Column, ...]
+    compared: tuple[str, ...]
+    partition: Partition | None = None
+    cluster: tuple[str, ...] = ()
+    description: str = ""
+    checksum: str = ""
+
+    @property
+    def compared_columns(self) -> tuple[Column, ...]:
+        """The columns that the warehouses must agree in."""
+        return tuple(column for column in self.columns if column.name in self.compared)
+
+
+def read_marts(manifest: Mapping[str, Any]) -> tuple[Mart, ...]:
+    """Return every table that dbt builds, in the order of their names.
+
+    Args:
+        manifest: dbt's `manifest.json`.
+
+    Raises:
+        ConfigurationError: A table does not say how it is published, what it is sliced by, or
+            what its columns hold; or a table that is replaced whole reads one of which only the
+            slices of this run are there.
+    """
+    nodes: dict[str, Mapping[str, Any]] = {
+        key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"
+    }
+    tables = {
+        key: node for key, node in nodes.items() if node["config"]["materialized"] not in _STORELESS
+    }
+    marts = {key: _mart(node) for key, node in tables.items()}
+    for key, mart in marts.items():
+        if mart.slice is None:
+            _check_reads(key, nodes, marts)
+    found = sorted(marts.values(), key=lambda mart: mart.name)
+    for one, other in pairwise(found):
+        if one.name == other.name:
+            msg = f"the models {one.model} and {other.model} are both called {one.name}"
+            raise ConfigurationError(msg, remedy="Give one of them another name or alias.")
+    return tuple(found)
+
+
+def fact(marts: Iterable[Mart]) -> Mart:
+    """Return the fact table among the marts."""
+    return next(mart for mart in marts if mart.model == FACT_MODEL)
+
+
+def _mart(node: Mapping[str, Any]) -> Mart:
+    meta, where = node["config"].get("meta") or {}, node["original_file_path"]
+    if node["config"]["materialized"] != "table":
+        msg = f"the model {node['name']} ({where}) is {node['config']['materialized']}"
+        raise ConfigurationError(msg, remedy="Make it a table or a view: each run builds it anew.")
+    _check_word(node, meta, "publish", ("mart", "private"))
+    _check_word(node, meta, "slice", _SLICES)
+    columns = tuple(_column(node, column) for column in node["columns"].values())
+    names = [column.name for column in columns]
+    compared = tuple(meta.get("compare") or names)
+    slice_by = None if meta["slice"] == "none" else meta["slice"]
+    for name in (*compared, *([slice_by] if slice_by else [])):
+        if name not in names:
+            msg = f"the model {node['name']} ({where}) names {name}, which is none of its columns"
+            raise ConfigurationError(msg, remedy="List all columns of the model in its YAML.")
+    if not columns:
+        msg = f"the model {node['name']} ({where}) lists no columns"
+        raise ConfigurationError(msg, remedy="List its columns, each with name and data_type.")
+    by = node["config"].get("partition_by")
+    mart = Mart(
+        name=node["alias"],
+        model=node["name"],
+        publish=meta["publish"],
+        slice=slice_by,
+        columns=columns,
+        compared=compared,
+        partition=by and Partition(column=by["field"], granularity=by["granularity"]),
+        cluster=tuple(node["config"].get("cluster_by") or ()),
+        description=" ".join(node["description"].split()),
+    )
+    text = json.dumps([mart.model_dump(mode="json"), node["raw_code"]])
+    return mart.model_copy(update={"checksum": hashlib.sha256(text.encode()).hexdigest()[:16]})
+
+
+def _check_word(
+    node: Mapping[str, Any], meta: Mapping[str, Any], key: str, words: tuple[str, ...]
+) -> None:
+    if meta.get(key) not in words:
+        said = f"{key}: {meta[key]}" if key in meta else f"no {key}"
+        msg = f"the model {node['name']} ({node['original_file_path']}) has {said} in config.meta"
+        raise ConfigurationError(
+            msg,
+            remedy=f"Write one of {', '.join(words)} there, as in `{_EXAMPLE}`: a table that is "
+            "built and neither published nor compared would be seen by nobody.",
+        )
+
+
+def _column(node: Mapping[str, Any], column: Mapping[str, Any]) -> Column:
+    found = _TYPE.fullmatch(str(column.get("data_type") or "").strip())
+    kind = found and _KINDS.get(found["name"].lower())
+    if found is None or kind is None:
+        said = column.get("data_type") or "no data_type"
+        msg = (
+            f"the column {column['name']} of the model {node['name']} "
+            f"({node['original_file_path']}) has {said}"
+        )
+        kinds = ", ".join(dict.fromkeys(_KINDS))
+        raise ConfigurationError(msg, remedy=f"Give it one of these types: {kinds}.")
+    return Column(name=column["name"], kind=kind, scale=int(found["scale"] or 0))
+
+
+def _check_reads(
+    key: str, nodes: Mapping[str, Mapping[str, Any]], marts: Mapping[str, Mart]
+) -> None:
+    """Refuse a whole table that is made from the rows of a window only."""
+    waiting, seen = [key], {key}
+    while waiting:
+        parents: list[str] = nodes[waiting.pop()]["depends_on"]["nodes"]
+        # It adds the published rows itself, as the view `sales` does.
+        if any(_PUBLISHED.fullmatch(parent) for parent in parents):
+            continue
+        for parent in parents:
+            if parent in marts and marts[parent].slice is not None:
+                node = nodes[key]
+                msg = (
+                    f"the model {node['name']} ({node['original_file_path']}) has slice: none and "
+                    f"reads {marts[parent].model}, which holds only the days that a run changes"
+                )
+                raise ConfigurationError(
+                    msg, remedy="Read ref('sales'), which has all rows, or give it a slice."
+                )
+            if parent in nodes and parent not in marts and parent not in seen:
+                seen.add(parent)
+                waiting.append(parent)
