@@ -28,6 +28,9 @@ E = TypeVar("E", bound=BaseException)
 _run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
 _stop: ContextVar[str | None] = ContextVar("stop", default=None)
 
+# Tokens that can be undone are no matter of taste: said whatever the level, once for a command.
+_ALWAYS = "sales_mart.rows.tokens"
+
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -119,6 +122,22 @@ class _ToStderr(logging.Handler):
             self.handleError(record)
 
 
+class _Once(logging.Filter):
+    """Lets a warning that every step gives through the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != _ALWAYS:
+            return True
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
 def configure(
     level: str = "info", *, as_json: bool | None = None, stream: TextIO | None = None
 ) -> None:
@@ -132,10 +151,12 @@ def configure(
     out = stream or sys.stderr
     handler = _ToStderr() if stream is None else logging.StreamHandler(stream)
     handler.setFormatter(_Json() if as_json or (as_json is None and not out.isatty()) else _Human())
+    handler.addFilter(_Once())
     logger = logging.getLogger("sales_mart")
     logger.handlers = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
+    logging.getLogger(_ALWAYS).setLevel(min(logger.level, logging.WARNING))
     # Without a handler, warnings of other libraries would reach standard error, values and all.
     root = logging.getLogger()
     if not root.handlers:

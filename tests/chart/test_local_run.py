@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sales_mart.servers.local import LocalServers
 
 FILES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
-KEY = "a-key-for-tests-of-more-than-32-bytes"
+KEY = "Vd8nQ2rLzT6wFhJ4cYpXgB9mKs3aUeNo"
 DAY = "2023-10-05"
 RULES = {"validation": {"product_prefix": "Halal"}}
 HALAL = Config.model_validate({"ingestion": RULES})

@@ -20,7 +20,7 @@ from sales_mart.config import Config
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
-KEY = "an-end-to-end-key-of-more-than-32-bytes"
+KEY = "cuHRfBXPbeDgNoZ3vKq7sW1tYmLa9xEj"
 REPORT = "E2E_REPORT"
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KEYED = Config.model_validate({"security": {"algorithm": "hmac-sha256"}})
-KEY = "k" * 32
+KEY = "q7Rk2vTzX9mLwYb4NcHd8sGfJ3pVuEa6"
+OTHER = KEY[::-1]
 IDENTIFIERS = st.lists(st.none() | st.text(), max_size=20)
 KEYS = st.text(st.characters(codec="utf-8"), min_size=32, max_size=100)
 
@@ -63,11 +64,12 @@ def test_the_key_comes_from_the_variable_or_the_file(tmp_path: Path, text: str) 
     expected = Tokeniser(SecretStr(KEY))
     assert tokeniser(KEYED, {"PII_HASH_KEY": text}) == expected
     assert tokeniser(with_file, {}) == expected
-    assert tokeniser(with_file, {"PII_HASH_KEY": "o" * 32}) != expected
+    assert tokeniser(with_file, {"PII_HASH_KEY": OTHER}) != expected
 
 
 def test_only_one_newline_is_removed() -> None:
-    assert tokeniser(KEYED, {"PII_HASH_KEY": f"{KEY}\n\n"}) == Tokeniser(SecretStr(f"{KEY}\n"))
+    with pytest.raises(ConfigurationError, match="newline"):
+        tokeniser(KEYED, {"PII_HASH_KEY": f"{KEY}\n\n"})
 
 
 @pytest.mark.parametrize("environ", [{}, {"PII_HASH_KEY": ""}, {"PII_HASH_KEY": "secret" * 5}])
@@ -91,7 +93,7 @@ def test_a_key_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:
 
 
 def test_key_ids_tell_keys_apart_and_give_none_away() -> None:
-    one, two = Tokeniser(SecretStr(KEY)), Tokeniser(SecretStr("o" * 32))
+    one, two = Tokeniser(SecretStr(KEY)), Tokeniser(SecretStr(OTHER))
     assert Tokeniser().key_id == "sha256"
     assert one.key_id.startswith("hmac-sha256:")
     assert one.key_id != two.key_id

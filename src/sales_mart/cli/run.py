@@ -65,6 +65,7 @@ def _run(  # noqa: PLR0913 - options of a command
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
     """Walk the whole road in one process, from the source to the published marts."""
+    from sales_mart.rows.tokens import warn_of_plain_tokens
     from sales_mart.steps.pipeline import run
 
     with ExitStack() as stack:
@@ -72,8 +73,8 @@ def _run(  # noqa: PLR0913 - options of a command
             servers = stack.enter_context(on_local_servers(session, data_dir))
             for line in ways_in(servers):
                 _log.info("%s, while this runs", line)
-        config, origins = session.loaded
-        session.warn_of_plain_tokens(origins)
+        config = session.config
+        warn_of_plain_tokens(config)
         with _progress(session) as progress:
             summary = run(
                 config,

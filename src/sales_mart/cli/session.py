@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import logging
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -66,7 +65,10 @@ _BASE: dict[str, tuple[Any, object]] = {
         "info",
     ),
     "quiet": (
-        Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors in the log.")],
+        Annotated[
+            bool,
+            typer.Option("--quiet", "-q", help="No progress; log only errors and unkeyed tokens."),
+        ],
         False,
     ),
 }
@@ -112,14 +114,6 @@ class Session:
     def config(self) -> Config:
         """The configuration."""
         return self.loaded[0]
-
-    def warn_of_plain_tokens(self, origins: dict[str, str]) -> None:
-        """Log why identifiers need a key, where the configuration does not choose."""
-        from sales_mart.config.file import algorithm_warning
-
-        warning = algorithm_warning(origins)
-        if warning:
-            logging.getLogger("sales_mart").warning(warning)
 
     @property
     def lake(self) -> str:

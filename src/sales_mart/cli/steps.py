@@ -151,10 +151,11 @@ def _plan(  # noqa: PLR0913 - options of a command
     outputs: Outputs = None,
 ) -> None:
     """Find the source's objects and cut them into shards."""
+    from sales_mart.rows.tokens import warn_of_plain_tokens
     from sales_mart.steps.plan import plan
 
-    config, origins = session.loaded
-    session.warn_of_plain_tokens(origins)
+    config = session.config
+    warn_of_plain_tokens(config)
     targets = session.targets(target)
     options = plan_options(session, source, business_date, mode, shards)
     made = plan(config, session.lake, **options)

@@ -148,9 +148,10 @@ def _init(
 def _show(session: Session) -> None:
     """Show every key: its value (never a secret's) and where it came from."""
     from sales_mart.config.report import effective
+    from sales_mart.rows.tokens import warn_of_plain_tokens
 
     config, origins = session.loaded
-    session.warn_of_plain_tokens(origins)
+    warn_of_plain_tokens(config)
     rows = effective(config, origins)
     cells = [
         (row["key"], _plain(row["value"]), row["origin"] + _without_effect(row["effect"]))

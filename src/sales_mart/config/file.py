@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from sales_mart.config import Config
 from sales_mart.config.keys import Key, fields_of, keys, nearest, nearest_key, section_of
 from sales_mart.config.yaml import Given, read_yaml
 from sales_mart.errors import ConfigurationError
+from sales_mart.rows.tokens import warn_of_plain_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_FILE",
     "PREFIX",
-    "algorithm_warning",
     "find_file",
     "load_config",
     "load_with_origins",
@@ -34,7 +33,6 @@ __all__ = [
 DEFAULT_FILE = "pipeline_config.yaml"
 PREFIX = "SALES_MART_"
 
-_logger = logging.getLogger(__name__)
 _MOST_PROBLEMS = 10
 _REMEDY = "Put it right there; `sales-mart config schema` lists every key and its values."
 
@@ -59,10 +57,8 @@ def load_config(
     Raises:
         ConfigurationError: A file, key or value is wrong; the message names it and its place.
     """
-    config, origins = load_with_origins(path, overrides, environ)
-    warning = algorithm_warning(origins)
-    if warning:
-        _logger.warning(warning)
+    config, _ = load_with_origins(path, overrides, environ)
+    warn_of_plain_tokens(config)
     return config
 
 
@@ -129,18 +125,6 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # such as a name that no file system takes
         return False
-
-
-def algorithm_warning(origins: Mapping[str, str]) -> str | None:
-    """Tell why a configuration that names no algorithm should; None when it names one."""
-    if origins["security.algorithm"] != "default":
-        return None
-    return (
-        "security.algorithm is not set, so identifiers are hashed with plain sha256: whoever can "
-        "enumerate them (every nine-digit number takes minutes) can undo it. Set it to "
-        "hmac-sha256, with a key in PII_HASH_KEY; or to sha256, to keep tokens that were made "
-        "without a key."
-    )
 
 
 @cache

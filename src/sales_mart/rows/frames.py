@@ -12,7 +12,7 @@ import polars as pl
 from sales_mart.config import FIELDS, Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.rows.checker import Judge, count_reasons
-from sales_mart.rows.tokens import tokeniser
+from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.rows.transaction import strip
 from sales_mart.steps.seal import DUPLICATE
 
@@ -62,12 +62,15 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
 
     Raises:
         SourceFormatError: A column is missing, stands twice, or cannot be read as text.
-        ConfigurationError: The key is missing, or this is no frame.
+        ConfigurationError: The key is missing, weak, or given without an algorithm; or this is no
+            frame.
     """
     config = config or Config()
     texts = _texts(frame)
     row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("source_row")
-    clean, rejected = Judge(config, tokeniser(config)).judge(texts.lazy().with_columns(row))
+    tokens = tokeniser(config)
+    warn_of_plain_tokens(config)
+    clean, rejected = Judge(config, tokens).judge(texts.lazy().with_columns(row))
     first = clean["transaction_id"].is_first_distinct()
     if not first.all():
         lost = clean.filter(~first).select(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.key_strength import spoiled, weakness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["KEY_VARIABLE", "MIN_KEY_BYTES", "Tokeniser", "tokeniser"]
+__all__ = [
+    "KEY_VARIABLE",
+    "MIN_KEY_BYTES",
+    "Tokeniser",
+    "plain_warning",
+    "tokeniser",
+    "warn_of_plain_tokens",
+]
+
+_log = logging.getLogger(__name__)
 
 KEY_VARIABLE = "PII_HASH_KEY"
 MIN_KEY_BYTES = 32
@@ -73,6 +84,27 @@ class Tokeniser:
         return plugin.hmac_sha256(key=self.key.get_secret_value())
 
 
+def plain_warning(config: Config) -> str | None:
+    """Say why a configuration that names no algorithm should; None when it names one."""
+    if "algorithm" in config.security.model_fields_set:
+        return None
+    return (
+        "security.algorithm is not set, so identifiers are hashed with plain sha256: whoever can "
+        "enumerate them (every nine-digit number takes minutes) can undo it. Set it to "
+        f"hmac-sha256, with a key in {KEY_VARIABLE}; or to sha256, to keep tokens that were made "
+        "without a key."
+    )
+
+
+def warn_of_plain_tokens(config: Config) -> list[str]:
+    """Log why a configuration that names no algorithm should, and return what was said."""
+    warning = plain_warning(config)
+    if warning is None:
+        return []
+    _log.warning(warning)
+    return [warning]
+
+
 def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Tokeniser:
     """Make the tokeniser that a configuration asks for.
 
@@ -80,40 +112,77 @@ def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Token
     newline at its end, and not decoded any further.
 
     Raises:
-        ConfigurationError: `hmac-sha256` has no key, or one under 32 bytes.
+        ConfigurationError: `hmac-sha256` has no key, one under 32 bytes, or one that can be
+            guessed; or there is a key, and no algorithm is set.
     """
-    if config.security.algorithm == "sha256":
-        return Tokeniser()
     environ = os.environ if environ is None else environ
-    remedy = (
-        f"Put a random key of at least {MIN_KEY_BYTES} bytes into the variable {KEY_VARIABLE} or "
-        "into the file that security.key_file names, for instance the output of "
-        "`openssl rand -base64 48`, and keep it: without it the tokens cannot be made again."
-    )
-    path = config.security.key_file
-    if KEY_VARIABLE in environ:
-        where, text = f"the variable {KEY_VARIABLE}", environ[KEY_VARIABLE]
-    elif path is not None:
-        # Not its name: it may be the key itself, by mistake.
-        where = "the file that security.key_file names"
-        try:
-            text = Path(path).read_bytes().decode("utf-8")
-        except OSError as error:
-            msg = f"{where} could not be read: {error.strerror}"
-            raise ConfigurationError(msg, remedy=remedy) from None
-        except UnicodeDecodeError:
-            msg = f"{where} is not UTF-8 text"
-            raise ConfigurationError(msg, remedy=remedy) from None
-    else:
-        msg = "security.algorithm is hmac-sha256 and there is no key"
-        raise ConfigurationError(msg, remedy=remedy)
+    security = config.security
+    if "algorithm" not in security.model_fields_set:
+        _refuse_key(security.key_file, environ)
+    if security.algorithm == "sha256":
+        return Tokeniser()
+    where, text = _given_key(security.key_file, environ)
     key = text.removesuffix("\n")
     try:
         length = len(key.encode())
     except UnicodeEncodeError:
         msg = f"{where} is not UTF-8 text"
-        raise ConfigurationError(msg, remedy=remedy) from None
+        raise ConfigurationError(msg, remedy=_REMEDY) from None
     if length < MIN_KEY_BYTES:
         msg = f"{where} holds a key of {length} bytes"
-        raise ConfigurationError(msg, remedy=remedy)
+        raise ConfigurationError(msg, remedy=_REMEDY)
+    around = spoiled(key)
+    if around is not None:
+        msg = f"{where} holds a key with {around}"
+        raise ConfigurationError(msg, remedy=f"Write the key without it. {_ROTATE}")
+    reason = weakness(key)
+    if reason is not None:
+        msg = f"{where} holds a key that can be guessed: {reason}"
+        raise ConfigurationError(msg, remedy=f"{_REMEDY} {_ROTATE}")
     return Tokeniser(SecretStr(key))
+
+
+_REMEDY = (
+    f"Put a random key of at least {MIN_KEY_BYTES} bytes into the variable {KEY_VARIABLE} or "
+    "into the file that security.key_file names, for instance the output of "
+    "`openssl rand -base64 48`, and keep it: without it the tokens cannot be made again."
+)
+_ROTATE = (
+    "Where rows were loaded with the present one, it is another key, and the history has to be "
+    'loaded again: see "Rotate a key" in docs/how-to/keys.md.'
+)
+
+
+def _refuse_key(path: str | None, environ: Mapping[str, str]) -> None:
+    """Refuse a key that nothing would be done with: who gives one expects that it is used."""
+    if KEY_VARIABLE in environ:
+        what = f"the variable {KEY_VARIABLE} is set"
+    elif path is not None:
+        what = "security.key_file names a file"
+    else:
+        return
+    msg = f"{what}, but security.algorithm is not, so the key would not be used"
+    raise ConfigurationError(
+        msg,
+        remedy="Set security.algorithm to hmac-sha256, to use the key; or to sha256, to make "
+        "tokens without a key, which whoever can enumerate the identifiers can undo.",
+    )
+
+
+def _given_key(path: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return where the key stands, and its text."""
+    if KEY_VARIABLE in environ:
+        return f"the variable {KEY_VARIABLE}", environ[KEY_VARIABLE]
+    if path is None:
+        msg = "security.algorithm is hmac-sha256 and there is no key"
+        raise ConfigurationError(msg, remedy=_REMEDY)
+    # Not its name: it may be the key itself, by mistake.
+    where = "the file that security.key_file names"
+    try:
+        return where, Path(path).read_bytes().decode("utf-8")
+    except OSError as error:
+        msg = f"{where} could not be read: {error.strerror}"
+        raise ConfigurationError(msg, remedy=_REMEDY) from None
+    except UnicodeDecodeError:
+        msg = f"{where} is not UTF-8 text"
+        raise ConfigurationError(msg, remedy=_REMEDY) from None

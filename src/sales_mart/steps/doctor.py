@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sales_mart.business_date import business_date as find_date
-from sales_mart.config.file import algorithm_warning
 from sales_mart.config.report import chart_values
 from sales_mart.errors import BY_GRAVITY, ConfigurationError, SalesMartError
 from sales_mart.lake.records import Target
@@ -94,7 +93,7 @@ def examine(
     for config, origins in loaded:
         _check_credentials(found, config, origins)
         with found.about("key"):
-            _check_key(found, config, origins)
+            _check_key(found, config)
         with found.about("lake"):
             _check_lake(found, config)
         with found.about("source"):
@@ -165,15 +164,15 @@ def _check_credentials(found: _Findings, config: Config, origins: Mapping[str, s
             )
 
 
-def _check_key(found: _Findings, config: Config, origins: Mapping[str, str]) -> None:
-    from sales_mart.rows.tokens import tokeniser
+def _check_key(found: _Findings, config: Config) -> None:
+    from sales_mart.rows.tokens import plain_warning, tokeniser
 
     made = tokeniser(config)
     if made.key is not None:
         length = len(made.key.get_secret_value().encode())
         found.add("key", "ok", f"a key of {length} bytes, with the key_id {made.key_id}")
         return
-    warning = algorithm_warning(origins) or (
+    warning = plain_warning(config) or (
         "identifiers are hashed with plain sha256, as configured: whoever can enumerate them can "
         "undo it"
     )

@@ -117,7 +117,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
         key_id=key_ids[0],
         clean=tuple(clean),
         quarantine=(*(part for shard in shards for part in shard.quarantine), *lost.parts),
-        warnings=tuple(warning for shard in shards for warning in shard.warnings),
+        # Several shards may say the same: once is enough.
+        warnings=tuple(dict.fromkeys(each for shard in shards for each in shard.warnings)),
         sale_dates=tuple(sorted(dates)),
     )
     _check_counts(record)

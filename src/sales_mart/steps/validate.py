@@ -16,7 +16,7 @@ from sales_mart.lake.parquet import PartWriter, as_quarantine, broken_rows, plac
 from sales_mart.lake.records import Validate
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.rows.checker import CleanTotals, Judge, count_reasons
-from sales_mart.rows.tokens import tokeniser
+from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.source.csv_reader import BLOCK_BYTES, Block, read_blocks
 from sales_mart.source.objects import open_object
 from sales_mart.steps.plan import open_run
@@ -60,7 +60,7 @@ def validate_shard(
 
     Raises:
         ConfigurationError: There is no plan or no such shard, the configuration is another one,
-            or the key is missing.
+            or the key is missing, weak, or given without an algorithm.
         SourceChangedError: An object is not the one that was planned.
         SourceFormatError: An object is not a CSV file with the columns of a transaction.
     """
@@ -72,7 +72,7 @@ def validate_shard(
     judge = Judge(config, tokens)
     totals, reasons = CleanTotals.none(), Counter[str]()
     read = rejected_rows = 0
-    warnings: list[str] = []
+    warnings = warn_of_plain_tokens(config)
     with run.scratch(stop_name(shard)) as folder:
         clean = PartWriter(run, folder, f"clean/{shard:05d}")
         positions = PartWriter(run, folder, f"positions/{shard:05d}")
