@@ -557,3 +557,42 @@ def test_an_error_on_the_way_out_does_not_hide_that_we_were_told_to_end(tmp_path
         )
         assert done.returncode == wanted, done.stderr
         assert "could not be written" not in done.stderr
+
+
+def test_what_fails_out_of_reach_is_told_without_its_words(tmp_path: Path) -> None:
+    code = """
+import sys, threading
+from sales_mart.cli import main
+from sales_mart.config import Config
+
+class Odd:
+    def __repr__(self):
+        return "Canary"
+    def __del__(self):
+        raise ValueError("Canary")
+
+def broken():
+    thread = threading.Thread(target=lambda: int("Canary"))
+    thread.start()
+    thread.join()
+    Odd()
+    raise KeyError("Canary")
+
+Config.model_json_schema = staticmethod(broken)
+sys.exit(main(["config", "schema", *sys.argv[1:]]))
+"""
+    for options in ([], ["--log-level", "debug"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *options],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "SALES_MART_ERROR_FILE": str(tmp_path / "reason")},
+        )
+        said = f"{done.stdout}{done.stderr}{(tmp_path / 'reason').read_text()}"
+        assert done.returncode == 1, said
+        assert "KeyError" in said
+        assert "Canary" not in said
+    assert "unexpected ValueError in a thread" in said
+    assert "unexpected ValueError on closing" in said

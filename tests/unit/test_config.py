@@ -535,3 +535,46 @@ def test_the_digest_follows_what_shapes_a_run_only() -> None:
     same = load_config(SAMPLE, {"data_warehouse.postgres.host": "x"}, {})
     other = load_config(SAMPLE, {"ingestion.trust_input": False}, {})
     assert base.digest == same.digest != other.digest
+
+
+CANARY = "Canaryaslongasakeythathasfortyletters123"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data_warehouse: {postgres: {host: 'db password=%s'}}",
+        "data_warehouse: {postgres: {dbname: 'sales PASSWORD = %s'}}",
+        "data_warehouse: {postgres: {dbname: 'postgresql:///x?password=%s'}}",
+        "data_lake: {source: 'https://me:%s@shop/x.csv'}",
+        "data_lake: {source: 's3://shop/x.csv?X-Amz-Date=1&X-Amz-Signature=%s'}",
+        "data_lake: {lake: 'az://account/lake?sv=1&sig=%s'}",
+        "data_mart: {export: 'ftp://me:%s@shop/x'}",
+        "data_warehouse: {postgres: {password:%s}}",
+        "data_warehouse: {%s: x}",
+        "security: {%s: true}",
+        "security: {algorithm: %s}",
+        "security: {pii_fields: [%s]}",
+        "%s",
+        "- %s",
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_refused_and_not_shown(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text.replace("%s", CANARY))
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(path, environ={})
+    said = f"{caught.value} {caught.value.remedy} {caught.value.details}"
+    assert CANARY not in said
+    assert "c.yaml" in said
+
+
+def test_an_at_sign_or_a_query_is_no_login() -> None:
+    for place in (
+        "gs://bucket/of@day/{date}.csv",
+        "in/a?c*.csv",
+        "in/me@home.csv",
+        "gs://b/x?.csv",
+    ):
+        environ = {"SALES_MART_DATA_LAKE__SOURCE": place, "SALES_MART_DATA_LAKE__LAKE": "l@ke"}
+        assert load_config(environ=environ).source == place

@@ -159,3 +159,12 @@ def test_a_name_that_pandas_has_twice_is_refused() -> None:
     frame = pd.concat([frame, frame[["date"]]], axis=1)
     with pytest.raises(SourceFormatError, match="the frame names date twice"):
         validate_frame(frame)
+
+
+def test_a_plan_of_polars_that_fails_is_not_quoted() -> None:
+    plan = pl.LazyFrame({**ROWS, "transaction_id": ["T-SECRET-1", "2", "3", "4"]})
+    wrong = pl.col("transaction_id").cast(pl.Int64)
+    for each in (plan.with_columns(wrong), plan.with_columns(pl.col("no such column"))):
+        with pytest.raises(SourceFormatError, match="the lazy frame cannot be computed") as caught:
+            validate_frame(each)
+        assert "SECRET" not in everything_said(caught.value)

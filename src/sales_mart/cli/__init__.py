@@ -79,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     as_json = _wants_json(arguments)
     open_streams()
     logs.configure()
+    threading.excepthook = _thread_failed
+    sys.unraisablehook = _close_failed
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     with _signals_unwind(), logs.at_stop():
@@ -93,6 +95,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _report(as_json, code, word, "Run the same command again to go on.")
             _leave(code)
     return code
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Say that a thread failed; Python's own words would be the text of the exception."""
+    kind = failure.exc_type.__name__
+    logging.getLogger("sales_mart").debug(
+        "unexpected %s in a thread", kind, exc_info=failure.exc_value
+    )
+
+
+def _close_failed(failure: sys.UnraisableHookArgs) -> None:
+    """Say that an object could not be closed; Python's own words would show the object too."""
+    kind = failure.exc_type.__name__
+    logging.getLogger("sales_mart").debug(
+        "unexpected %s on closing", kind, exc_info=failure.exc_value
+    )
 
 
 def _check_working_folder() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -34,6 +35,7 @@ DEFAULT_FILE = "pipeline_config.yaml"
 PREFIX = "SALES_MART_"
 
 _MOST_PROBLEMS = 10
+_NAME = re.compile(r"[\w.-]{0,30}")
 _REMEDY = "Put it right there; `sales-mart config schema` lists every key and its values."
 
 
@@ -240,8 +242,10 @@ def _unknown(path: tuple[str, ...], section: Section, origin: str) -> str:
     meant = nearest_key(path, section)
     hint = f"did you mean {meant}?" if meant else "there is none like it."
     place = ".".join(path[:-1]) or "the file"
+    # `{password:secret}`, without a space, is a key for YAML.
+    shown = ".".join(path) if _NAME.fullmatch(path[-1]) else f"a name in {place}"
     return (
-        f"{origin}: {'.'.join(path)} is not a key; {hint} "
+        f"{origin}: {shown} is not a key; {hint} "
         f"The keys of {place} are: {', '.join(fields_of(section))}"
     )
 

@@ -85,10 +85,10 @@ class DataLake(_Section):
     """Bucket of the raw files; with `path` it gives the default of `source` and `lake`."""
     path: str = "raw/transactions"
     """Prefix of the raw files inside `gcs_bucket`."""
-    source: str | None = None
+    source: Address | None = None
     """Files, folders or globs, local or gs://; `{date}` in it makes the source daily. Default:
     `gs://<gcs_bucket>/<path>/*.csv`."""
-    lake: str | None = None
+    lake: Address | None = None
     """Folder or gs:// prefix that runs are kept in. Default: `gs://<gcs_bucket>/sales-mart`."""
 
 
@@ -175,7 +175,7 @@ class DataMart(_Section):
     """Schema of the marts on PostgreSQL."""
     table: str = Field(default="sales_by_product", json_schema_extra=_UNUSED)
     """Name of another system's mart. No effect: every mart is always built."""
-    export: str | None = None
+    export: Address | None = None
     """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
 
 

@@ -31,9 +31,16 @@ def _is_project(name: str) -> str:
     return name
 
 
+# A user before a host, a connection string of libpq, a signed address.
+_LOGIN = re.compile(
+    r"://[^/?#]*@|password\s*=|^postgres(?:ql)?:|[?&](?:x-amz-|x-goog-)?(?:sig|signature|token)=",
+    re.IGNORECASE,
+)
+
+
 def _no_login(text: str) -> str:
-    if "://" in text and "@" in text:
-        msg = "must not hold a user or a password: it is shown in messages"
+    if _LOGIN.search(text):
+        msg = "must not hold a user, a password or a signature: it is shown in messages"
         raise ValueError(msg)
     return text
 
@@ -77,7 +84,7 @@ Identifier = Annotated[
 Project = Annotated[str, AfterValidator(_is_project)]
 """Id of a Google Cloud project."""
 Address = Annotated[str, AfterValidator(_no_login)]
-"""An address that messages name."""
+"""An address or a place that messages name."""
 Database = Annotated[Address, AfterValidator(_no_quotes)]
 """Name of a database, which messages name too."""
 SecretName = Annotated[str, AfterValidator(_is_secret_name)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -17,6 +18,8 @@ from sales_mart.rows.transaction import strip
 from sales_mart.steps.seal import DUPLICATE
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import pandas as pd
     import pyarrow as pa
 
@@ -103,7 +106,8 @@ def _texts(frame: object) -> pl.DataFrame:
         raise ConfigurationError(msg, remedy="Convert it to one of them first.")
     found = cast("Any", frame)
     if kind == "polars":
-        names = list(found.lazy().collect_schema().names())
+        with _unquoted():
+            names = list(found.lazy().collect_schema().names())
     else:
         names = [str(name) for name in (found.columns if kind == "pandas" else found.column_names)]
     plain = [name.strip().lower() for name in names]
@@ -120,8 +124,21 @@ def _texts(frame: object) -> pl.DataFrame:
         table = found.select([columns[name] for name in FIELDS])
         found = cast("pl.DataFrame", pl.from_arrow(table))
     if kind == "polars":
-        found = found.lazy().select(columns[name] for name in FIELDS).collect()
+        with _unquoted():
+            found = found.lazy().select(columns[name] for name in FIELDS).collect()
     return pl.DataFrame({name: _column(found[columns[name]], kind, name) for name in FIELDS})
+
+
+@contextmanager
+def _unquoted() -> Generator[None]:
+    """Keep what Polars says of a plan's values out of the error."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - of Polars, or of a function in the plan
+        msg = f"the lazy frame cannot be computed: {type(error).__name__}"
+        raise SourceFormatError(
+            msg, remedy="Collect it before it is given, to see Polars' own words."
+        ) from None
 
 
 def _column(series: Any, kind: str, name: str) -> pl.Series:
