@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import subprocess
@@ -343,3 +344,26 @@ def test_a_process_ends_when_its_parent_is_killed(
     while status.exists() and "zombie" not in status.read_text():
         assert time.monotonic() < deadline, "dbt outlives its parent"
         time.sleep(0.1)
+
+
+def test_what_is_no_error_of_dbt_is_told_by_its_type(tmp_path: Path) -> None:
+    code = """
+import sys
+from types import SimpleNamespace
+from sales_mart.dbt_runner import worker as dbt_child
+
+error = KeyError("Canary")
+runner = SimpleNamespace(invoke=lambda _: SimpleNamespace(exception=error))
+dbt_child._ready = lambda *_: runner
+sys.exit(dbt_child.main())
+"""
+    outcome = tmp_path / "outcome.json"
+    order = {"arguments": [], "outcome": str(outcome), "schema": None}
+    first = json.dumps({"target": "bigquery", "parse": []})
+    with subprocess.Popen([sys.executable, "-c", code, first], stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.write(json.dumps(order).encode() + b"\n")
+        child.stdin.flush()
+        assert child.wait(60) == 0
+    told = json.loads(outcome.read_text())
+    assert (told["kind"], told["message"]) == ("unexpected", "KeyError")

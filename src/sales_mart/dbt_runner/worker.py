@@ -65,7 +65,10 @@ def main() -> int:
         if done.exception is not None:
             raise done.exception
     except Exception as error:  # noqa: BLE001 - the parent tells what it means
-        outcome |= {"kind": _kind(error), "message": str(error)}
+        kind = _kind(error)
+        # dbt's own errors went through our connections; any other may quote what it choked on.
+        message = type(error).__name__ if kind == "unexpected" else str(error)
+        outcome |= {"kind": kind, "message": message}
     outcome["seconds"] = round(time.monotonic() - begun, 3)
     Path(command["outcome"]).write_text(json.dumps(outcome), encoding="utf-8")
     return 0
