@@ -265,6 +265,10 @@ KEY = os.environ["PII_HASH_KEY"].encode()
 print(seen(), flush=True)
 sys.argv = ["sales-mart", "--version"]
 code = sales_mart.__main__.main()
+# What it was given by the shell, as in `--config <(…)`, stays open to the process itself.
+out, into = os.pipe()
+os.write(into, b"x")
+assert open(f"/dev/fd/{out}", "rb").read(1) == b"x"
 print(code, repr(seen()), core(), resource.getrlimit(resource.RLIMIT_CORE), flush=True)
 """
 
