@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.key_strength import spoiled, weakness
+from sales_mart.rows.key_strength import spoiled, weakness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
