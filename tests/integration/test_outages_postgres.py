@@ -118,7 +118,7 @@ def change(config: Config, statement: LiteralString, name: str, *values: str) ->
 @pytest.mark.parametrize("cut", ["drop", "lose answer", "mute"])
 @pytest.mark.parametrize(
     ("mark", "skip"),
-    [(b"pg_advisory", 0), (b"PGCOPY", 0), (b"COMMIT", 1)],
+    [(b"lock table", 0), (b"PGCOPY", 0), (b"COMMIT", 1)],
 )
 def test_a_load_whose_connection_breaks(  # noqa: PLR0913 - fixtures and parameters
     through: Config, line: Wire, lake: Path, cut: Cut, mark: bytes, skip: int

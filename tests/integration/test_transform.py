@@ -273,13 +273,14 @@ def test_two_that_build_the_same_marts_take_turns(config: Config, lake: Path) ->
         update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
     )
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
-    other = f"sales_mart:{next_schema(config, Target.POSTGRES)}"
+    schema = next_schema(config, Target.POSTGRES)
     with postgres.connect(config) as connection:
-        connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", (other,))
+        postgres.ensure_lock(connection, schema)
+        connection.execute(f'lock table "{schema}".sales_mart_lock in exclusive mode'.encode())
         with pytest.raises(TemporaryError, match="SQLSTATE 55P03"):
             transform(config, run, POSTGRES)
-    schemas = ask(config, Target.POSTGRES, "select nspname from pg_namespace")
-    assert (next_schema(config, Target.POSTGRES),) not in schemas
+    tables = f"select tablename from pg_tables where schemaname = '{schema}'"
+    assert ask(config, Target.POSTGRES, tables) == [("sales_mart_lock",)]
 
 
 def test_two_runs_of_one_lake_do_not_build_at_once(config: Config, lake: Path) -> None:

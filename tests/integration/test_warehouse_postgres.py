@@ -65,7 +65,7 @@ def test_messages_hold_no_values_of_rows(config: Config) -> None:
 
 
 def test_what_is_not_committed_is_undone(config: Config, postgres_server: str) -> None:
-    table = Identifier(f"left_{config.data_warehouse.dataset}")
+    table = Identifier("public", f"left_{config.data_warehouse.dataset}")
     with connect(config) as connection:
         connection.execute(SQL("create table {} ()").format(table))
         found = connection.execute(

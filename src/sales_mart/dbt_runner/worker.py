@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.error_codes import quotes_values
+from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACTION, LOCK_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -102,7 +103,8 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
     """Keep every other dbt out of a schema of PostgreSQL, as long as this process lives.
 
     Two that build the same tables would take them from one another; one of them may be what is left
-    of a run that was killed. The lock is of a transaction, which connection poolers understand.
+    of a run that was killed. The lock is of a transaction, which connection poolers understand, and
+    on a table that the parent has seen to be ours.
 
     Returns:
         What tells the tables in the schema apart from all that had their names before.
@@ -112,6 +114,7 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
         return
     import psycopg2
     from dbt_common.exceptions import DbtDatabaseError
+    from psycopg2 import sql
 
     settings = {key: os.environ[f"SALES_MART_DATA_WAREHOUSE__POSTGRES__{key}"] for key in _KEYS}
     connection: Any = None
@@ -127,6 +130,7 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
             application_name=settings["APPLICATION_NAME"],
             keepalives_idle=30,
         )
+        _begin(connection)
         cursor = connection.cursor()
         with _patient(connection):
             cursor.execute(
@@ -135,7 +139,9 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
                 (f"{settings['LOCK_TIMEOUT']}s",),
             )
             cursor.execute(
-                "select pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"sales_mart:{schema}",)
+                sql.SQL("lock table {} in exclusive mode").format(
+                    sql.Identifier(schema, LOCK_TABLE)
+                )
             )
 
         def built() -> dict[str, str]:
@@ -154,6 +160,28 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
     finally:
         if connection is not None:
             connection.close()
+
+
+def _begin(connection: Any) -> None:
+    """Begin a session of PostgreSQL, and each transaction of it, with our search path."""
+    from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+    from psycopg2.extensions import cursor as base
+
+    class Cursor(base):
+        """A connection pooler may give each transaction another session of the server."""
+
+        def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
+            status = self.connection.info.transaction_status
+            if status == TRANSACTION_STATUS_IDLE and not self.connection.autocommit:
+                super().execute(BEGIN_TRANSACTION)
+            super().execute(query, vars)
+
+    with _patient(connection):
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(BEGIN_SESSION)
+        connection.autocommit = False
+    connection.cursor_factory = Cursor
 
 
 def _listen(orders: queue.SimpleQueue[dict[str, Any]]) -> None:
@@ -221,6 +249,8 @@ def _client() -> Any:
 
 def _postgres_connections() -> Any:
     import psycopg2
+    from dbt.adapters.contracts.connection import ConnectionState
+    from dbt.adapters.exceptions.connection import FailedToConnectError
     from dbt.adapters.postgres.connections import PostgresConnectionManager
     from dbt_common.exceptions import DbtDatabaseError, DbtRuntimeError
 
@@ -243,6 +273,20 @@ def _postgres_connections() -> Any:
                 if isinstance(error, DbtRuntimeError):
                     raise
                 raise DbtRuntimeError(type(error).__name__) from error
+
+        @classmethod
+        def open(cls, connection: Any) -> Any:
+            if connection.state == ConnectionState.OPEN:
+                return connection
+            opened: Any = super().open(connection)
+            try:
+                _begin(opened.handle)
+            except psycopg2.Error as error:
+                opened.handle.close()
+                opened.handle, opened.state = None, ConnectionState.FAIL
+                text = postgres_message(error.pgcode, error.diag.message_primary or str(error))
+                raise FailedToConnectError(text) from None
+            return opened
 
         @classmethod
         def _rollback_handle(cls, connection: Any) -> None:

@@ -105,11 +105,13 @@ def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
     if target is Target.POSTGRES:
         from sales_mart.warehouses.postgres import connection as postgres
         from sales_mart.warehouses.postgres import history as postgres_loads
+        from sales_mart.warehouses.postgres import owners as postgres_owners
 
         with postgres.connect(config) as connection:
             connection.execute("set transaction isolation level repeatable read, read only")
             # The checksum reads dates as ISO text.
             connection.execute("set local datestyle = 'ISO'")
+            postgres_owners.check_owners(connection, config)
             latest = postgres_loads.check_latest(connection, config, run.run_id)
             questions = Questions(config, target, lambda sql: connection.execute(sql.encode()))
             yield _Side(target, questions, latest, _built_window(run, latest))

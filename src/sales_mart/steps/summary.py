@@ -80,10 +80,12 @@ def _postgres_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
 
     from sales_mart.warehouses.postgres.connection import connect
     from sales_mart.warehouses.postgres.history import latest_publication
+    from sales_mart.warehouses.postgres.owners import check_owners
 
     with connect(config) as connection:
         # One snapshot for the publication and the rows.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        check_owners(connection, config)
         published = latest_publication(connection, config)
         if published is None:
             raise _not_published(Target.POSTGRES)
@@ -132,9 +134,11 @@ def _postgres_best(config: Config, month: date, limit: int) -> list[tuple[Any, .
     from psycopg.sql import SQL, Identifier
 
     from sales_mart.warehouses.postgres.connection import connect, exists
+    from sales_mart.warehouses.postgres.owners import check_owners
 
     schema = mart_schema(config, Target.POSTGRES)
     with connect(config) as connection:
+        check_owners(connection, config)
         if not exists(connection, schema, "summary_sales"):
             raise _not_published(Target.POSTGRES)
         statement = SQL("""

@@ -22,6 +22,7 @@ from sales_mart.lake.records import NodeResult, Target, TargetTransform, Transfo
 from sales_mart.lake.storage import is_gcs
 from sales_mart.lake.temporary import Turn
 from sales_mart.logs import gravest
+from sales_mart.names import next_schema
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -190,8 +191,11 @@ def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Windo
     if target is Target.POSTGRES:
         from sales_mart.warehouses.postgres import connection as postgres
         from sales_mart.warehouses.postgres import history as postgres_loads
+        from sales_mart.warehouses.postgres import owners as postgres_owners
 
         with postgres.connect(config) as connection:
+            postgres.ensure_lock(connection, next_schema(config, target))
+            postgres_owners.check_owners(connection, config)
             return postgres_loads.pending_window(connection, config, run.run_id)
     from sales_mart.warehouses.bigquery import connection as bigquery
     from sales_mart.warehouses.bigquery import history as bigquery_loads

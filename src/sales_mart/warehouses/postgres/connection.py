@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import ipaddress
-import logging
-import os
-import re
 import time
-from base64 import b64decode
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg.errors import DuplicateSchema, DuplicateTable, UniqueViolation
+from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg.sql import SQL, Identifier
-from pydantic import SecretStr
 
 from sales_mart.error_codes import (
     LIMITED,
@@ -28,6 +22,9 @@ from sales_mart.error_codes import (
 )
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.names import raw_schema
+from sales_mart.warehouses.postgres.credentials import credentials, place_of, sslmode
+from sales_mart.warehouses.postgres.owners import has_relation
+from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACTION, LOCK_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -40,6 +37,7 @@ __all__ = [
     "Connection",
     "connect",
     "credentials",
+    "ensure_lock",
     "ensure_schema",
     "exists",
     "lock_target",
@@ -48,8 +46,6 @@ __all__ = [
 ]
 
 R = TypeVar("R")
-
-_log = logging.getLogger(__name__)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 """A connection whose rows are tuples."""
@@ -63,6 +59,16 @@ class _Session(psycopg.Connection[tuple[Any, ...]]):
     """
 
     patience = 0.0
+
+    def _start_query(self) -> PQGen[None]:
+        """Begin a transaction where none is open, each with our search path.
+
+        A connection pooler may give each transaction another session of the server.
+        """
+        begins = not self.autocommit and self.pgconn.transaction_status == TransactionStatus.IDLE
+        yield from super()._start_query()
+        if begins:
+            yield from self._exec_command(BEGIN_TRANSACTION)
 
     def wait(self, gen: PQGen[R], interval: float = 0.1, timeout: float | None = None) -> R:
         """Wait for what the server has to say, `patience` seconds at most."""
@@ -80,90 +86,6 @@ class _Session(psycopg.Connection[tuple[Any, ...]]):
 
 # What the server's word about its own timeout may take to reach us.
 _GRACE_SECONDS = 5.0
-_SECRETS_DIR = "SALES_MART_SECRETS_DIR"
-# Bytes that are no UTF-8 become lone surrogates, from a file as from the environment.
-_NOT_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-def sslmode(settings: Postgres) -> str:
-    """Give the TLS mode: as configured, else `verify-full` unless the server is this machine."""
-    return settings.sslmode or ("prefer" if _is_local(settings.host) else "verify-full")
-
-
-def _is_local(host: str) -> bool:
-    if host in ("", "localhost") or host.startswith(("/", "@")):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def credentials(config: Config) -> tuple[str, SecretStr]:
-    """Find user and password: environment, mounted secret, Kubernetes API, file, in this order.
-
-    The password may be empty, for servers that trust the socket or a client certificate.
-
-    Raises:
-        ConfigurationError: No place names a user.
-    """
-    settings = config.data_warehouse.postgres
-    user = os.environ.get("POSTGRES_USER") or _mounted("user", settings.secret_name)
-    password = os.environ.get("POSTGRES_PASSWORD") or _mounted("password", settings.secret_name)
-    if not (user and password):
-        secret = _kubernetes_secret(config)
-        user = user or secret.get("user") or settings.user
-        in_file = settings.password.get_secret_value() if settings.password else ""
-        password = password or secret.get("password") or in_file
-    if not user:
-        msg = f"no PostgreSQL user for {_where(settings)}"
-        raise ConfigurationError(
-            msg,
-            remedy="Set POSTGRES_USER and POSTGRES_PASSWORD, or mount the secret "
-            f"{settings.secret_name!r} and name its folder in {_SECRETS_DIR}.",
-        )
-    for name, text in (("user", user), ("password", password)):
-        if _NOT_TEXT.search(text):
-            msg = f"the {name} for {_where(settings)} is not text in UTF-8, or holds a NUL"
-            raise ConfigurationError(msg, remedy="Set it anew where it comes from.")
-    return user, SecretStr(password)
-
-
-def _mounted(key: str, secret_name: str) -> str:
-    folder = os.environ.get(_SECRETS_DIR)
-    if not folder:
-        return ""
-    for path in (Path(folder, key), Path(folder, secret_name, key)):
-        try:
-            if path.is_file():
-                return path.read_text("utf-8", "surrogateescape").removesuffix("\n")
-        except OSError as error:
-            msg = f"{path} cannot be read: {error.strerror}"
-            raise ConfigurationError(
-                msg, remedy="Let the user of this process read the mounted secret."
-            ) from error
-    return ""
-
-
-def _kubernetes_secret(config: Config) -> dict[str, str]:
-    """Read the secret through the API, where there is a cluster and the extra is installed."""
-    if not (os.environ.get("KUBERNETES_SERVICE_HOST") or os.environ.get("KUBECONFIG")):
-        return {}
-    try:
-        kubernetes: Any = importlib.import_module("kubernetes")
-    except ImportError:
-        return {}
-    name = config.data_warehouse.postgres.secret_name
-    try:
-        kubernetes.config.load_config()
-        secret = kubernetes.client.CoreV1Api().read_namespaced_secret(
-            name, config.kubernetes.namespace, _request_timeout=10
-        )
-    except Exception as error:  # noqa: BLE001 - no common base; the next place is asked instead
-        _log.info("secret %s is not readable by the API: %s", name, type(error).__name__)
-        return {}
-    data: dict[str, str] = secret.data or {}
-    return {key: b64decode(data[key]).decode("utf-8", "surrogateescape") for key in data}
 
 
 @contextmanager
@@ -200,6 +122,7 @@ def connect(config: Config) -> Generator[Connection]:
         ) as connection,
     ):
         connection.patience = settings.connect_timeout
+        connection.execute(BEGIN_SESSION)
         # Not as `options` of the start-up packet: connection poolers refuse those.
         connection.execute(
             "select set_config('lock_timeout', %s, false),"
@@ -236,7 +159,7 @@ def _translated(error: psycopg.Error, settings: Postgres) -> SalesMartError:
     if state == LOCKED:
         said = f"another run holds the lock: {said}"
     return kind(
-        f"{_where(settings)}: {said}",
+        f"{place_of(settings)}: {said}",
         remedy=_REMEDIES.get(state) or _REMEDIES[kind.__name__],
         details={"sqlstate": error.sqlstate, "server_message": message},
     )
@@ -261,7 +184,7 @@ def _connection_error(error: psycopg.OperationalError, settings: Postgres) -> Sa
     if refuses(text):
         tls = "certificate" in text or "SSL" in text
         return ConfigurationError(
-            f"{_where(settings)} refused the connection: {text}",
+            f"{place_of(settings)} refused the connection: {text}",
             remedy="Name the certificate authority in PGSSLROOTCERT, or set "
             "data_warehouse.postgres.sslmode."
             if tls
@@ -270,36 +193,48 @@ def _connection_error(error: psycopg.OperationalError, settings: Postgres) -> Sa
         )
     what = "takes no connection now" if text.startswith("FATAL:") else "does not answer"
     return TemporaryError(
-        f"{_where(settings)} {what}: {text}",
+        f"{place_of(settings)} {what}: {text}",
         remedy="Check host and port, or wait for the server, then run the same command again.",
         details=details,
     )
 
 
-def _where(settings: Postgres) -> str:
-    return f"PostgreSQL {settings.host}:{settings.port}/{settings.dbname}"
-
-
 def lock_target(connection: Connection, config: Config) -> None:
     """Wait for the target's lock, which the transaction then holds to its end.
 
+    Call it at the beginning of a transaction, which making the lock's table would commit.
+
     Raises:
+        ConfigurationError: The lock's table is another role's.
         psycopg.errors.LockNotAvailable: Another run held it for `lock_timeout` seconds; a
             `TemporaryError` outside of `postgres_errors`.
     """
+    ensure_lock(connection, raw_schema(config))
+    # Readers, and dumps, are not in its way.
     connection.execute(
-        "select pg_advisory_xact_lock(hashtextextended(%s, 0))",
-        (f"sales_mart:{raw_schema(config)}",),
+        SQL("lock table {} in exclusive mode").format(Identifier(raw_schema(config), LOCK_TABLE))
     )
 
 
+def ensure_lock(connection: Connection, schema: str) -> None:
+    """Make the table that is locked while a schema is written to; commits when it was missing."""
+    while not exists(connection, schema, LOCK_TABLE):
+        try:
+            ensure_schema(connection, schema)
+            connection.execute(SQL("create table {} ()").format(Identifier(schema, LOCK_TABLE)))
+            connection.commit()
+        except (UniqueViolation, DuplicateSchema, DuplicateTable):
+            # Somebody else makes it at this moment.
+            connection.rollback()
+
+
 def exists(connection: Connection, schema: str, table: str) -> bool:
-    """Tell whether a relation of this name exists."""
-    found = connection.execute(
-        "select from pg_class where relname = %s and relnamespace = to_regnamespace(%s)",
-        (table, _quoted(schema)),
-    ).fetchone()
-    return found is not None
+    """Tell whether our relation of this name exists.
+
+    Raises:
+        ConfigurationError: It does, and belongs to another role.
+    """
+    return has_relation(connection, schema, table)
 
 
 def ensure_schema(connection: Connection, schema: str) -> None:
@@ -308,10 +243,6 @@ def ensure_schema(connection: Connection, schema: str) -> None:
     `create schema if not exists` wants the right to create one even where it exists, which a
     careful administrator does not give.
     """
-    found = connection.execute("select to_regnamespace(%s)", (_quoted(schema),)).fetchone()
-    if found == (None,):
+    found = connection.execute("select from pg_namespace where nspname = %s", (schema,)).fetchone()
+    if found is None:
         connection.execute(SQL("create schema {}").format(Identifier(schema)))
-
-
-def _quoted(identifier: str) -> str:
-    return f'"{identifier}"'

@@ -31,6 +31,7 @@ from sales_mart.warehouses.postgres.connection import (
     lock_target,
 )
 from sales_mart.warehouses.postgres.history import check_latest, latest_load
+from sales_mart.warehouses.postgres.owners import check_owners
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -115,6 +116,8 @@ def load(config: Config, run: RunFolder) -> Load:
     with connect(config) as connection:
         lock_target(connection, config)
         _ensure_tables(connection, config)
+        # Now that all of them exist, nobody can put another in their place.
+        check_owners(connection, config)
         record = _already_loaded(connection, config, seal)
         if record is None:
             record = _load(connection, config, run, seal)

@@ -38,6 +38,7 @@ from sales_mart.warehouses.postgres.history import (
     has_live_tables,
     latest_publication,
 )
+from sales_mart.warehouses.postgres.owners import check_owners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +117,7 @@ def publish_marts(
     """
     with connect(config) as connection:
         lock_target(connection, config)
+        check_owners(connection, config)
         check_sequence(check_latest(connection, config, run.run_id), sequence)
         published = latest_publication(connection, config)
         if is_shown(published, config, sequence) and has_live_tables(connection, config):
