@@ -147,7 +147,7 @@ def _init(
 
 def _show(session: Session) -> None:
     """Show every key: its value (never a secret's) and where it came from."""
-    from sales_mart.config.report import effective
+    from sales_mart.config.report import effective, postgres_login
     from sales_mart.rows.tokens import warn_of_plain_tokens
 
     config, origins = session.loaded
@@ -157,8 +157,11 @@ def _show(session: Session) -> None:
         (row["key"], _plain(row["value"]), row["origin"] + _without_effect(row["effect"]))
         for row in rows
     ]
+    login = postgres_login(config)
+    cells.append(("(PostgreSQL connects as)", login["user"], login["origin"]))
     session.emit(
-        {"digest": config.digest, "keys": rows}, table("", ("key", "value", "origin"), cells)
+        {"digest": config.digest, "postgres_login": login, "keys": rows},
+        table("", ("key", "value", "origin"), cells),
     )
 
 

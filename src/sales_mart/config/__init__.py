@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from sales_mart.config.model import FIELDS, MARTS, Config, Postgres, Security, Validation
+from sales_mart.config.model import FIELDS, MARTS, Config, DataMart, Postgres, Security, Validation
 
-__all__ = ["FIELDS", "MARTS", "Config", "Postgres", "Security", "Validation"]
+__all__ = ["FIELDS", "MARTS", "Config", "DataMart", "Postgres", "Security", "Validation"]

@@ -28,10 +28,11 @@ from sales_mart.config.texts import (
     Project,
     SecretName,
     Zone,
+    is_own_table,
 )
 from sales_mart.lake.records import Target
 
-__all__ = ["FIELDS", "MARTS", "Config", "Postgres", "Security", "Validation"]
+__all__ = ["FIELDS", "MARTS", "Config", "DataMart", "Postgres", "Security", "Validation"]
 
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
 FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
@@ -311,10 +312,17 @@ class Config(_Section):
     def _places_differ(self) -> Config:
         raw = self.data_warehouse.dataset
         mart = self.data_mart
+        # Without regard to case, as dbt compares them.
         for key, name in (("dataset", mart.dataset), ("postgres_schema", mart.postgres_schema)):
-            if raw in (name, f"{name}__next"):
+            if raw.lower() in (name.lower(), f"{name}__next".lower()):
                 msg = f"data_mart.{key} and data_warehouse.dataset must differ: {raw!r} is private"
                 raise ValueError(msg)
+        if is_own_table(self.data_warehouse.table):
+            msg = (
+                f"data_warehouse.table must not be {self.data_warehouse.table!r}: the pipeline "
+                "makes tables of such names beside it"
+            )
+            raise ValueError(msg)
         return self
 
     @property

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sales_mart.config import Config, Security
+from sales_mart.config import Config, DataMart, Security
 from sales_mart.config.keys import fields_of, keys, section_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config.keys import Section
 
-__all__ = ["chart_values", "effective", "recommended", "template"]
+__all__ = ["chart_values", "effective", "postgres_login", "recommended", "template"]
 
 REDACTED = "**********"
 _REQUESTS = {"cpu": "200m", "memory": "512Mi"}
@@ -32,8 +32,13 @@ _UNITS = {
 
 
 def recommended() -> Config:
-    """Give the settings that `init` writes: the defaults, with keyed tokens."""
-    return Config(security=Security(algorithm="hmac-sha256"))
+    """Give the settings that `init` writes: the defaults, with keyed tokens and a schema of ours.
+
+    Where others may create things in `public`, they could do so under our tables' names.
+    """
+    return Config(
+        data_mart=DataMart(postgres_schema="sales"), security=Security(algorithm="hmac-sha256")
+    )
 
 
 def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -52,6 +57,18 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
         }
         for key in keys().values()
     ]
+
+
+def postgres_login(config: Config) -> dict[str, str | None]:
+    """Tell as whom PostgreSQL is reached, and which place says so; not the password."""
+    from sales_mart.errors import ConfigurationError
+    from sales_mart.warehouses.postgres.credentials import find_login
+
+    try:
+        login = find_login(config)
+    except ConfigurationError as error:
+        return {"user": None, "origin": error.message}
+    return {"user": login.user, "origin": login.origin}
 
 
 def chart_values(config: Config) -> dict[str, Any]:

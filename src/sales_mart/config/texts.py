@@ -12,8 +12,20 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-__all__ = ["Address", "Database", "ExactDecimal", "Identifier", "Project", "SecretName", "Zone"]
+__all__ = [
+    "OWN_TABLES",
+    "Address",
+    "Database",
+    "ExactDecimal",
+    "Identifier",
+    "Project",
+    "SecretName",
+    "Zone",
+    "is_own_table",
+]
 
+OWN_TABLES = ("load_runs", "publications", "sales_by_product_month", "stg_transactions")
+"""What stands beside the raw table, in either warehouse."""
 _LONGEST_SECRET_NAME = 253
 
 
@@ -21,7 +33,24 @@ def _not_reserved(name: str) -> str:
     if name.lower().startswith("pg_"):
         msg = "must not start with 'pg_', which PostgreSQL keeps for itself"
         raise ValueError(msg)
+    if name.lower() == "information_schema":
+        msg = "must not be 'information_schema', which both warehouses keep for themselves"
+        raise ValueError(msg)
     return name
+
+
+def is_own_table(name: str) -> bool:
+    """Tell whether a table of this name beside the raw table may be one that we make.
+
+    dbt drops names that end in `__dbt_tmp`, and does not tell upper from lower case.
+    """
+    lower = name.lower()
+    return (
+        lower in OWN_TABLES
+        or lower.startswith(("sales_mart_", *(f"{own}_" for own in OWN_TABLES)))
+        or lower.endswith(("__dbt_tmp", "__dbt_backup"))
+        or re.fullmatch("staging_[0-9a-f]+", lower) is not None
+    )
 
 
 def _is_project(name: str) -> str:

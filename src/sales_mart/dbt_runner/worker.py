@@ -25,7 +25,7 @@ from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACT
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["bigquery_message", "postgres_message"]
+__all__ = ["begin_session", "bigquery_message", "postgres_message"]
 
 _GRACE_SECONDS = 10.0
 _SERVER_SECONDS = 5.0  # what the server's word about its own timeout may take to reach us
@@ -130,7 +130,7 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
             application_name=settings["APPLICATION_NAME"],
             keepalives_idle=30,
         )
-        _begin(connection)
+        begin_session(connection)
         cursor = connection.cursor()
         with _patient(connection):
             cursor.execute(
@@ -162,7 +162,7 @@ def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
             connection.close()
 
 
-def _begin(connection: Any) -> None:
+def begin_session(connection: Any) -> None:
     """Begin a session of PostgreSQL, and each transaction of it, with our search path."""
     from psycopg2.extensions import TRANSACTION_STATUS_IDLE
     from psycopg2.extensions import cursor as base
@@ -280,7 +280,7 @@ def _postgres_connections() -> Any:
                 return connection
             opened: Any = super().open(connection)
             try:
-                _begin(opened.handle)
+                begin_session(opened.handle)
             except psycopg2.Error as error:
                 opened.handle.close()
                 opened.handle, opened.state = None, ConnectionState.FAIL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -152,7 +152,16 @@ def _versions() -> str:
 
 
 def _check_credentials(found: _Findings, config: Config, origins: Mapping[str, str]) -> None:
+    from sales_mart.warehouses.postgres.credentials import find_login
+
     postgres = config.data_warehouse.postgres
+    if Target.POSTGRES in config.data_warehouse.targets:
+        with suppress(ConfigurationError):  # which the check of the server tells
+            login = find_login(config)
+            how = "a password" if login.password.get_secret_value() else "no password"
+            found.add(
+                "credentials", "ok", f"PostgreSQL user {login.user}, {how}, from {login.origin}"
+            )
     for key, value in (("user", postgres.user), ("password", postgres.password)):
         origin = origins[f"data_warehouse.postgres.{key}"]
         if value is not None and ":" in origin:
@@ -160,7 +169,7 @@ def _check_credentials(found: _Findings, config: Config, origins: Mapping[str, s
                 "credentials",
                 "warn",
                 f"data_warehouse.postgres.{key} stands in the file ({origin})",
-                f"Use POSTGRES_{key.upper()}, or the secret {postgres.secret_name!r}.",
+                f"Use POSTGRES_USER and POSTGRES_PASSWORD, or the secret {postgres.secret_name!r}.",
             )
 
 
@@ -241,8 +250,8 @@ def _impatient(config: Config) -> Config:
 
 
 def _check_postgres(found: _Findings, config: Config) -> None:
-    from sales_mart.names import mart_schema, next_schema, raw_schema
     from sales_mart.warehouses.postgres.connection import connect, ensure_schema
+    from sales_mart.warehouses.postgres.owners import check_owners, grants_of_create, schemas
 
     postgres = config.data_warehouse.postgres
     place = f"{postgres.host}:{postgres.port}/{postgres.dbname}"
@@ -255,13 +264,20 @@ def _check_postgres(found: _Findings, config: Config) -> None:
         secure = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
         found.add("postgres", "ok", f"{name}, as {connection.info.user}, {secure}")
         # All of it is rolled back: the proof that the rights suffice leaves nothing behind.
-        for schema in (
-            raw_schema(config),
-            mart_schema(config, Target.POSTGRES),
-            next_schema(config, Target.POSTGRES),
-        ):
+        for schema in schemas(config):
             ensure_schema(connection, schema)
             _try_table(connection, schema)
+        grants = grants_of_create(connection, config)
+        with found.about("postgres owners"):
+            check_owners(connection, config)
+    for schema, role in grants:
+        found.add(
+            "postgres rights",
+            "warn",
+            f"{'everybody' if role == 'public' else role} may create things in schema {schema}, "
+            "and keep a run from making its own",
+            f"Let an administrator run: revoke create on schema {schema} from {role};",
+        )
     found.add("postgres rights", "ok", "schemas and tables can be created where they are needed")
 
 
