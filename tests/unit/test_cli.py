@@ -472,6 +472,21 @@ def test_config_show_redacts(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines.startswith("pipeline_config.yaml:")
 
 
+def test_config_show_tells_as_whom_postgresql_is_reached(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POSTGRES_USER", "somebody")
+    monkeypatch.setenv("POSTGRES_PASSWORD", "s3cret")
+    _sample()
+    login = json.loads(ask("config", "show", "-o", "json")[1])["postgres_login"]
+    assert login == {"user": "somebody", "origin": "POSTGRES_USER and POSTGRES_PASSWORD"}
+    assert "somebody" in ask("config", "show")[1]
+    monkeypatch.delenv("POSTGRES_USER")
+    code, out, err = ask("config", "show")
+    assert code == 0
+    assert "s3cret" not in out + err
+
+
 def test_config_schema_is_json_schema(ask: Ask) -> None:
     schema = json.loads(ask("config", "schema")[1])
     assert schema["type"] == "object"

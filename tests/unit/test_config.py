@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from sales_mart import names
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config, load_with_origins
 from sales_mart.config.keys import keys, section_of
 from sales_mart.config.report import chart_values, effective, recommended, template
+from sales_mart.config.texts import OWN_TABLES, is_own_table
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Target
+from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -294,6 +297,44 @@ connect_timeout, lock_timeout, statement_timeout, application_name"""
 )
 def test_message(fails: Callable[..., str], text: str, message: str) -> None:
     assert fails(text) == message
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *OWN_TABLES,
+        *("Load_Runs", "load_runs_pkey", "sales_mart_lock", "sales_by_product_month_sale_month"),
+        *("staging_0a1b2c", "stg_transactions__dbt_tmp", "x__DBT_backup"),
+    ],
+)
+def test_the_raw_table_has_no_name_of_ours(fails: Callable[..., str], name: str) -> None:
+    message = f"data_warehouse.table must not be {name!r}: the pipeline makes tables of such names"
+    assert message in fails(f"data_warehouse: {{table: {name}}}\n")
+
+
+def test_the_reserved_names_are_those_that_are_made() -> None:
+    made = {names.LOAD_RUNS, names.PUBLICATIONS, names.STAGING, names.PRODUCT_MONTHS, LOCK_TABLE}
+    assert all(map(is_own_table, made))
+    for free in ("raw_transactions", "staging_transactions", "transactions", "loads"):
+        assert Config.model_validate({"data_warehouse": {"table": free}})
+
+
+@pytest.mark.parametrize("name", ["information_schema", "INFORMATION_SCHEMA", "PG_toast"])
+@pytest.mark.parametrize(
+    "key", ["data_warehouse.dataset", "data_mart.dataset", "data_mart.postgres_schema"]
+)
+def test_schemas_of_the_server_are_refused(fails: Callable[..., str], key: str, name: str) -> None:
+    section, _, last = key.partition(".")
+    assert f"{key}: must not " in fails(f"{section}: {{{last}: {name}}}\n")
+
+
+@pytest.mark.parametrize("raw", ["shown", "SHOWN", "shown__next", "Shown__NEXT"])
+@pytest.mark.parametrize("key", ["dataset", "postgres_schema"])
+def test_raw_rows_stand_in_no_schema_of_the_marts(
+    fails: Callable[..., str], key: str, raw: str
+) -> None:
+    text = f"data_warehouse: {{dataset: {raw}}}\ndata_mart: {{{key}: shown}}\n"
+    assert f"data_mart.{key} and data_warehouse.dataset must differ" in fails(text)
 
 
 def test_a_key_in_the_wrong_section_is_found_in_the_right_one(fails: Callable[..., str]) -> None:

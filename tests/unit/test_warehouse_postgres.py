@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from sales_mart.config import Config, Postgres
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.warehouses.postgres.connection import connect, credentials, postgres_errors, sslmode
+from sales_mart.warehouses.postgres.credentials import find_login
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "POSTGRES_USER",
         "POSTGRES_PASSWORD",
         "SALES_MART_SECRETS_DIR",
-        "KUBERNETES_SERVICE_HOST",
-        "KUBECONFIG",
+        *("KUBERNETES_SERVICE_HOST", "KUBECONFIG", "PGHOST", "PGHOSTADDR", "PGSERVICE"),
     ):
         monkeypatch.delenv(name, raising=False)
 
@@ -51,11 +51,35 @@ def configured(**settings: Any) -> Config:
         ("db.example.com", "verify-full"),
         ("10.0.0.7", "verify-full"),
         ("localhost.example.com", "verify-full"),
+        ("/run/pg,db.example.com", "verify-full"),
+        ("db.example.com,/run/pg", "verify-full"),
+        ("localhost,10.0.0.7", "verify-full"),
+        ("localhost,,::1,/run/pg", "prefer"),
+        (",db.example.com", "verify-full"),
     ],
 )
 def test_tls_is_verified_unless_the_server_is_this_machine(host: str, mode: str) -> None:
     assert sslmode(Postgres(host=host)) == mode
     assert sslmode(Postgres(host=host, sslmode="require")) == "require"
+
+
+@pytest.mark.parametrize(
+    ("host", "variables", "mode"),
+    [
+        ("localhost", {"PGHOSTADDR": "10.0.0.7"}, "verify-full"),
+        ("localhost", {"PGHOSTADDR": "127.0.0.1,::1"}, "prefer"),
+        ("localhost", {"PGSERVICE": "far"}, "verify-full"),
+        ("", {"PGHOST": "db.example.com"}, "verify-full"),
+        ("", {"PGHOST": "/run/pg"}, "prefer"),
+        ("localhost", {"PGHOST": "db.example.com"}, "prefer"),
+    ],
+)
+def test_what_libpq_reads_from_the_environment_counts_as_a_host(
+    host: str, variables: dict[str, str], mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert sslmode(Postgres(host=host)) == mode
 
 
 def test_credentials_come_from_the_environment_first(
@@ -99,6 +123,107 @@ def test_credentials_come_from_the_cluster_before_the_file(
     assert credentials(config) == ("file", SecretStr("in-file"))
     monkeypatch.setitem(sys.modules, "kubernetes", None)
     assert credentials(config) == ("file", SecretStr("in-file"))
+
+
+def cluster(monkeypatch: pytest.MonkeyPatch, **values: str) -> list[str]:
+    """Install a client of Kubernetes that gives a secret; give the list of what it is asked."""
+    asked: list[str] = []
+
+    def read(name: str, _: str, **__: object) -> SimpleNamespace:
+        asked.append(name)
+        return SimpleNamespace(
+            data={key: base64.b64encode(value.encode()) for key, value in values.items()}
+        )
+
+    api = SimpleNamespace(read_namespaced_secret=read)
+    fake = SimpleNamespace(
+        config=SimpleNamespace(load_config=lambda: None),
+        client=SimpleNamespace(CoreV1Api=lambda: api),
+    )
+    monkeypatch.setitem(sys.modules, "kubernetes", fake)
+    return asked
+
+
+def test_a_kubeconfig_does_not_outrank_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = cluster(monkeypatch, user="cluster", password=SECRET)
+    monkeypatch.setenv("KUBECONFIG", "/home/me/.kube/config")
+    assert credentials(configured(user="file", password="in-file"))[0] == "file"
+    assert credentials(configured(user="file")) == ("file", SecretStr(""))
+    assert asked == []
+    found = find_login(configured())
+    assert (found.user, found.password) == ("cluster", SecretStr(SECRET))
+    assert found.origin == "the Kubernetes secret postgres-credentials in data-pipeline"
+    assert SECRET not in repr(found)
+
+
+HALVES = ("user", "password")
+
+
+@pytest.mark.parametrize("in_cluster", [False, True])
+@pytest.mark.parametrize("api", [(), ("user",), ("password",), HALVES])
+@pytest.mark.parametrize("file", [(), ("user",), ("password",), HALVES])
+@pytest.mark.parametrize("mounted", [(), ("user",), ("password",), HALVES])
+@pytest.mark.parametrize("environment", [(), ("user",), ("password",), HALVES])
+def test_user_and_password_are_never_of_two_places(  # noqa: PLR0913 - a place each
+    environment: tuple[str, ...],
+    mounted: tuple[str, ...],
+    file: tuple[str, ...],
+    api: tuple[str, ...],
+    *,
+    in_cluster: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    for half in environment:
+        monkeypatch.setenv(f"POSTGRES_{half.upper()}", "environment")
+    for half in mounted:
+        (tmp_path / half).write_text("mounted")
+    monkeypatch.setenv("SALES_MART_SECRETS_DIR", str(tmp_path))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST" if in_cluster else "KUBECONFIG", "x")
+    cluster(monkeypatch, **dict.fromkeys(api, "api"))
+    config = configured(**dict.fromkeys(file, "file"))
+    last = [("api", api), ("file", file)]
+    places = [
+        *(("environment", environment), ("mounted", mounted)),
+        *(last if in_cluster else reversed(last)),
+    ]
+    first = next((name for name, halves in places if "user" in halves), None)
+    try:
+        user, password = credentials(config)
+    except ConfigurationError:
+        assert first is None or any(halves == ("password",) for _, halves in places)
+        return
+    assert user == first
+    assert password == SecretStr(user if "password" in dict(places)[user] else "")
+
+
+@pytest.mark.parametrize(
+    ("variables", "settings", "place"),
+    [
+        ({"POSTGRES_PASSWORD": SECRET}, {"user": "u"}, "POSTGRES_USER and POSTGRES_PASSWORD"),
+        ({"POSTGRES_USER": "u"}, {"password": SECRET}, "data_warehouse.postgres.user"),
+    ],
+)
+def test_half_a_pair_is_refused_where_it_would_be_guessed(
+    variables: dict[str, str],
+    settings: dict[str, str],
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match="without its user") as caught:
+        credentials(configured(**settings))
+    assert place in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_the_file_of_passwords_of_libpq_serves_a_user_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An empty password is not passed on, so that libpq looks one up."""
+    monkeypatch.setenv("POSTGRES_USER", "environment")
+    assert credentials(configured(user="file", password="p")) == ("environment", SecretStr(""))
 
 
 def test_no_user_is_a_configuration_error() -> None:
