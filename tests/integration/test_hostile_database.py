@@ -119,7 +119,7 @@ OURS = "create table {raw}.publications (run_id text, price integer);"
 PLANTED: dict[str, tuple[str, str, str, str]] = {
     "schema": ("", "create schema {raw}; grant all on schema {raw} to public", "", "schema raw_"),
     "table": (BY + LET, TABLE, "", "load_runs belongs to"),
-    "lock": (BY + LET, "create table {raw}.sales_mart_lock ()", "", "sales_mart_lock belongs to"),
+    "lock": (BY + LET, "create table {raw}.target_lock ()", "", "target_lock belongs to"),
     "raw table": (BY + LET, "create table {raw}.raw_transactions ()", "", "raw_transactions bel"),
     "view": (BY + LET, "create view {raw}.stg_transactions as select 1", "", "stg_transactions b"),
     "sequence": (BY + LET, "create sequence {mart}.pg_sales", "", "pg_sales belongs to"),
@@ -238,7 +238,7 @@ def test_nobody_else_can_hold_the_lock(hostile: Hostile, tmp_path: Path) -> None
         "grant select on all tables in schema {raw} to {attacker}",
         **names(config),
     )
-    lock = f'lock table "{config.data_warehouse.dataset}".sales_mart_lock in {{}} mode'
+    lock = f'lock table "{config.data_warehouse.dataset}".target_lock in {{}} mode'
     again = sealed_run(config, tmp_path, "r2", [row("T1", "2023-10-01")], mode=Mode.APPEND)
     with hostile.connect(hostile.attacker) as connection:
         connection.execute("set search_path = pg_catalog")

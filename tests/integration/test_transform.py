@@ -276,11 +276,11 @@ def test_two_that_build_the_same_marts_take_turns(config: Config, lake: Path) ->
     schema = next_schema(config, Target.POSTGRES)
     with postgres.connect(config) as connection:
         postgres.ensure_lock(connection, schema)
-        connection.execute(f'lock table "{schema}".sales_mart_lock in exclusive mode'.encode())
+        connection.execute(f'lock table "{schema}".target_lock in exclusive mode'.encode())
         with pytest.raises(TemporaryError, match="SQLSTATE 55P03"):
             transform(config, run, POSTGRES)
     tables = f"select tablename from pg_tables where schemaname = '{schema}'"
-    assert ask(config, Target.POSTGRES, tables) == [("sales_mart_lock",)]
+    assert ask(config, Target.POSTGRES, tables) == [("target_lock",)]
 
 
 def test_two_runs_of_one_lake_do_not_build_at_once(config: Config, lake: Path) -> None:

@@ -303,7 +303,7 @@ def test_message(fails: Callable[..., str], text: str, message: str) -> None:
     "name",
     [
         *OWN_TABLES,
-        *("Load_Runs", "load_runs_pkey", "sales_mart_lock", "sales_by_product_month_sale_month"),
+        *("Load_Runs", "load_runs_pkey", "target_lock", "sales_by_product_month_sale_month"),
         *("staging_0a1b2c", "stg_transactions__dbt_tmp", "x__DBT_backup"),
     ],
 )

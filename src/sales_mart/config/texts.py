@@ -24,7 +24,10 @@ __all__ = [
     "is_own_table",
 ]
 
-OWN_TABLES = ("load_runs", "publications", "sales_by_product_month", "stg_transactions")
+OWN_TABLES = (
+    *("load_runs", "publications", "target_lock"),
+    *("sales_by_product_month", "stg_transactions"),
+)
 """What stands beside the raw table, in either warehouse."""
 _LONGEST_SECRET_NAME = 253
 

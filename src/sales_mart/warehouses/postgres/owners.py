@@ -2,8 +2,8 @@
 
 What runs when a table is read or written runs with our rights: triggers, rules, defaults, views.
 So a relation has to belong to us or to a role that we belong to, and has to call nothing that
-others made. Rights that a superuser has without belonging to a role do not count: for a superuser
-everything would be ours.
+others made. For a superuser, who has the rights of all roles, only what belongs to a superuser is
+ours, not everything.
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ _DBT_SUFFIXES = ("__dbt_tmp", "__dbt_backup")
 # `trusted` may own a schema: who can drop and replace everything in it in any case.
 _ROLES: LiteralString = """
     with recursive ours as (
-        select oid from pg_roles where rolname = current_user
+        select theirs.oid
+        from pg_roles as mine
+        inner join pg_roles as theirs
+            on theirs.oid = mine.oid or (theirs.rolsuper and mine.rolsuper)
+        where mine.rolname = current_user
         union
         select roleid from pg_auth_members inner join ours on member = ours.oid
     ),

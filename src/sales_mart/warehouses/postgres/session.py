@@ -17,7 +17,7 @@ BEGIN_SESSION: LiteralString = (
 )
 # Once more for each transaction: a pooler may give each one another session of the server.
 BEGIN_TRANSACTION: LiteralString = "set local search_path = pg_catalog, pg_temp"
-LOCK_TABLE = "sales_mart_lock"
+LOCK_TABLE = "target_lock"
 """Table without columns that is locked while a schema is written to.
 
 An advisory lock could be held by every role of the database; this one only by its owner, and by
