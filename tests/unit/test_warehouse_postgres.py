@@ -30,6 +30,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "POSTGRES_PASSWORD",
         "SALES_MART_SECRETS_DIR",
         *("KUBERNETES_SERVICE_HOST", "KUBECONFIG", "PGHOST", "PGHOSTADDR", "PGSERVICE"),
+        "PGPASSWORD",
     ):
         monkeypatch.delenv(name, raising=False)
 
@@ -202,6 +203,7 @@ def test_user_and_password_are_never_of_two_places(  # noqa: PLR0913 - a place e
     [
         ({"POSTGRES_PASSWORD": SECRET}, {"user": "u"}, "POSTGRES_USER and POSTGRES_PASSWORD"),
         ({"POSTGRES_USER": "u"}, {"password": SECRET}, "data_warehouse.postgres.user"),
+        ({"PGPASSWORD": SECRET}, {"user": "u"}, "PGPASSWORD"),
     ],
 )
 def test_half_a_pair_is_refused_where_it_would_be_guessed(

@@ -194,9 +194,11 @@ def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Windo
         from sales_mart.warehouses.postgres import owners as postgres_owners
 
         with postgres.connect(config) as connection:
-            postgres.ensure_lock(connection, next_schema(config, target))
             postgres_owners.check_owners(connection, config)
-            return postgres_loads.pending_window(connection, config, run.run_id)
+            pending = postgres_loads.pending_window(connection, config, run.run_id)
+            # dbt's process locks it.
+            postgres.ensure_lock(connection, next_schema(config, target))
+            return pending
     from sales_mart.warehouses.bigquery import connection as bigquery
     from sales_mart.warehouses.bigquery import history as bigquery_loads
 

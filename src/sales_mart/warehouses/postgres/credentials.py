@@ -157,7 +157,12 @@ def _from_file(config: Config) -> Login:
 
 
 def _password_below(config: Config, found: Login) -> str:
-    """Tell where a password waits for a user who has none: it is not guessed to be theirs."""
+    """Tell where a password waits for a user who has none: it is not guessed to be theirs.
+
+    libpq would take that of PGPASSWORD for every user and server, unlike those of its password file.
+    """
+    if os.environ.get("PGPASSWORD"):
+        return "PGPASSWORD"
     in_file = _from_file(config)
     waits = in_file.password.get_secret_value() and not in_file.user
     return in_file.origin if waits and in_file.origin != found.origin else ""
