@@ -159,7 +159,7 @@ def _from_file(config: Config) -> Login:
 def _password_below(config: Config, found: Login) -> str:
     """Tell where a password waits for a user who has none: it is not guessed to be theirs.
 
-    libpq would take that of PGPASSWORD for every user and server, unlike those of its password file.
+    libpq would take PGPASSWORD for every user and server, unlike what stands in its password file.
     """
     if os.environ.get("PGPASSWORD"):
         return "PGPASSWORD"
