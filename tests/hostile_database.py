@@ -59,7 +59,7 @@ class Hostile(NamedTuple):
     @contextmanager
     def connect(self, user: str | None) -> Generator[psycopg.Connection[Any]]:
         """Connect as a role, or as the superuser."""
-        login = {} if user is None else {"user": user, "password": self.password}
+        login: dict[str, Any] = {} if user is None else {"user": user, "password": self.password}
         with psycopg.connect(
             self.server, dbname=self.database, autocommit=True, **login
         ) as connection:

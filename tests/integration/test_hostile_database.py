@@ -61,6 +61,7 @@ def test_the_whole_road_among_overloads(hostile: Hostile, tmp_path: Path) -> Non
     for day, rows in DAYS.items():
         (tmp_path / f"{day}.csv").write_text(HEADER + rows)
     totals: list[dict[str, tuple[Any, ...]]] = []
+    run_id = ""
     for day in DAYS:
         done = run(
             config,
@@ -69,6 +70,7 @@ def test_the_whole_road_among_overloads(hostile: Hostile, tmp_path: Path) -> Non
             business_date=day,
             destination=str(shown),
         )
+        run_id = done.run_id
         rows = json.loads((shown / "summary_sales.json").read_text(), parse_float=str)
         totals.append(
             {each["product"]: (each["total_amount"], each["transaction_count"]) for each in rows}
@@ -77,7 +79,7 @@ def test_the_whole_road_among_overloads(hostile: Hostile, tmp_path: Path) -> Non
     best = best_products(config, Target.POSTGRES, date(2023, 10, 1), 1)
     assert [each.product for each in best] == ["Ink"]
 
-    latest = RunFolder(lake, done.run_id)
+    latest = RunFolder(lake, run_id)
     hostile.execute(
         hostile.pipeline,
         "grant usage on schema {mart} to {attacker}",
