@@ -7,6 +7,7 @@ from it but the configuration object.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FIELDS = ("transaction_id", "product", "price", "quantity", "date")
 REASONS = (
     "missing_transaction_id",
+    "transaction_id_format",
     "missing_product",
     "product_prefix",
     "missing_price",
@@ -132,10 +134,45 @@ def _cells(data: bytes, start: int, longest: int) -> tuple[tuple[bytes, ...], in
         return None
 
 
+def _commas(text: bytes, *, inside: bool) -> int:
+    """Count the commas between fields of a line; a quote that it does not close is no quote."""
+    count, place = 0, 0
+    if inside:
+        while (quote := text.find(b'"', place)) >= 0 and text[quote + 1 : quote + 2] == b'"':
+            place = quote + 2
+        count, place = text[:quote].count(b","), quote + 1
+    while place < len(text):
+        if text[place : place + 1] == b'"':
+            found = _quoted(text, place, len(text))
+            if found is None:
+                return count + text[place:].count(b",")
+            place = found[1]
+        comma = text.find(b",", place)
+        if comma < 0:
+            break
+        count, place = count + 1, comma + 1
+    return count
+
+
+def _is_swallow(lines: list[bytes], width: int) -> bool:
+    """Tell whether the first and the last of several lines have as many fields as the header."""
+    first, last = lines[0], lines[-1]
+    return (
+        len(lines) > 1
+        and width - 1 in (first.count(b","), _commas(first, inside=False))
+        and width - 1 in (last.count(b","), _commas(last, inside=True))
+    )
+
+
 def records(data: bytes, *, longest: int = MAX_RECORD_BYTES) -> Iterator[Record]:
-    """Cut the bytes of a file into records, the header included."""
+    """Cut the bytes of a file into records, the header included.
+
+    A record of several lines whose first and last line could each be a row is not one: a quote
+    has swallowed rows, and each line is a broken record of its own.
+    """
     place = 3 if data.startswith(b"\xef\xbb\xbf") else 0
     line = 1
+    width: int | None = None
     while place < len(data):
         end, after = _line_end(data, place)
         text = data[place:end]
@@ -144,13 +181,23 @@ def records(data: bytes, *, longest: int = MAX_RECORD_BYTES) -> Iterator[Record]
             continue
         if b'"' not in text:
             cells = None if len(text) > longest else tuple(text.split(b","))
+            width = text.count(b",") + 1 if width is None else width
             yield Record(line, place, text, cells)
         else:
             found = _cells(data, place, longest)
             if found is None:
                 yield Record(line, place, text, None)
+            elif width is not None and _is_swallow(data[place : found[1]].split(b"\n"), width):
+                stop = found[2]
+                while place < stop:
+                    end, after = _line_end(data, place)
+                    if data[place:end].strip(b" \t"):
+                        yield Record(line, place, data[place:end], None)
+                    place, line = after, line + 1
+                continue
             else:
                 cells, end, after = found
+                width = len(cells) if width is None else width
                 yield Record(line, place, data[place:end], cells)
         line += data.count(b"\n", place, after)
         place = after
@@ -159,6 +206,29 @@ def records(data: bytes, *, longest: int = MAX_RECORD_BYTES) -> Iterator[Record]
 def stripped(text: str | None) -> str | None:
     """Take the white space off both ends; what is then empty is missing."""
     return (text or "").strip(WHITE_SPACE) or None
+
+
+def texts(fields: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Take a row's fields as they are compared: stripped, the names and identifiers in NFC."""
+    values = {name: stripped(fields.get(name)) for name in FIELDS}
+    for name in ("transaction_id", "product"):
+        text = values[name]
+        values[name] = text and unicodedata.normalize("NFC", text)
+    return values
+
+
+def _is_invisible(character: str) -> bool:
+    """Tell whether nobody sees it: format characters, and what else Unicode says to ignore."""
+    others = "\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0"
+    return (
+        unicodedata.category(character) == "Cf"
+        or character in others
+        or "\u180b" <= character <= "\u180f"
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\ufff0" <= character <= "\ufff8"
+        or "\U00013430" <= character <= "\U0001343f"
+        or "\U000e0000" <= character <= "\U000e0fff"
+    )
 
 
 def _judge_price(text: str, config: Config) -> list[str]:
@@ -196,12 +266,14 @@ def _judge_date(text: str) -> list[str]:
 
 def judge(fields: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
     """Give every reason why one row of text fields is not valid, duplicates aside."""
-    values = {name: stripped(fields.get(name)) for name in FIELDS}
+    values = texts(fields)
     reasons = [
         f"missing_{name}"
         for name in FIELDS
         if values[name] is None and name in config.rules.required_fields
     ]
+    if any(_is_invisible(each) for each in values["transaction_id"] or ""):
+        reasons.append("transaction_id_format")
     if values["product"] and not values["product"].startswith(config.rules.product_prefix):
         reasons.append("product_prefix")
     if values["price"]:
@@ -236,8 +308,8 @@ def judge_file(
             reasons.append("encoding")
         if not reasons and record.cells is not None:
             cells = (cell.decode() for cell in record.cells)
-            texts = {name: cell for name, cell in zip(names, cells, strict=True) if name in FIELDS}
-            fields = {name: stripped(texts[name]) for name in FIELDS}
+            found = {name: cell for name, cell in zip(names, cells, strict=True) if name in FIELDS}
+            fields = texts(found)
             reasons.extend(judge(fields, config))
         yield Verdict(
             line=record.line,

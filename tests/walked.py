@@ -181,4 +181,6 @@ def check(case: Case, folder: Path) -> None:
         len(bad),
     )
     assert sealed.reasons == Counter(reason for row in bad for reason in row["reasons"])
+    for data, each in zip(case.files, sealed.objects, strict=True):
+        assert (each.size, each.unaccounted) == (len(data), 0)
     assert sealed.sale_dates == tuple(sorted({row["sale_date"] for row in good}))

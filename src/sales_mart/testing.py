@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from sales_mart.config import FIELDS, Config, Validation
 from sales_mart.errors import ConfigurationError
+from sales_mart.rows.characters import holds_invisible
 from sales_mart.rows.transaction import WHITE_SPACE, Transaction, judge
 
 try:
@@ -172,7 +173,10 @@ def _valid_field(name: str, config: Config) -> SearchStrategy[str]:
     zeros = st.sampled_from(("", "", "", "0", "000"))
     if name == "transaction_id":
         # Few of them, so that rows of one list share some.
-        return st.one_of(st.integers(1, 30).map("T{:03}".format), _text().map("T{}".format))
+        return st.one_of(
+            st.integers(1, 30).map("T{:03}".format),
+            _text().map("T{}".format).filter(lambda text: not holds_invisible(text)),
+        )
     if name == "product":
         return _text().map(lambda text: f"{rules.product_prefix}{text}p")
     if name == "price":
@@ -192,7 +196,7 @@ def _valid_field(name: str, config: Config) -> SearchStrategy[str]:
 
 def _raw_field(name: str, config: Config) -> SearchStrategy[str | None]:
     valid = _valid_field(name, config)
-    wrong = list(_WRONG.get(name, ("T1", "t1", "\u200b", "\x1f")))
+    wrong = list(_WRONG.get(name, ("T1", "t1", "T\u00e91", "Te\u03011", "T\u200b1", "\x1f")))
     if name == "price":
         wrong.append(f"{max(1, config.rules.min_price):.{config.rules.max_decimals + 1}f}")
     if name == "quantity":

@@ -9,7 +9,7 @@ import pytest
 
 from sales_mart.config import FIELDS
 from sales_mart.errors import SourceFormatError
-from sales_mart.source.csv_reader import ENCODING, MALFORMED, read_blocks
+from sales_mart.source.csv_reader import ENCODING, MALFORMED, Account, read_blocks
 from sales_mart.source.csv_structure import MAX_RECORD_BYTES
 
 HEADER = b"transaction_id,product,price,quantity,date\n"
@@ -152,6 +152,191 @@ def test_a_wrong_header_is_refused(header: bytes, expected: str) -> None:
         list(read_blocks(io.BytesIO(header + b"\nT001,a,1,1,x\n"), "f.csv", FIELDS))
     assert "T001" not in str(caught.value)
     assert caught.value.remedy
+
+
+SHOWN = "the header lacks price; it has"
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        # Shown as a whole, and as it is written.
+        (b"Order ref, Product,transaction_id,quantity,date", f"{SHOWN} Order ref, Product, tr"),
+        (b"a,product,transaction_id,quantity,date,", f"{SHOWN} a, product,"),
+        # Or not at all.
+        (b"anna,product,transaction_id,quantity,date,line2", f"{SHOWN} 6 columns"),
+        (b"anna,product,transaction_id,quantity,date,x@y", f"{SHOWN} 6 columns"),
+        (b"anna,product,transaction_id,quantity,date,x\ty", f"{SHOWN} 6 columns"),
+        ("anna,product,transaction_id,quantity,date,x\u200by".encode(), f"{SHOWN} 6 columns"),
+        ("anna,product,transaction_id,quantity,date,x\u0663".encode(), f"{SHOWN} 6 columns"),
+        (b"anna,product,transaction_id,quantity,date,x\xff", f"{SHOWN} 6 columns"),
+        (b"anna,product,transaction_id,quantity,date," + b"x" * 65, f"{SHOWN} 6 columns"),
+        # A file without a header, and one whose rows are columns, the identifiers first.
+        (b"anna,bert,carl", r"the first line may be data \(3 columns\)"),
+        (b"anna", r"the first line may be data \(1 column\)"),
+        (b'"anna"x,bert', "the first line may be data$"),
+        (
+            b"transaction_id,anna,bert,carl",
+            "lacks product, price, quantity, date; it has 4 columns",
+        ),
+    ],
+)
+def test_names_of_a_header_are_shown_as_a_whole_or_not_at_all(header: bytes, says: str) -> None:
+    with pytest.raises(SourceFormatError, match=says) as caught:
+        read(header + b"\nanna,p,1,1,x\n")
+    assert says.startswith(SHOWN + " a") or "anna" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (b"date\rANNA", "column 6 .* U\\+000D; the lines seem to end with a lone CR"),
+        (b"date\r\r", "U\\+000D"),
+        (b'"date\nANNA"', "U\\+000A; a quote opens in it and closes in a later line"),
+        (b"da\x1fte", "U\\+001F"),
+        (b"da\tte", "U\\+0009"),
+        ("date\u2028ANNA".encode(), "U\\+2028"),
+        ("date\u0085ANNA".encode(), "U\\+0085"),
+    ],
+)
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_a_control_character_in_a_header_is_refused(name: bytes, says: str, end: bytes) -> None:
+    with pytest.raises(SourceFormatError, match=says) as caught:
+        read(HEADER.rstrip() + b"," + name + end + b"T1,a,1,1,x,y" + end)
+    assert "anna" not in str(caught.value).lower()
+    assert caught.value.remedy
+
+
+def test_tabs_and_odd_spaces_may_stand_around_a_name() -> None:
+    header = HEADER.replace(b"product", "\t\u00a0Product \u3000".encode())
+    assert len(read(header + b"T1,a,1,1,x\n")) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (HEADER.rstrip() + b",", []),
+        (HEADER.rstrip() + b',"",  ,', []),
+        (HEADER.rstrip() + b",note,", ["f.csv: 1 columns are not carried: note"]),
+        (HEADER.rstrip() + b",note,4711", ["f.csv: 2 columns are not carried"]),
+        (b"anna@example.com," + HEADER.rstrip(), ["f.csv: 1 columns are not carried"]),
+    ],
+)
+def test_what_is_said_of_columns_that_are_not_carried(header: bytes, expected: list[str]) -> None:
+    warnings: list[str] = []
+    row = b",".join([b"x"] * (header.count(b",") + 1))
+    data = io.BytesIO(header + b"\n" + row + b"\n")
+    assert len(list(read_blocks(data, "f.csv", FIELDS, warn=warnings.append))) == 1
+    assert warnings == expected
+
+
+@pytest.mark.parametrize("between", [b",", b", ", b",T1 "])
+def test_a_header_that_holds_the_rows_too_is_no_empty_input(between: bytes) -> None:
+    with pytest.raises(SourceFormatError, match="values among them, and has no rows"):
+        read(HEADER.rstrip() + between + b"T1,Cup,7.00,1,2024-01-05\n\n")
+    assert read(HEADER.rstrip() + b",address2\n") == []
+
+
+# --- quotes that swallow rows
+
+ROW = b"T%d,a,1,1,x"
+SWALLOWS = {
+    "product": [b'T1,"a,1,1,x', ROW % 2, b'T3,a",1,1,x'],
+    "first field": [b'"T1,a,1,1,x', b'T2",a,1,1,x'],
+    "last field": [b'T1,a,1,1,"x', ROW % 2, b'T3,a,1,1,x"'],
+    "last field, at its end": [b'T1,a,1,1,"', ROW % 2, b'T3,a,1,1,"'],
+    "from one field to another": [b'T1,"a,1,1,x', b'T2,a,1",1,x'],
+    "blank lines between": [b'T1,"a,1,1,x', b"", b" \t", ROW % 2, b"", b'T3,a",1,1,x'],
+    "doubled quotes": [b'T1,"a ""b"",1,1,x', b'T2,a ""b""",1,1,x'],
+    "two in a row": [b'T1,"a,1,1,x', b'T2,a",1,1,x', b'T3,"a,1,1,x', b'T4,a",1,1,x'],
+    "one that closes where the next opens": [b'T1,"a,1,1,x', b'T2,a",1,1,"x', b'T3,a,1,1,x"'],
+    "a comma in another quote": [b'"T,1","a,1,1,x', b'T2,a",1,1,"x, y"'],
+    "rows between that are too short": [b'T1,"a,1,1,x', b"x", b"T2,,,,,,", b'T3,a",1,1,x'],
+}
+
+
+@pytest.mark.parametrize("name", SWALLOWS)
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("block_bytes", [1, 16, 1 << 20])
+def test_a_quote_that_swallowed_rows_costs_each_of_its_lines(
+    name: str, end: bytes, block_bytes: int
+) -> None:
+    lines = SWALLOWS[name]
+    for last in (end + ROW % 9 + end, b""):
+        data = HEADER + end.join([ROW % 0, *lines]) + last
+        start, expected = len(HEADER) + len(ROW % 0 + end), []
+        for number, line in enumerate(lines, start=3):
+            if line.strip():
+                expected.append((len(expected) + 2, number, start, len(line), MALFORMED))
+            start += len(line + end)
+        assert read(data, block_bytes)[1 : len(expected) + 1] == expected
+        after = [row[4] for row in read(data, block_bytes) if row[4] != MALFORMED]
+        assert after == (["T0", "T9"] if last else ["T0"])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b'T1,"a', b'b",1,1,x'],
+        [b'T1,"a, b, c, d', b'e",1,1,x'],
+        [b'T1,"a', b"T2,b,1,1,x", b'c",1,1,x'],
+        [b'"T1', b'a",a,1,1,x'],
+        [b'T1,a,1,1,"x', b'y, z"'],
+        [b'T1,"a', b"", b'",1,1,x'],
+        [b'T1,"a, b, c, d', b'",1,1,x'],
+        [b'T1,"', b'a,",1,1,x'],
+    ],
+)
+@pytest.mark.parametrize("block_bytes", [1, 1 << 20])
+def test_an_honest_text_of_several_lines_is_a_field(lines: list[bytes], block_bytes: int) -> None:
+    rows = read(HEADER + b"\r\n".join([*lines, ROW % 2, b""]), block_bytes)
+    assert [row[1] for row in rows] == [2, 2 + len(lines)]
+    assert MALFORMED not in [row[4] for row in rows]
+
+
+def test_a_warning_says_where_quotes_swallowed_rows() -> None:
+    warnings: list[str] = []
+    data = HEADER + b'T1,"a,1,1,x\nT2,a,1,1,x\nT3,a",1,1,x\n' * 7
+    blocks = read_blocks(io.BytesIO(data), "f.csv", FIELDS, block_bytes=60, warn=warnings.append)
+    assert sum(len(block.broken.rows) for block in blocks) == 21
+    (warning,) = warnings
+    assert warning == (
+        "f.csv: 7 quotes open in one row and close in a later one, so all rows of these lines are "
+        "rejected as malformed_row: 2-4, 5-7, 8-10, 11-13, 14-16, …"
+    )
+
+
+# --- every byte is accounted for
+
+
+@pytest.mark.parametrize("block_bytes", [1, 7, 40, 1 << 20])
+def test_every_byte_stands_somewhere(block_bytes: int) -> None:
+    start = b"\xef\xbb\xbf" + b" \r\n"
+    records = [b"T1,a,1,1,x\r\n", b'T2,"a\n\nb",1,1,x\n', b'T3,"a\n', b"\xff\n", b"T4,a,1,1,x"]
+    blank = [b"\n", b"\t\r\n"]
+    data = start + HEADER + records[0] + blank[0] + b"".join(records[1:3]) + blank[1]
+    data += b"".join(records[3:])
+    account = Account()
+    sizes: list[int] = []
+    for block in read_blocks(
+        io.BytesIO(data), "f", FIELDS, block_bytes=block_bytes, account=account
+    ):
+        for places in (block.places, block.broken):
+            sizes += (places.lengths + places.line_ends).tolist()
+    assert sorted(sizes) == sorted(map(len, records))
+    assert account == Account(
+        size=len(data), header=3 + len(HEADER), blank=3 + sum(map(len, blank))
+    )
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b""])
+def test_the_bytes_of_a_line_that_is_too_long(end: bytes) -> None:
+    account = Account()
+    data = HEADER + b"x" * (18 << 20) + end
+    blocks = list(read_blocks(io.BytesIO(data), "f", FIELDS, account=account))
+    assert [block.broken.line_ends.tolist() for block in blocks] == [[len(end)]]
+    assert [block.broken.lengths.tolist() for block in blocks] == [[18 << 20]]
+    assert account == Account(size=len(data), header=len(HEADER))
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from sales_mart.config.texts import (
     is_own_table,
 )
 from sales_mart.lake.records import Target
+from sales_mart.rows.characters import nfc
 
 __all__ = ["FIELDS", "MARTS", "Config", "DataMart", "Postgres", "Security", "Validation"]
 
@@ -191,7 +192,7 @@ class Validation(_Section):
     """Highest valid quantity."""
     required_fields: tuple[FieldName, ...] = FIELDS
     """Fields that must be present; `transaction_id` and `date` always must."""
-    product_prefix: str = ""
+    product_prefix: Annotated[str, AfterValidator(nfc)] = ""
     """What a valid product's name starts with, case-sensitive."""
     max_decimals: int = Field(default=2, ge=0, le=9)
     """Most decimals of a price; the scale of every amount."""

@@ -29,6 +29,7 @@ __all__ = [
     "broken_rows",
     "place_columns",
     "read_part",
+    "record_bytes",
 ]
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
@@ -129,7 +130,13 @@ def place_columns(places: Places) -> list[pl.Series]:
         pl.Series("line", places.lines),
         pl.Series("byte_offset", places.offsets),
         pl.Series("byte_length", places.lengths),
+        pl.Series("line_end", places.line_ends),
     ]
+
+
+def record_bytes(frame: pl.DataFrame) -> int:
+    """Count the bytes of records whose places stand in a frame, line ends included."""
+    return int(frame["byte_length"].sum()) + int(frame["line_end"].cast(pl.Int64).sum())
 
 
 def as_quarantine(frame: pl.DataFrame) -> pl.DataFrame:

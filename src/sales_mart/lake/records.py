@@ -18,6 +18,7 @@ __all__ = [
     "Load",
     "Mode",
     "NodeResult",
+    "ObjectBytes",
     "Part",
     "Plan",
     "Publish",
@@ -102,6 +103,22 @@ class Part(_Frozen):
     sha256: str
 
 
+class ObjectBytes(_Frozen):
+    """Where the bytes of one source object's decompressed stream went."""
+
+    object: int = Field(description="ordinal into `objects` of the plan")
+    size: int = Field(description="bytes of the decompressed stream")
+    header: int = Field(description="byte order mark and header, with its line end")
+    blank: int = Field(description="blank lines, with their line ends")
+    valid: int = Field(description="valid rows, with their line ends")
+    rejected: int = Field(description="rejected rows, with their line ends")
+
+    @property
+    def unaccounted(self) -> int:
+        """Bytes of the stream that stand nowhere; 0 when every byte is accounted for."""
+        return self.size - self.header - self.blank - self.valid - self.rejected
+
+
 class _Counts(Record):
     rows_read: int
     rows_clean: int
@@ -123,6 +140,7 @@ class Validate(_Counts):
     """Stop `validate`: one shard's rows, judged and tokenised; duplicates not settled yet."""
 
     shard: int
+    objects: tuple[ObjectBytes, ...] = Field(description="bytes of each object of the shard")
     positions: tuple[Part, ...] = Field(description="line and bytes of each row of `clean`")
 
 
@@ -133,6 +151,7 @@ class Seal(_Counts):
     mode: Mode
     config_digest: str
     sale_dates: tuple[date, ...] = Field(description="distinct and ascending")
+    objects: tuple[ObjectBytes, ...] = Field(default=(), description="bytes of each object")
 
 
 class Load(Record):

@@ -13,7 +13,8 @@ import polars as pl
 
 from sales_mart.config import FIELDS
 from sales_mart.rows import money
-from sales_mart.rows.transaction import GATES, Present, mart_rules, rules
+from sales_mart.rows.characters import normalised
+from sales_mart.rows.transaction import GATES, NORMALISED, Present, mart_rules, rules
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -94,6 +95,7 @@ class Judge:
         judged = (
             frame.with_columns(stripped)
             .with_columns(present)
+            .with_columns(normalised(pl.col(name)) for name in NORMALISED)
             .with_columns(*self._typed, self._token.alias("_token"))
             .with_columns(self._verdicts)
             .with_columns(pl.all_horizontal(_VERDICTS.values()).alias("_valid"))

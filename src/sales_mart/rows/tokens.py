@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.rows.characters import nfc
 from sales_mart.rows.key_strength import spoiled, weakness
 
 if TYPE_CHECKING:
@@ -67,12 +68,12 @@ class Tokeniser:
         return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 
     def token(self, identifier: str) -> str:
-        """Make the token of one stripped identifier."""
-        message = identifier.encode()
+        """Make the token of one stripped identifier, in whichever normal form it is."""
+        message = nfc(identifier).encode()
         return hashlib.sha256(message).hexdigest() if self.key is None else self._hmac(message)
 
     def expression(self, column: str) -> pl.Expr:
-        """Make the tokens of a column of stripped identifiers; null stays null.
+        """Make the tokens of a column of stripped identifiers in NFC; null stays null.
 
         The key stands in the expression: collect it in this process and never serialise it.
         """

@@ -18,11 +18,22 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from sales_mart.config import FIELDS, Config
+from sales_mart.rows.characters import all_visible, holds_invisible, nfc
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["REASONS", "WHITE_SPACE", "Rule", "Transaction", "judge", "mart_rules", "rules", "strip"]
+__all__ = [
+    "NORMALISED",
+    "REASONS",
+    "WHITE_SPACE",
+    "Rule",
+    "Transaction",
+    "judge",
+    "mart_rules",
+    "rules",
+    "strip",
+]
 
 WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -34,6 +45,7 @@ REASONS: dict[str, str] = {
     "malformed_row": "not the header's number of fields, a stray quote, or a NUL",
     "encoding": "not UTF-8",
     "missing_transaction_id": "transaction_id is empty",
+    "transaction_id_format": "transaction_id holds an invisible character",
     "missing_product": "product is empty",
     "product_prefix": "product does not start with the prefix",
     "missing_price": "price is empty",
@@ -51,6 +63,9 @@ REASONS: dict[str, str] = {
 
 TRUSTED = ("product_prefix", "price_too_low", "quantity_range")
 """What `trust_input` leaves to the marts."""
+
+NORMALISED = ("transaction_id", "product")
+"""The fields whose texts are compared: each is taken in Unicode's normal form C."""
 
 _MAX_INT64 = 2**63 - 1
 
@@ -95,6 +110,19 @@ class Present(Rule):
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Hold for any text, fail for null."""
         return text.is_not_null()
+
+
+@dataclass(frozen=True)
+class Visible(Rule):
+    """Nobody can overlook a character of the text."""
+
+    def holds(self, text: str) -> bool:
+        """Look for one."""
+        return not holds_invisible(text)
+
+    def expression(self, text: pl.Expr) -> pl.Expr:
+        """Look for one."""
+        return all_visible(text)
 
 
 @dataclass(frozen=True)
@@ -254,6 +282,7 @@ def rules(config: Config) -> tuple[Rule, ...]:
     decimals = rf"[0-9]+(?:\.[0-9]{{1,{places}}})?" if places else "[0-9]+"
     written: tuple[Rule, ...] = (
         Present("missing_transaction_id", "transaction_id"),
+        Visible("transaction_id_format", "transaction_id"),
         Present("missing_product", "product"),
         Prefix("product_prefix", "product", site.product_prefix),
         Present("missing_price", "price"),
@@ -303,6 +332,12 @@ def strip(value: object) -> str | None:
     return text.strip(WHITE_SPACE) or None
 
 
+def _texts(fields: Mapping[str, object]) -> dict[str, str | None]:
+    """Return the fields of a row as text, as the rules see them."""
+    texts = {name: strip(fields.get(name)) for name in FIELDS}
+    return texts | {name: nfc(text) for name in NORMALISED if (text := texts[name])}
+
+
 def judge(fields: Mapping[str, object], config: Config | None = None) -> tuple[str, ...]:
     """Judge one row by every rule but the one on duplicates.
 
@@ -313,7 +348,7 @@ def judge(fields: Mapping[str, object], config: Config | None = None) -> tuple[s
     Returns:
         The reasons to reject the row, in the order of `REASONS`; empty when it is valid.
     """
-    texts = {name: strip(fields.get(name)) for name in FIELDS}
+    texts = _texts(fields)
     found: list[str] = []
     for rule in rules(config or Config()):
         text = texts[rule.field]
@@ -332,7 +367,7 @@ class Transaction(BaseModel):
     Each error's `type` is a reason, and no error shows the input.
 
     Attributes:
-        transaction_id: The identifier, as it is: it becomes a token only in `validate`.
+        transaction_id: The identifier, in NFC: it becomes a token only in `validate`.
         product: Product name; None when the configuration does not require it.
         price: Price of one piece, exact.
         quantity: Pieces.
@@ -369,4 +404,4 @@ class Transaction(BaseModel):
         ]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
-        return {name: strip(row.get(name)) for name in FIELDS}
+        return _texts(row)

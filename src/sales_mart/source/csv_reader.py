@@ -18,15 +18,16 @@ import numpy.typing as npt
 import polars as pl
 
 from sales_mart.errors import SourceFormatError, UnexpectedError
+from sales_mart.source.csv_header import BOM, Header, read_header
 from sales_mart.source.csv_structure import (
     ENCODING,
-    FIELD,
     MALFORMED,
     MAX_RECORD_BYTES,
     OPEN_RECORD,
     RECORD,
     Flags,
     Integers,
+    Small,
     Split,
     split_records,
 )
@@ -39,12 +40,8 @@ __all__ = ["BLOCK_BYTES", "ENCODING", "MALFORMED", "MAX_RECORD_BYTES", "Block", 
 BLOCK_BYTES = 4 << 20
 """Bytes that are judged at a time: memory follows this, not the file."""
 
-_LONGEST_SHOWN_NAME = 64
-_FIRST_BYTES = 1024
-_MOST_COLUMNS = 10_000
-"""Every column of a block is parsed, so more of them take more memory than a run may have."""
-_BOM = b"\xef\xbb\xbf"
-_COLUMN_NAME = re.compile(rf"[a-z_]{{1,{_LONGEST_SHOWN_NAME}}}")
+_MOST_SHOWN = 5
+_LINE_END = re.compile(rb"\r?\n")
 _BLANK_LINES = re.compile(rb"(?:[ \t]*+\r?\n)*+")
 
 
@@ -57,16 +54,39 @@ class Places:
         lines: Physical line on which it starts, from 1.
         offsets: Byte offset of its first byte.
         lengths: Bytes without the line end.
+        line_ends: Bytes of the line end.
     """
 
     rows: Integers
     lines: Integers
     offsets: Integers
     lengths: Integers
+    line_ends: Small
 
     def take(self, where: Flags | Integers) -> Places:
         """Select records by a mask or by position."""
-        return Places(self.rows[where], self.lines[where], self.offsets[where], self.lengths[where])
+        return Places(
+            self.rows[where],
+            self.lines[where],
+            self.offsets[where],
+            self.lengths[where],
+            self.line_ends[where],
+        )
+
+
+@dataclass
+class Account:
+    """Where the bytes of a stream that are no records went; complete when it has been read.
+
+    Attributes:
+        size: Bytes that the stream gave.
+        header: Bytes of the byte order mark and of the header with its line end.
+        blank: Bytes of blank lines.
+    """
+
+    size: int = 0
+    header: int = 0
+    blank: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,13 +106,14 @@ class Block:
     flaws: npt.NDArray[np.uint8]
 
 
-def read_blocks(
+def read_blocks(  # noqa: PLR0913 - the last three may be left out
     stream: BinaryIO,
     uri: str,
     fields: tuple[str, ...],
     *,
     block_bytes: int = BLOCK_BYTES,
     warn: Callable[[str], None] = lambda _: None,
+    account: Account | None = None,
 ) -> Iterator[Block]:
     """Read the records of one decompressed CSV file.
 
@@ -101,16 +122,22 @@ def read_blocks(
         uri: What to call the file in an error.
         fields: Columns that the header must name, in any order.
         block_bytes: About how many bytes to hold at a time.
-        warn: Called with a sentence about columns that are not carried.
+        warn: Called with a sentence about columns that are not carried, and about quotes that
+            swallowed rows.
+        account: Told where the bytes went that stand in no record.
 
     Yields:
         Blocks in the order of the file. A file without a record yields none.
 
     Raises:
-        SourceFormatError: The header lacks a column, names one twice, or is no header.
+        SourceFormatError: The header lacks a column, names one twice, holds a control character,
+            or is no header.
     """
-    buffer = _Buffer(stream, block_bytes)
+    account = account or Account()
+    buffer = _Buffer(stream, block_bytes, account)
     header = _read_header(buffer, uri, fields, warn)
+    swallowed = 0
+    shown: list[str] = []
     row = 1
     while header is not None and buffer.fill():
         offset, line = buffer.offset, buffer.line
@@ -119,11 +146,17 @@ def read_blocks(
         else:
             found = split_records(buffer.data, header.width, final=buffer.final)
             buffer.drop(found.consumed, found.lines)
+        account.blank += found.blank
+        swallowed += len(found.swallowed)
+        if len(shown) < _MOST_SHOWN:
+            quotes = found.swallowed[:_MOST_SHOWN]
+            shown += [f"{line + first}-{line + last}" for first, last in quotes]
         places = Places(
             rows=row + np.arange(len(found.starts)),
             lines=line + found.first_lines,
             offsets=offset + found.starts,
             lengths=found.lengths,
+            line_ends=found.line_ends,
         )
         row += len(found.starts)
         good = found.flaws == 0
@@ -136,13 +169,25 @@ def read_blocks(
             raise UnexpectedError(msg, remedy="Report this as a bug, with the file's dialect.")
         if len(found.starts):
             yield Block(frame, places.take(good), places.take(~good), found.flaws[~good])
+    if row == 1 and header is not None and header.holds_values:
+        msg = (
+            f"{uri}: the header names {header.width:,} columns, values among them, and has no rows"
+        )
+        raise SourceFormatError(msg, remedy="End each row with a line end, the header first.")
+    if swallowed:
+        more = ", …" if swallowed > len(shown[:_MOST_SHOWN]) else ""
+        warn(
+            f"{uri}: {swallowed} quotes open in one row and close in a later one, so all rows of "
+            f"these lines are rejected as malformed_row: {', '.join(shown[:_MOST_SHOWN])}{more}"
+        )
 
 
 class _Buffer:
     """A window on the stream that begins on a line and, unless `final`, ends with one."""
 
-    def __init__(self, stream: BinaryIO, block_bytes: int) -> None:
+    def __init__(self, stream: BinaryIO, block_bytes: int, account: Account) -> None:
         self._stream = stream
+        self.account = account
         self._block_bytes = block_bytes
         self._bytes = b""
         self._is_unused = False
@@ -161,7 +206,7 @@ class _Buffer:
         goal = 2 * held if self._is_unused else self._block_bytes
         has_line = b"\n" in self._bytes
         while not self.final and not (held >= goal and (has_line or held > longest)):
-            piece = self._stream.read(goal - held if held < goal else self._block_bytes)
+            piece = self._read(goal - held if held < goal else self._block_bytes)
             pieces.append(piece)
             held += len(piece)
             self.final = not piece
@@ -172,6 +217,11 @@ class _Buffer:
         self.line_is_too_long = end == 0 and held > longest
         self.data = self._bytes if end == held else self._bytes[:end]
         return held > 0
+
+    def _read(self, size: int) -> bytes:
+        piece = self._stream.read(size)
+        self.account.size += len(piece)
+        return piece
 
     def drop(self, count: int, lines: int) -> None:
         """Forget the first bytes, which hold this many line ends."""
@@ -191,15 +241,16 @@ class _Buffer:
             text.feed(piece)
             length += len(piece)
             tail = piece[-1:]
-            piece = self._stream.read(1 << 20)
+            piece = self._read(1 << 20)
         self.final = not piece
         last, found, self._bytes = piece.partition(b"\n")
         text.feed(last)
         length += len(last)
         self.offset += length + len(found)
         self.line += len(found)
-        length -= 1 if found and (tail + last).endswith(b"\r") else 0
-        return Split.oversized(length, MALFORMED if text.ends_well() else MALFORMED | ENCODING)
+        line_end = len(found) + (1 if found and (tail + last).endswith(b"\r") else 0)
+        flaws = MALFORMED if text.ends_well() else MALFORMED | ENCODING
+        return Split.oversized(length + len(found) - line_end, line_end, flaws)
 
 
 class _Utf8:
@@ -223,18 +274,17 @@ class _Utf8:
         return self._holds
 
 
-@dataclass(frozen=True)
-class _Header:
-    width: int
-    positions: tuple[int, ...]
-
-
 def _read_header(
     buffer: _Buffer, uri: str, fields: tuple[str, ...], warn: Callable[[str], None]
-) -> _Header | None:
+) -> Header | None:
     """Take the first record off the buffer and find the columns in it."""
+    account = buffer.account
     while buffer.fill() and not buffer.line_is_too_long:
-        before = _end_of_blanks(buffer)
+        if buffer.offset == 0 and buffer.data.startswith(BOM):
+            before = account.header = len(BOM)
+        else:
+            before = _end_of_blanks(buffer)
+            account.blank += before
         if not before:
             break
         buffer.drop(before, buffer.data.count(b"\n", 0, before))
@@ -243,40 +293,16 @@ def _read_header(
     match = RECORD.match(buffer.data)
     while not match and _may_go_on(buffer) and buffer.fill():
         match = RECORD.match(buffer.data)
-    record = match.group() if match else b""
-    names = [_unquote(field) for field in _split_fields(record)]
-    missing = [name for name in fields if name not in names]
-    if missing:
-        # Data must not be shown: a name counts only beside a known one, or if all look like names.
-        seen = [name for name in names if _COLUMN_NAME.fullmatch(name)]
-        if len(seen) < len(names) and not set(seen) & set(fields):
-            what = "no header was found: the first line may be data"
-        else:
-            what = f"the header lacks {', '.join(missing)}; it has {', '.join(seen[:20])}"
-        what += _suspicion(buffer.data, record)
-        msg = f"{uri}, line {buffer.line}: {what}"
-        raise SourceFormatError(
-            msg, remedy=f"The first line must name the columns {', '.join(fields)}, in any order."
-        )
-    if len(names) > _MOST_COLUMNS:
-        msg = (
-            f"{uri}, line {buffer.line}: the header names {len(names):,} columns, "
-            f"more than {_MOST_COLUMNS:,}"
-        )
-        raise SourceFormatError(msg, remedy=f"Keep the columns {', '.join(fields)}.")
-    twice = sorted({name for name in fields if names.count(name) > 1})
-    if twice:
-        msg = f"{uri}, line {buffer.line}: the header names {', '.join(twice)} twice"
-        raise SourceFormatError(msg, remedy="Keep one column of each name.")
-    if extra := [name for name in names if name not in fields]:
-        names_shown = (name if _is_showable(name) else "(odd name)" for name in extra[:20])
-        shown = ", ".join(names_shown)
-        warn(f"{uri}: {len(extra)} columns are not carried: {shown}")
-    end = len(record)
-    rest = buffer.data[end : end + 2]
-    end += 2 if rest == b"\r\n" else 1 if rest[:1] == b"\n" else 0
+    end = match.end() if match else 0
+    line_end = _LINE_END.match(buffer.data, end)
+    # The pattern of a field takes the carriage return of a line end with it.
+    has_return = buffer.data[:end].endswith(b"\r") and line_end is not None
+    record = buffer.data[: end - has_return]
+    header = read_header(record, buffer.data, (uri, buffer.line), fields, warn)
+    end = line_end.end() if line_end else end
+    account.header += end
     buffer.drop(end, buffer.data.count(b"\n", 0, end))
-    return _Header(len(names), tuple(names.index(name) for name in fields))
+    return header
 
 
 def _may_go_on(buffer: _Buffer) -> bool:
@@ -289,9 +315,7 @@ def _may_go_on(buffer: _Buffer) -> bool:
 
 
 def _end_of_blanks(buffer: _Buffer) -> int:
-    """Find where blank lines end, or the file's byte order mark."""
-    if buffer.offset == 0 and buffer.data.startswith(_BOM):
-        return len(_BOM)
+    """Find where blank lines end."""
     match = _BLANK_LINES.match(buffer.data)
     end = match.end() if match else 0
     # The last line of a file needs no line end to be blank.
@@ -299,32 +323,7 @@ def _end_of_blanks(buffer: _Buffer) -> int:
     return len(buffer.data) if is_all else end
 
 
-def _suspicion(data: bytes, record: bytes) -> str:
-    """Say what probably keeps a header from being one."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:_FIRST_BYTES]:
-        return "; the file is not text in UTF-8 (UTF-16 or binary, by the look of it)"
-    if b"\r" in record.rstrip(b"\r"):
-        return "; the lines seem to end with a lone CR"
-    if data.startswith(_BOM):
-        return "; a second byte order mark stands before it"
-    return ""
-
-
-def _is_showable(name: str) -> bool:
-    return name.isprintable() and len(name) <= _LONGEST_SHOWN_NAME
-
-
-def _split_fields(record: bytes) -> list[bytes]:
-    return [match.group(1) for match in re.finditer(rb"(?:^|,)(%b)" % FIELD, record)]
-
-
-def _unquote(field: bytes) -> str:
-    if field.startswith(b'"'):
-        field = field[1:-1].replace(b'""', b'"')
-    return field.decode("utf-8", "replace").strip().lower()
-
-
-def _parse(payload: bytes, header: _Header, fields: tuple[str, ...]) -> pl.DataFrame:
+def _parse(payload: bytes, header: Header, fields: tuple[str, ...]) -> pl.DataFrame:
     """Let Polars parse well-formed records into the columns of a transaction."""
     names = [f"c{position}" for position in range(header.width)]
     schema = dict.fromkeys(names, pl.String())
@@ -332,7 +331,7 @@ def _parse(payload: bytes, header: _Header, fields: tuple[str, ...]) -> pl.DataF
     if not payload:
         return pl.DataFrame(schema=dict.fromkeys(fields, pl.String()))
     # Polars would take a byte order mark at the start of any block for the file's own.
-    guard = payload.startswith(_BOM)
+    guard = payload.startswith(BOM)
     if guard:
         payload = b"," * (header.width - 1) + b"\n" + payload
     frame = pl.read_csv(

@@ -1,7 +1,9 @@
 """Bytes into records: where each begins and ends, and which ones nobody could read.
 
 A record is what RFC 4180 says. One that breaks it ends with its first physical line, so that a
-stray quote costs one line and not the rest of the file.
+stray quote costs one line and not the rest of the file. Two stray quotes can obey RFC 4180 and
+still hide whole rows in one field: `_swallows_rows` tells such a record from a text of several
+lines.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ __all__ = [
     "MAX_RECORD_BYTES",
     "OPEN_RECORD",
     "RECORD",
+    "Flags",
+    "Integers",
+    "Small",
     "Split",
     "split_records",
 ]
@@ -29,6 +34,7 @@ MALFORMED = 1
 ENCODING = 2
 
 Integers = npt.NDArray[np.int64]
+Small = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
 
 _NUL, _TAB, _LF, _CR, _SPACE, _QUOTE, _COMMA = 0, 9, 10, 13, 32, 34, 44
@@ -37,26 +43,46 @@ _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+'
 FIELD = rb'(?:%b"|[^",\n]*+)' % _QUOTED
 RECORD = re.compile(rb"%b(?:,%b)*+(?=\r?\n|\Z)" % (FIELD, FIELD))
 OPEN_RECORD = re.compile(rb"(?:%b,)*+%b\Z" % (FIELD, _QUOTED))
+_CLOSED_FIELDS = re.compile(rb"(?:%b,)*+" % FIELD)
+_REST_OF_TEXT = re.compile(rb'[^"]*+(?:""[^"]*+)*+"?')
+_QUOTES = re.compile(rb'"[^"]*"')
 
 
 @dataclass(frozen=True)
 class Split:
-    """Records of a piece of data; positions count from its first byte, lines from 0."""
+    """Records of a piece of data; positions count from its first byte, lines from 0.
+
+    Attributes:
+        consumed: Bytes of the data that the records and the blank lines take.
+        lines: Line ends in them.
+        payload: The records without a flaw, to parse.
+        starts: First byte of each record.
+        lengths: Its bytes without the line end.
+        line_ends: Bytes of its line end.
+        first_lines: Line on which it starts.
+        flaws: Its bits `MALFORMED` and `ENCODING`.
+        blank: Bytes of blank lines.
+        swallowed: First and last line of each quote that swallowed rows.
+    """
 
     consumed: int
     lines: int
     payload: bytes
     starts: Integers
     lengths: Integers
+    line_ends: Small
     first_lines: Integers
     flaws: npt.NDArray[np.uint8]
+    blank: int = 0
+    swallowed: tuple[tuple[int, int], ...] = ()
 
     @staticmethod
-    def oversized(length: int, flaws_found: int) -> Split:
-        """Give the one broken record of a line that was too long to hold."""
+    def oversized(length: int, line_end: int, flaws_found: int) -> Split:
+        """Return the one broken record of a line that was too long to hold."""
         one = np.zeros(1, np.int64)
         flaws = np.full(1, flaws_found, np.uint8)
-        return Split(length, 1, b"", one, one + length, one, flaws)
+        ends = np.full(1, line_end, np.int8)
+        return Split(length + line_end, 1, b"", one, one + length, ends, one, flaws)
 
 
 def split_records(data: bytes, width: int, *, final: bool) -> Split:
@@ -72,11 +98,13 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
 
     spans: dict[int, tuple[int, int]] = {}
+    swallowed: list[tuple[int, int]] = []
     broken_lines = np.zeros(len(ends), np.bool_)
     if b'"' in data:
         quotes = np.flatnonzero(array == _QUOTE)
         irregular = _judge_quotes(array, real, quotes, starts, ends, marks, commas)
-        cut = _walk(data[:real], starts, ends, irregular, spans, broken_lines, final=final)
+        lines = _Lines(data[:real], starts, ends, width, spans, swallowed, broken_lines)
+        cut = _walk(lines, irregular, final=final)
         if cut is not None:
             starts, ends, commas = starts[:cut], ends[:cut], commas[:cut]
             broken_lines = broken_lines[:cut]
@@ -84,7 +112,8 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
             real = len(data)
             array = array[:real]
 
-    first = _first_lines(array, real, starts, ends, commas, spans)
+    inside = _inside(spans, len(ends))
+    first = _first_lines(array, real, starts, ends, commas, inside)
     last = first.copy()
     fields = commas[first] + 1
     stops = ends[first]
@@ -105,8 +134,12 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
         payload=_payload(data, starts[first], ends[last] + 1, flaws == 0),
         starts=starts[first],
         lengths=stops - starts[first] - trimmed,
+        # The last line of a file may have no end.
+        line_ends=(np.minimum(ends[last] + 1, real) - stops + trimmed).astype(np.int8),
         first_lines=first,
         flaws=flaws,
+        blank=_blank_bytes(real, starts, ends, first, inside),
+        swallowed=tuple(swallowed),
     )
 
 
@@ -150,38 +183,93 @@ def _judge_quotes(  # noqa: PLR0913 - the arrays of one pass
     return irregular
 
 
-def _walk(  # noqa: PLR0913 - the arrays of one pass
-    data: bytes,
-    starts: Integers,
-    ends: Integers,
-    irregular: Integers,
-    spans: dict[int, tuple[int, int]],
-    broken_lines: Flags,
-    *,
-    final: bool,
-) -> int | None:
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of some data, and what is known of those whose quotes make no sense alone.
+
+    Attributes:
+        data: The data.
+        starts: First byte of each line.
+        ends: Line feed of each line.
+        width: Fields of the header.
+        spans: Last line and number of fields of a record of several lines, by its first line.
+        swallowed: First and last line of each quote that swallowed rows.
+        broken: The lines that no quote can mend.
+    """
+
+    data: bytes
+    starts: Integers
+    ends: Integers
+    width: int
+    spans: dict[int, tuple[int, int]]
+    swallowed: list[tuple[int, int]]
+    broken: Flags
+
+    def text(self, line: int) -> bytes:
+        """Return the bytes of a line without its line feed."""
+        return self.data[int(self.starts[line]) : int(self.ends[line])]
+
+
+def _walk(lines: _Lines, irregular: Integers, *, final: bool) -> int | None:
     """Read records of several lines one by one, and mark the lines that no quote can mend.
 
     Returns:
-        The line at which to stop, since its record goes on after `data`; None to take all.
+        The line at which to stop, since its record goes on after the data; None to take all.
     """
+    data = lines.data
     free = 0
     for line in irregular.tolist():
         if line < free:
             continue
-        start = int(starts[line])
+        start = int(lines.starts[line])
         match = RECORD.match(data, start)
         if match and len(match.group().removesuffix(b"\r")) <= MAX_RECORD_BYTES:
-            stop_line = int(np.searchsorted(ends, match.end()))
-            width = re.sub(rb'"[^"]*"', b"", match.group()).count(b",") + 1
-            spans[line] = (stop_line, width)
+            stop_line = int(np.searchsorted(lines.ends, match.end()))
             free = stop_line + 1
+            if stop_line > line and _swallows_rows(lines, line, stop_line):
+                lines.swallowed.append((line, stop_line))
+                lines.broken[line:free] = True
+            else:
+                lines.spans[line] = (stop_line, _QUOTES.sub(b"", match.group()).count(b",") + 1)
         elif not final and len(data) - start <= MAX_RECORD_BYTES and OPEN_RECORD.match(data, start):
             return line
         else:
-            broken_lines[line] = True
+            lines.broken[line] = True
             free = line + 1
     return None
+
+
+def _swallows_rows(lines: _Lines, line: int, stop_line: int) -> bool:
+    """Tell whether a record of several lines is a row whose quote closes in a later row.
+
+    Its first and its last line then have the header's number of fields, each read as a row of its
+    own. A text of several lines cuts the first or the last one short.
+    """
+    first, last = lines.text(line), lines.text(stop_line)
+    opened = _end(_CLOSED_FIELDS, first)
+    closed = _end(_REST_OF_TEXT, last)
+    # The stray quote is no quote; the others of its row may be, or not.
+    first_counts = (first.count(b","), _separators(first[:opened]) + first[opened:].count(b","))
+    last_counts = (last.count(b","), last[:closed].count(b",") + _separators(last[closed:]))
+    return lines.width - 1 in first_counts and lines.width - 1 in last_counts
+
+
+def _end(pattern: re.Pattern[bytes], text: bytes) -> int:
+    match = pattern.match(text)
+    return match.end() if match else 0
+
+
+def _separators(text: bytes) -> int:
+    """Count the commas outside of quotes."""
+    return _QUOTES.sub(b"", text).count(b",")
+
+
+def _inside(spans: dict[int, tuple[int, int]], count: int) -> Flags:
+    """Mark the lines that go on with the record of a line before."""
+    inside = np.zeros(count, np.bool_)
+    for line, (stop_line, _) in spans.items():
+        inside[line + 1 : stop_line + 1] = True
+    return inside
 
 
 def _first_lines(  # noqa: PLR0913 - the arrays of one pass
@@ -190,12 +278,10 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     starts: Integers,
     ends: Integers,
     commas: Integers,
-    spans: dict[int, tuple[int, int]],
+    inside: Flags,
 ) -> Integers:
     """Give the lines on which a record starts: neither blank nor inside another record."""
-    takes_part = np.ones(len(ends), np.bool_)
-    for line, (stop_line, _) in spans.items():
-        takes_part[line + 1 : stop_line + 1] = False
+    takes_part = ~inside
     alone = np.flatnonzero(takes_part & (commas == 0))
     if len(alone):
         first, stops = starts[alone], ends[alone]
@@ -205,6 +291,15 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
         np.cumsum((array != _SPACE) & (array != _TAB), out=solid[1:])
         takes_part[alone] = solid[stops] > solid[first]
     return np.flatnonzero(takes_part)
+
+
+def _blank_bytes(
+    real: int, starts: Integers, ends: Integers, first: Integers, inside: Flags
+) -> int:
+    """Count the bytes of the lines that no record takes, line ends included."""
+    blank = ~inside
+    blank[first] = False
+    return int((np.minimum(ends[blank] + 1, real) - starts[blank]).sum())
 
 
 def _holders(starts: Integers, marked: Flags) -> Integers:

@@ -17,8 +17,8 @@ from sales_mart.errors import (
     RejectedShareError,
     UnexpectedError,
 )
-from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part
-from sales_mart.lake.records import Part, Plan, Seal, Validate
+from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
+from sales_mart.lake.records import ObjectBytes, Part, Plan, Seal, Validate
 from sales_mart.lake.storage import disk_errors
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.rows.checker import CleanTotals, Judge
@@ -84,6 +84,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         judge = Judge(config, Tokeniser())
         clean: list[Part] = []
         dates: set[date] = set()
+        lost_bytes = Counter[int]()
         start = 0
         for pair in parts:
             out = losers[start : start + pair.clean.rows]
@@ -95,6 +96,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
                 totals.add(judge.totals(rows.lost), sign=-1)
                 reasons[DUPLICATE] += rows.lost.height
                 lost.add(_duplicates(rows.lost, plan))
+                for each in rows.lost.partition_by("source_file"):
+                    lost_bytes[int(each["source_file"][0])] += record_bytes(each)
         lost.flush()
         del losers
     rows_read = sum(shard.rows_read for shard in shards)
@@ -120,8 +123,10 @@ def seal(config: Config, run: RunFolder) -> Seal:
         # Several shards may say the same: once is enough.
         warnings=tuple(dict.fromkeys(each for shard in shards for each in shard.warnings)),
         sale_dates=tuple(sorted(dates)),
+        objects=_objects(shards, lost_bytes),
     )
     _check_counts(record)
+    _check_bytes(record, plan)
     run.write("seal", record)
     return record
 
@@ -257,6 +262,36 @@ def _check_counts(record: Seal) -> None:
             f"and {counted[2]} as rejected, and its parts hold {clean} and {rejected}"
         )
         raise UnexpectedError(msg, remedy="Report this as a bug.")
+
+
+def _objects(shards: list[Validate], lost_bytes: Counter[int]) -> tuple[ObjectBytes, ...]:
+    """Return the bytes of each object, those of its duplicates among the rejected ones."""
+    moved = [
+        each.model_copy(
+            update={
+                "valid": each.valid - lost_bytes[each.object],
+                "rejected": each.rejected + lost_bytes[each.object],
+            }
+        )
+        for shard in shards
+        for each in shard.objects
+    ]
+    return tuple(sorted(moved, key=lambda each: each.object))
+
+
+def _check_bytes(record: Seal, plan: Plan) -> None:
+    """See that every byte of every object is accounted for."""
+    if [each.object for each in record.objects] != list(range(len(plan.objects))):
+        msg = f"run {record.run_id}: bytes were not counted once for each object of the plan"
+        raise UnexpectedError(msg, remedy="Report this as a bug.")
+    for each in record.objects:
+        if each.unaccounted:
+            msg = (
+                f"{plan.objects[each.object].uri}: of {each.size} bytes, {each.header} were "
+                f"counted as header, {each.blank} as blank, {each.valid} as valid and "
+                f"{each.rejected} as rejected"
+            )
+            raise UnexpectedError(msg, remedy="Report this as a bug, with the file's dialect.")
 
 
 def _check_share(

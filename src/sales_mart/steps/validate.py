@@ -12,12 +12,19 @@ import polars as pl
 
 from sales_mart.config import FIELDS
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.parquet import PartWriter, as_quarantine, broken_rows, place_columns
-from sales_mart.lake.records import Validate
+from sales_mart.lake.parquet import (
+    PartWriter,
+    as_quarantine,
+    broken_rows,
+    place_columns,
+    record_bytes,
+)
+from sales_mart.lake.records import ObjectBytes, Validate
 from sales_mart.names import CLEAN_COLUMNS
+from sales_mart.rows.characters import seems_alike
 from sales_mart.rows.checker import CleanTotals, Judge, count_reasons
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
-from sales_mart.source.csv_reader import BLOCK_BYTES, Block, read_blocks
+from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
 from sales_mart.source.objects import open_object
 from sales_mart.steps.plan import open_run
 
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["POSITION_COLUMNS", "stop_name", "validate_shard"]
 
-POSITION_COLUMNS = ("line", "byte_offset", "byte_length")
+POSITION_COLUMNS = ("line", "byte_offset", "byte_length", "line_end")
 
 T = TypeVar("T")
 
@@ -72,6 +79,7 @@ def validate_shard(
     judge = Judge(config, tokens)
     totals, reasons = CleanTotals.none(), Counter[str]()
     read = rejected_rows = 0
+    objects: list[ObjectBytes] = []
     warnings = warn_of_plain_tokens(config)
     with run.scratch(stop_name(shard)) as folder:
         clean = PartWriter(run, folder, f"clean/{shard:05d}")
@@ -79,9 +87,15 @@ def validate_shard(
         quarantine = PartWriter(run, folder, f"quarantine/{shard:05d}")
         for ordinal in plan.shards[shard]:
             item = plan.objects[ordinal]
-            with closing(_ahead(_blocks(item, block_bytes, warnings.append))) as blocks:
+            account, valid_bytes, rejected_bytes, alike = Account(), 0, 0, 0
+            pieces = _blocks(item, block_bytes, warnings.append, account)
+            with closing(_ahead(pieces)) as blocks:
                 for block in blocks:
                     good, bad = _judge_block(judge, block, item, ordinal)
+                    valid_bytes += record_bytes(good)
+                    rejected_bytes += record_bytes(bad)
+                    alike += seems_alike(good["product"])
+                    bad = as_quarantine(bad)
                     clean.add(good.select(CLEAN_COLUMNS))
                     positions.add(good.select(POSITION_COLUMNS))
                     quarantine.add(bad)
@@ -89,6 +103,21 @@ def validate_shard(
                     reasons.update(count_reasons(bad))
                     read += good.height + bad.height
                     rejected_rows += bad.height
+            if alike:
+                warnings.append(
+                    f"{item.uri}: {alike} valid rows have an invisible character in their product, "
+                    "which makes it another product than the one that looks the same"
+                )
+            objects.append(
+                ObjectBytes(
+                    object=ordinal,
+                    size=account.size,
+                    header=account.header,
+                    blank=account.blank,
+                    valid=valid_bytes,
+                    rejected=rejected_bytes,
+                )
+            )
         clean.flush()
         positions.flush()
         quarantine.flush()
@@ -107,6 +136,7 @@ def validate_shard(
         clean=tuple(clean.parts),
         quarantine=tuple(quarantine.parts),
         positions=tuple(positions.parts),
+        objects=tuple(objects),
         warnings=tuple(warnings),
     )
     run.write(stop_name(shard), record)
@@ -114,16 +144,18 @@ def validate_shard(
 
 
 def _blocks(
-    item: SourceObject, block_bytes: int, warn: Callable[[str], None]
+    item: SourceObject, block_bytes: int, warn: Callable[[str], None], account: Account
 ) -> Generator[Block, None, None]:
     with open_object(item) as stream:
-        yield from read_blocks(stream, item.uri, FIELDS, block_bytes=block_bytes, warn=warn)
+        yield from read_blocks(
+            stream, item.uri, FIELDS, block_bytes=block_bytes, warn=warn, account=account
+        )
 
 
 def _judge_block(
     judge: Judge, block: Block, item: SourceObject, ordinal: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split a block into clean rows, and quarantine rows in the order of the file."""
+    """Split a block into clean rows, and rejected rows in the order of the file."""
     where = pl.lit(ordinal, pl.Int32).alias("source_file")
     fields = block.fields.with_columns(place_columns(block.places))
     clean, rejected = judge.judge(fields.lazy().with_columns(where))
@@ -133,7 +165,7 @@ def _judge_block(
     )
     if broken.height:
         quarantine = quarantine.sort("source_row")
-    return clean, as_quarantine(quarantine)
+    return clean, quarantine
 
 
 def _ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:

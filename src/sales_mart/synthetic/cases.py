@@ -81,6 +81,8 @@ _COMMON = (
     Form("date_format", {"date": "2023-10-0\u0662"}),
     Form("date_format", {"price": "-", "quantity": "none", "date": "yesterday"}),
     Form("missing_transaction_id", dict.fromkeys(FIELDS, "")),
+    Form("transaction_id_format", {"transaction_id": f"{OWN}\u200b"}),
+    Form("transaction_id_format", {"transaction_id": f"\u202e{OWN}"}),
 )
 _OPEN_QUOTE = Form("malformed_row", {"date": f'"{OWN}'})
 _RARE = (
