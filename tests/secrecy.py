@@ -1,4 +1,7 @@
-"""Looks for secrets in whatever a run has touched, in every form that they may have taken."""
+"""Looks for secrets in whatever a run has touched, in every form that they may have taken.
+
+Case counts for nothing: what lower-cases a header would hide a secret from a search that it does.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import base64
 import json
 import traceback
 import urllib.parse
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["everything_said", "find_in", "find_in_files", "forms"]
 
 
-def forms(secret: str) -> set[bytes]:
+@lru_cache(maxsize=4096)
+def forms(secret: str) -> frozenset[bytes]:
+    """Return the secret in all its forms, each in lower case as far as it is ASCII."""
+    cases = {secret, secret.lower(), secret.upper(), secret.casefold()}
+    return frozenset(form.lower() for case in cases for form in _forms(case))
+
+
+def _forms(secret: str) -> set[bytes]:
     """Give the secret as it is, and as base64, hex, URL-encoded, JSON and UTF-16."""
     raw = secret.encode()
     found = {raw, raw.hex().encode(), raw.hex().upper().encode()}
@@ -34,8 +45,9 @@ def forms(secret: str) -> set[bytes]:
 
 
 def find_in(data: bytes | str, secrets: Mapping[str, str], where: str) -> list[str]:
-    """Name the secrets that some bytes or a text hold."""
+    """Name the secrets that some bytes or a text hold, in whichever case."""
     data = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    data = data.lower()
     return [
         f"{name} in {where}"
         for name, secret in secrets.items()

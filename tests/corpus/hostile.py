@@ -21,9 +21,11 @@ from backports import zstd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CANARY", "CORPUS", "HEAVY", "RULES", "Counted", "Hostile", "Refused"]
+__all__ = ["CANARY", "CORPUS", "HEAVY", "NAME", "RULES", "Counted", "Hostile", "Refused"]
 
 CANARY = "canary-4711"
+NAME = "canaryofletters"
+LETTERS = f"{NAME}-a,{NAME}-b,{NAME}-c\n".replace("-", "").encode()
 RULES = {"product_prefix": "Halal", "min_price": "10"}
 """The rules under which the corpus is judged."""
 
@@ -221,7 +223,15 @@ ENCODINGS = [
     Hostile(
         "a second file behind the first, mark and header too",
         Counted(
-            3, {"product_prefix": 1, "price_format": 1, "quantity_format": 1, "date_format": 1}, 1
+            3,
+            {
+                "transaction_id_format": 1,
+                "product_prefix": 1,
+                "price_format": 1,
+                "quantity_format": 1,
+                "date_format": 1,
+            },
+            1,
         ),
         only(GOOD + BOM + HEADER + row(3)),
     ),
@@ -260,8 +270,53 @@ STRUCTURE = [
     Hostile("a name of 10 MB", Refused(NO_HEADER), only(b"a" * 10**7 + b"\n" + row(1))),
     Hostile("a header that never ends", Refused(NO_HEADER), only(b"a" * (17 * MIB))),
     Hostile("an open quote in the header", Refused(NO_HEADER), only(b'"' + GOOD)),
-    Hostile("line ends in the header", Counted(2), only(GOOD.replace(b"price", b'"\nprice\n"', 1))),
+    Hostile(
+        "line ends in the header",
+        Refused("holds the control character U+000A"),
+        only(GOOD.replace(b"price", b'"\nprice\n"', 1)),
+    ),
     Hostile("CR only", Refused("seem to end with a lone CR"), only(GOOD.replace(b"\n", b"\r"))),
+    *(
+        Hostile(
+            f"{name} only, with a column before the identifier and one after the date",
+            Refused(f"column 7 of the header holds the control character U+{ord(end):04X}"),
+            only((b"x," + GOOD.replace(b"\n", b",y\nx,"))[:-3].replace(b"\n", end.encode())),
+        )
+        for name, end in (("CR", "\r"), ("NEXT LINE", "\u0085"), ("LINE SEPARATOR", "\u2028"))
+    ),
+    Hostile(
+        "a quote that opens in the header and closes behind a row",
+        Refused("a quote opens in it and closes in a later line"),
+        only(HEADER[:-1] + b',"x\n' + row(1)[:-1] + b',x"\n' + row(2)[:-1] + b",x\n"),
+    ),
+    Hostile("no line ends", Refused("and has no rows", None), only(GOOD.replace(b"\n", b","))),
+    Hostile("a header of letters that are data", Refused("it has 3 columns"), only(LETTERS)),
+    Hostile(
+        "rows that are columns",
+        Refused("the header lacks product, price, quantity, date; it has 4 columns"),
+        only(b"transaction_id," + LETTERS + b"product,a,b,c\nprice,1,2,3\n"),
+    ),
+    Hostile(
+        "a header joined with a row",
+        Refused("the header lacks date; it has 9 columns"),
+        only(HEADER[:-1] + row(1) + row(2)),
+    ),
+    Hostile(
+        "a quote that swallows rows",
+        Counted(2, {"malformed_row": 3}),
+        body(row(0), row(1, '"Halal'), row(2), row(3, 'Halal"')),
+    ),
+    Hostile(
+        "quotes that swallow rows, from the identifier and from the date",
+        Counted(1, {"malformed_row": 5}),
+        body(
+            b'"' + row(1),
+            row(2),
+            row(3).replace(b",", b'",', 1),
+            row(4, date='"2'),
+            row(5, date='2"'),
+        ),
+    ),
     Hostile("CR LF", Counted(2), only(GOOD.replace(b"\n", b"\r\n"))),
     Hostile(
         "mixed line ends",
@@ -490,11 +545,15 @@ VALUES = [
     ),
     Hostile(
         "identifiers that look alike are not the same",
-        Counted(5, {"duplicate_transaction_id": 1}),
+        Counted(4, {"duplicate_transaction_id": 2, "transaction_id_format": 2}),
         only(
             HEADER
             + b"".join(
-                row(1, identifier=text) for text in ("a", "A", "\uff41", "a\u200b", "\u0430", " a")
+                row(1, identifier=text)
+                for text in (
+                    *("\u00e9", "A", "\uff41", "a\u200b", "\u0430"),
+                    *(" \u00e9", "e\u0301", "\u202ea"),
+                )
             )
         ),
     ),

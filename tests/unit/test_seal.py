@@ -207,6 +207,48 @@ def test_counts_are_compared_with_the_rows_of_the_parts(
     assert not list(lake.rglob("seal.json"))
 
 
+def test_the_bytes_of_each_object_are_those_of_its_stream(tmp_path: Path) -> None:
+    row, again, bad = "T1,a,1,1,2023-10-01", "T1,b,1,1,2023-10-01", "T2,a,0,1,2023-10-01"
+    source = write(tmp_path / "raw", a=[row, "", bad], b=[again, again, bad[1:]])
+    _, made = sealed(Config(), tmp_path, source, shards=2)
+    size, line, header = 6 * (len(row) + 1) - 1, len(row) + 1, len(HEADER)
+    assert [each.model_dump() for each in made.objects] == [
+        {
+            "object": 0,
+            "size": header + 2 * line + 1,
+            "header": header,
+            "blank": 1,
+            "valid": line,
+            "rejected": line,
+        },
+        {
+            "object": 1,
+            "size": header + 3 * line - 1,
+            "header": header,
+            "blank": 0,
+            "valid": 0,
+            "rejected": 3 * line - 1,
+        },
+    ]
+    assert sum(each.size for each in made.objects) == 2 * header + 1 + size - line
+
+
+@pytest.mark.parametrize("change", ["size", "header", "blank", "valid", "rejected", "object"])
+def test_a_byte_that_stands_nowhere_ends_the_run(tmp_path: Path, change: str) -> None:
+    source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01", "T2,a,0,1,2023-10-01"])
+    lake = tmp_path / "lake"
+    made = plan(Config(), str(lake), business_date=date(2023, 10, 1), source=str(source))
+    run = RunFolder(str(lake), made.run_id)
+    counted = validate_shard(Config(), run, 0)
+    (found,) = counted.objects
+    wrong = found.model_copy(update={change: getattr(found, change) + 1})
+    for objects in [(wrong,), ()]:
+        run.write("validate-00000", counted.model_copy(update={"objects": objects}))
+        with pytest.raises(UnexpectedError, match="bytes"):
+            seal(Config(), run)
+    assert not list(lake.rglob("seal.json"))
+
+
 def test_an_empty_input_is_valid(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.csv").write_text("")

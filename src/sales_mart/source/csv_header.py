@@ -32,6 +32,7 @@ _AROUND = "".join(
     each for each in WHITE_SPACE if each == "\t" or unicodedata.category(each) not in _BREAKS
 )
 """White space that may stand around a name."""
+_PLAIN_NAME = re.compile(rf"[a-z_]{{1,{_LONGEST_SHOWN_NAME}}}")
 _VALUE = re.compile(r"[0-9]+([.,][0-9]+)?|.*[0-9]{4}-[0-9]{2}-[0-9]{2}.*")
 _IDENTIFIER = "transaction_id"
 
@@ -74,9 +75,19 @@ def read_header(
     uri, line = where
     texts = [_text(field) for field in _split_fields(record)]
     names = [text.lower() for text in texts]
+    known = set(names) & set(fields)
+    for number, text in enumerate(texts if known else (), start=1):
+        if broken := [each for each in text if unicodedata.category(each) in _BREAKS]:
+            msg = (
+                f"{uri}, line {line}: column {number} of the header holds the control character "
+                f"U+{ord(broken[0]):04X}{_suspicion(data, record)}"
+            )
+            raise SourceFormatError(
+                msg, remedy="End each line with LF or CRLF, and write each name on one line."
+            )
     missing = [name for name in fields if name not in names]
     if missing:
-        if set(names) & set(fields):
+        if known or all(map(_PLAIN_NAME.fullmatch, names)):
             what = f"the header lacks {', '.join(missing)}; it has {_shown(texts, names, fields)}"
         else:
             what = "no header was found: the first line may be data"
@@ -87,15 +98,6 @@ def read_header(
             msg,
             remedy=f"The first line must name the columns {', '.join(fields)}, in any order.",
         )
-    for number, text in enumerate(texts, start=1):
-        if broken := [each for each in text if unicodedata.category(each) in _BREAKS]:
-            msg = (
-                f"{uri}, line {line}: column {number} of the header holds the control character "
-                f"U+{ord(broken[0]):04X}{_suspicion(data, record)}"
-            )
-            raise SourceFormatError(
-                msg, remedy="End each line with LF or CRLF, and write each name on one line."
-            )
     if len(texts) > _MOST_COLUMNS:
         msg = (
             f"{uri}, line {line}: the header names {len(texts):,} columns, "
