@@ -7,9 +7,16 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import chain
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 __all__ = [
     "DayTotals",
@@ -152,6 +159,14 @@ class Seal(_Counts):
     config_digest: str
     sale_dates: tuple[date, ...] = Field(description="distinct and ascending")
     objects: tuple[ObjectBytes, ...] = Field(default=(), description="bytes of each object")
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a seal of 0.1 lacks: loads know it by the digest of its JSON."""
+        fields = write(self)
+        if not self.objects:
+            del fields["objects"]
+        return fields
 
 
 class Load(Record):

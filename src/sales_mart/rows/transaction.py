@@ -42,7 +42,7 @@ WHITE_SPACE = (
 """The characters with the Unicode property White_Space, which is what is stripped."""
 
 REASONS: dict[str, str] = {
-    "malformed_row": "not the header's number of fields, a stray quote, or a NUL",
+    "malformed_row": "not the header's number of fields, a stray quote, a swallowed row, or a NUL",
     "encoding": "not UTF-8",
     "missing_transaction_id": "transaction_id is empty",
     "transaction_id_format": "transaction_id holds an invisible character",
