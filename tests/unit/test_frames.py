@@ -137,14 +137,14 @@ def test_a_column_of_an_odd_type_is_named_without_its_values(column: Any) -> Non
     frame = pd.DataFrame({**ROWS, "transaction_id": column})
     with pytest.raises(SourceFormatError, match="the column transaction_id, of type") as caught:
         validate_frame(frame)
-    assert "SECRET" not in everything_said(caught.value)
+    assert "secret" not in everything_said(caught.value).lower()
 
 
 def test_a_type_that_lists_values_is_not_quoted() -> None:
     lists = pl.Series([["T-SECRET-1"]] * 4, dtype=pl.List(pl.Enum(["T-SECRET-1"])))
     with pytest.raises(SourceFormatError, match="of type List, cannot be read") as caught:
         validate_frame(pl.DataFrame({**ROWS, "transaction_id": lists}))
-    assert "SECRET" not in everything_said(caught.value)
+    assert "secret" not in everything_said(caught.value).lower()
 
 
 @pytest.mark.parametrize("kind", KINDS)
