@@ -20,7 +20,7 @@ import logging
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -400,10 +400,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the server keeps its data")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    with (
-        tempfile.TemporaryDirectory(dir=options.folder) as folder,
-        local_servers(Path(folder), bigquery=False) as servers,
-    ):
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        folder.chmod(0o711)  # a server that root starts runs as somebody else
+        servers = stack.enter_context(local_servers(folder, bigquery=False))
         assert servers.postgres_url is not None
         cases = compare(servers.postgres_url, options.rows)
     for case, rows in cases.items():

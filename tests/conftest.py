@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -12,9 +10,11 @@ import pytest
 from gcs_server import running_gcs_server
 from sales_mart.config import Config
 from sales_mart.servers.local import LocalServers, local_servers
+from support import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from pathlib import Path
 
 LONG = ("integration", "chart", "docs")
 
@@ -40,15 +40,8 @@ def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def servers(gcs_root: Path) -> Generator[LocalServers]:
-    """Run PostgreSQL and BigQuery for the whole session.
-
-    Not in pytest's own folder: another session of the same user would take away the right to enter
-    it, and a server that root starts runs as somebody else.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="sales-mart-tests-") as folder,
-        local_servers(Path(folder), gcs_root=gcs_root) as running,
-    ):
+    """Run PostgreSQL and BigQuery for the whole session."""
+    with open_folder() as folder, local_servers(folder, gcs_root=gcs_root) as running:
         yield running
 
 

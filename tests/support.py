@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import tempfile
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal, localcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
@@ -18,8 +21,7 @@ from sales_mart.names import clean_schema
 from sales_mart.rows.transaction import judge, mart_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Sequence
 
     from sales_mart.config import Config
 
@@ -99,6 +101,17 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     )
     run.write("seal", seal)
     return run
+
+
+@contextmanager
+def open_folder() -> Generator[Path]:
+    """Give a temporary folder that others may pass through, as PostgreSQL must that root starts.
+
+    Not one of pytest's folders: another session of the same user closes them.
+    """
+    with tempfile.TemporaryDirectory(prefix="sales-mart-tests-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
 
 def mount_or_skip(*options: str) -> None:

@@ -101,6 +101,7 @@ def walk(case: Case, folder: Path) -> tuple[RunFolder, Seal]:
         source=str(source),
         business_date=date(2023, 10, 1),
         shards=case.shards,
+        allow_empty=True,
     )
     run = RunFolder(str(folder / "lake"), made.run_id)
     with ExitStack() as stack:

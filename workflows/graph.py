@@ -39,6 +39,7 @@ def stops(workflow: str) -> None:
         *("--source", "{{workflow.parameters.source}}", "--mode", "{{workflow.parameters.mode}}"),
         *("--target", "{{workflow.parameters.targets}}"),
         *("--shards", "{{workflow.parameters.shards}}"),
+        variables={"SALES_MART_ALLOW_EMPTY": "{{workflow.parameters.allow-empty}}"},
         inputs=["run-id", "business-date"],
         outputs={"shards": "[]", "targets": "", "business-date": ""},
     )

@@ -57,6 +57,11 @@ ARGUMENTS = (
         value="",
         description="Models to build and test only, in dbt's syntax; nothing is published then.",
     ),
+    Parameter(
+        name="allow-empty",
+        value="",
+        description="true accepts files of no bytes, and rows of which the marts show none.",
+    ),
     Parameter(name="shards", value="1", description="Most pods that validate side by side."),
 )
 """Arguments of every template, each with a default."""

@@ -54,6 +54,7 @@ def step(  # noqa: PLR0913 - a container has many sides
     name: str,
     *arguments: str,
     secrets: Sequence[SecretEnv] = (),
+    variables: Mapping[str, str] | None = None,
     inputs: Sequence[str] = (),
     outputs: Mapping[str, str] | None = None,
     metrics: Sequence[Any] = (),
@@ -65,6 +66,7 @@ def step(  # noqa: PLR0913 - a container has many sides
         name: Name of the template.
         arguments: What follows `sales-mart` on the command line.
         secrets: Variables out of secrets.
+        variables: More variables, for what an empty text leaves out, as no option can.
         inputs: Names of the input parameters.
         outputs: Names of the output parameters, with what they are when the step leaves none.
         metrics: What the controller publishes about the step.
@@ -82,6 +84,7 @@ def step(  # noqa: PLR0913 - a container has many sides
             Env(name="SALES_MART_CONFIG", value="/etc/sales-mart/pipeline_config.yaml"),
             Env(name="SALES_MART_ERROR_FILE", value="/dev/termination-log"),
             Env(name="GOOGLE_APPLICATION_CREDENTIALS", value=f"{_GOOGLE}/credentials.json"),
+            *(Env(name=each, value=value) for each, value in (variables or {}).items()),
             *secrets,
         ],
         inputs=[Parameter(name=each) for each in inputs],

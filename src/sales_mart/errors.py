@@ -106,6 +106,12 @@ class SourceFormatError(DataError):
     advice = "Mend the export of the source."
 
 
+class EmptyInputError(DataError):
+    """A source has no header at all, or rows of which the marts would show none."""
+
+    advice = "Mend the source; `--allow-empty` of `plan` and `run` says that it is meant."
+
+
 class RejectedShareError(DataError):
     """More rows were rejected than `ingestion.validation.max_reject_share` allows."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_mart.servers.local import local_servers
+from support import open_folder
 
 from .fuzz import fuzz
 from .kills import Campaign, kills
@@ -62,15 +62,15 @@ def main() -> int:
     left = sum(minutes for _, minutes in attacks.values())
     ends = time.monotonic() + seconds
     with (
-        tempfile.TemporaryDirectory(prefix="sales-mart-chaos-") as top,
-        local_servers(Path(top) / "servers") as servers,
+        open_folder() as top,
+        local_servers(top / "servers") as servers,
     ):
         for name, (attack, minutes) in attacks.items():
             # What one attack leaves over is for those that follow.
             share = max(ends - time.monotonic(), 0.0) * minutes / left
             left -= minutes
             say(f"{name}: {share:.0f} s")
-            folder = Path(top) / name
+            folder = top / name
             folder.mkdir()
             try:
                 made = attack(servers, folder, share, seed)

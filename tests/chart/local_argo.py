@@ -106,7 +106,7 @@ class LocalArgo:
                 ref = each["valueFrom"]["secretKeyRef"]
                 value = self._secrets.get(ref["name"], {}).get(ref["key"])
             if value is not None:
-                environment[each["name"]] = _moved(value, places)
+                environment[each["name"]] = _moved(_filled(value, scope), places)
         assert container["command"] == ["sales-mart"]
         done = subprocess.run(
             [self._program, *arguments],

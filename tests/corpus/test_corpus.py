@@ -45,7 +45,14 @@ def planned(case: Hostile, folder: Path) -> tuple[Path, RunFolder]:
     source = folder / f"hostile{case.suffix}"
     source.write_bytes(case.make())
     lake = str(folder / "lake")
-    plan(CONFIG, lake, source=str(source), business_date=date(2023, 10, 1), run_id="r")
+    plan(
+        CONFIG,
+        lake,
+        source=str(source),
+        business_date=date(2023, 10, 1),
+        run_id="r",
+        allow_empty=True,
+    )
     return source, RunFolder(lake, "r")
 
 

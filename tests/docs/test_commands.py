@@ -41,6 +41,7 @@ def home() -> Generator[Path]:
     user that the PostgreSQL server of `--local` runs as, when the tests run as root.
     """
     with tempfile.TemporaryDirectory(prefix="sales-mart-docs-") as folder:
+        Path(folder).chmod(0o711)
         yield Path(folder)
 
 

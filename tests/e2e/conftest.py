@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import os
-import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from e2e.cluster import CHART, Cluster, reason_to_skip
 from e2e.servers import Servers, servers
 from sales_mart.config import Config
+from support import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -77,10 +77,7 @@ def around() -> Generator[Servers]:
     reason = reason_to_skip()
     if reason:
         pytest.skip(reason)
-    with (
-        tempfile.TemporaryDirectory(prefix="sales-mart-e2e-") as folder,
-        servers(Path(folder)) as found,
-    ):
+    with open_folder() as folder, servers(folder) as found:
         yield found
 
 

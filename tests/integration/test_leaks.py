@@ -29,6 +29,7 @@ from sales_mart.rows.tokens import Tokeniser
 from sales_mart.servers.local import local_servers
 from sales_mart.warehouses.bigquery import connection as bigquery
 from secrecy import everything_said, find_in, find_in_files, forms
+from support import open_folder
 from warehouses import fresh_config
 
 if TYPE_CHECKING:
@@ -316,9 +317,7 @@ def test_no_child_is_told_more_than_its_own_password(
     assert not found
 
 
-def test_the_local_servers_know_none_of_our_secrets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_local_servers_know_none_of_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PII_HASH_KEY", KEY)
     monkeypatch.setenv("POSTGRES_PASSWORD", "Canary-password-of-production")
     monkeypatch.setenv("SALES_MART_DATA_WAREHOUSE__POSTGRES__PASSWORD", "Canary-in-a-setting")
@@ -327,12 +326,12 @@ def test_the_local_servers_know_none_of_our_secrets(
         "the password": "Canary-password-of-production",
         "a setting": "Canary-in-a-setting",
     }
-    with local_servers(tmp_path, bigquery=False) as servers:
+    with open_folder() as folder, local_servers(folder, bigquery=False) as servers:
         secrets["the server's password"] = servers.postgres_password
         own = os.getpid()
         children = seen_children(own)
         ours = {
-            pid: each for pid, each in children.items() if str(tmp_path).encode() in each.arguments
+            pid: each for pid, each in children.items() if str(folder).encode() in each.arguments
         }
         assert len(ours) >= 2
         found = [

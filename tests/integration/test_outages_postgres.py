@@ -30,7 +30,7 @@ from sales_mart.steps.reconcile_sql import table
 from sales_mart.steps.transform import transform
 from sales_mart.warehouses.postgres import connection as postgres
 from sales_mart.warehouses.postgres.load import load
-from support import mount_or_skip, sealed_run
+from support import mount_or_skip, open_folder, sealed_run
 from warehouses import POSTGRES, ask, fresh_config, loaded
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class Restartable:
 
 @pytest.fixture(scope="module")
 def server() -> Generator[Restartable]:
-    with tempfile.TemporaryDirectory(prefix="sales-mart-tests-") as folder:
-        running = Restartable(Path(folder))
+    with open_folder() as folder:
+        running = Restartable(folder)
         try:
             yield running
         finally:

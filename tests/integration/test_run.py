@@ -24,7 +24,7 @@ from chaos.site import STORY, Site
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
-from sales_mart.errors import DataError, RejectedShareError, TemporaryError
+from sales_mart.errors import DataError, EmptyInputError, RejectedShareError, TemporaryError
 from sales_mart.lake.records import Mode, Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import fact_table, mart_schema, raw_schema
@@ -34,8 +34,11 @@ from sales_mart.steps.summary import published_summary
 from sales_mart.synthetic.generate import generate, write
 from sales_mart.warehouses.bigquery.connection import client
 from sales_mart.warehouses.postgres.connection import connect
+from support import open_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from sales_mart.servers.local import LocalServers
 
 ROOT = Path(__file__).parents[2]
@@ -167,9 +170,13 @@ def command(
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Generator[Generated]:
     """Walk ten thousand generated rows through `run --local`."""
-    folder = tmp_path_factory.mktemp("generated")
+    with open_folder() as folder:
+        yield _generated(tmp_path_factory, folder)
+
+
+def _generated(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Generated:
     source = tmp_path_factory.mktemp("source") / "transactions.csv"
     rules = load_config(SAMPLES / "pipeline_config.yaml", environ={})
     write(source, generate(10_000, valid_share=0.6, seed=3, config=rules))
@@ -261,17 +268,52 @@ def test_top_and_a_second_run_find_the_data_again(generated: Generated) -> None:
 # --- nothing, and what is not acceptable
 
 
-@pytest.mark.parametrize("content", [b"", b"transaction_id,product,price,quantity,date\r\n"])
+HEADER = b"transaction_id,product,price,quantity,date\r\n"
+
+
+@pytest.mark.parametrize("content", [b"", HEADER])
 def test_an_empty_input_gives_empty_marts(
     config: Config, lake: Path, tmp_path: Path, content: bytes
 ) -> None:
     source = tmp_path / "empty.csv"
     source.write_bytes(content)
-    summary = run(sample(config), str(lake), source=str(source), business_date=DAY)
+    summary = run(
+        sample(config),
+        str(lake),
+        source=str(source),
+        business_date=DAY,
+        allow_empty=not content,
+    )
     assert all(count == 0 for marts in summary.marts.values() for count in marts.values())
     assert json.loads((lake / "export" / "summary_sales.json").read_text()) == []
     header = (lake / "export" / "summary_sales.csv").read_text()
     assert header == "product,sale_month,total_amount,avg_price,transaction_count\n"
+
+
+def test_an_input_that_would_empty_the_marts_changes_nothing(
+    config: Config, lake: Path, tmp_path: Path
+) -> None:
+    """A supplier's dates have another format; an upload broke off; a product has another name."""
+    rules = load_config(SAMPLES / "pipeline_config.yaml", environ={}).rules
+    trusting = sample(config, trust_input=True, validation=rules)
+    settings, place = sample(config), str(lake)
+    run(settings, place, source=str(SAMPLES / "transactions.csv"), business_date=DAY)
+    before = {target: shown(config, target) for target in Target}
+    files = {path: path.read_bytes() for path in (lake / "export").iterdir()}
+    for number, (chosen, content) in enumerate(
+        (
+            (settings, HEADER + b"T1,Halal Mouse,5,1,05.10.2023\nT2,Halal Mouse,5,1,5.10.2023\n"),
+            (settings, b""),
+            (trusting, HEADER + b"T1,Halaal Mouse,5,1,2023-10-05\n"),
+        )
+    ):
+        source = tmp_path / f"{number}.csv"
+        source.write_bytes(content)
+        with pytest.raises(EmptyInputError) as caught:
+            run(chosen, place, source=str(source), business_date=DAY)
+        assert caught.value.exit_code == 65
+    assert {target: shown(config, target) for target in Target} == before
+    assert {path: path.read_bytes() for path in (lake / "export").iterdir()} == files
 
 
 def test_too_many_rejects_load_nothing(config: Config, lake: Path) -> None:

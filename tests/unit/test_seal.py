@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from datetime import date
@@ -10,15 +11,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from backports import zstd
 
 from sales_mart.config import Config
 from sales_mart.errors import (
     ConfigurationError,
+    EmptyInputError,
     RejectedShareError,
     SourceChangedError,
     UnexpectedError,
 )
 from sales_mart.lake import parquet as parts
+from sales_mart.lake.records import Plan
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps import seal as seal_module
 from sales_mart.steps.plan import plan
@@ -40,10 +44,22 @@ def write(folder: Path, **files: list[str]) -> Path:
     return folder
 
 
-def sealed(config: Config, tmp_path: Path, source: Path, shards: int = 1) -> tuple[RunFolder, Seal]:
+def sealed(
+    config: Config,
+    tmp_path: Path,
+    source: Path,
+    shards: int = 1,
+    *,
+    allow_empty: bool = False,
+) -> tuple[RunFolder, Seal]:
     lake = tmp_path / f"lake-{shards}"
     made = plan(
-        config, str(lake), business_date=date(2023, 10, 1), source=str(source), shards=shards
+        config,
+        str(lake),
+        business_date=date(2023, 10, 1),
+        source=str(source),
+        shards=shards,
+        allow_empty=allow_empty,
     )
     run = RunFolder(str(lake), made.run_id)
     for shard in range(len(made.shards)):
@@ -260,8 +276,68 @@ def test_a_byte_that_stands_nowhere_ends_the_run(tmp_path: Path, change: str) ->
     assert not list(lake.rglob("seal.json"))
 
 
-def test_an_empty_input_is_valid(tmp_path: Path) -> None:
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw" / "a.csv").write_text("")
-    _, made = sealed(Config(), tmp_path, tmp_path / "raw")
+REJECTED = ["T1,a,0,1,2023-10-01", "T2,a,1,1,01.10.2023"]
+NONE_SHOWN = {
+    "all rejected": ({}, REJECTED, "price_too_low 1"),
+    "all outside of the marts": (
+        {"trust_input": True, "validation": {"product_prefix": "Halal "}},
+        ["T1,Halaal Mouse,5,1,2023-10-01", "T2,Haram,5,1,2023-10-01"],
+        "product_prefix 2",
+    ),
+    "some rejected, the others outside of the marts": (
+        {"trust_input": True, "validation": {"product_prefix": "Halal "}},
+        ["T1,Halal Mouse,5,1,01.10.2023", "T2,Haram,5,1,2023-10-01"],
+        "date_format 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NONE_SHOWN)
+def test_rows_of_which_the_marts_show_none_end_the_run(tmp_path: Path, case: str) -> None:
+    ingestion, lines, why = NONE_SHOWN[case]
+    config = Config.model_validate({"ingestion": ingestion})
+    source = write(tmp_path / "raw", a=lines)
+    with pytest.raises(EmptyInputError, match=rf"none of the 2 rows is valid.*{why}") as caught:
+        sealed(config, tmp_path, source)
+    assert (caught.value.exit_code, "--allow-empty" in caught.value.remedy) == (65, True)
+    assert not list(tmp_path.rglob("seal.json"))
+    # The same run, when it is meant; and what was said last counts.
+    run, made = sealed(config, tmp_path, source, allow_empty=True)
+    assert (made.rows_read, made.allow_empty) == (2, True)
+    with pytest.raises(EmptyInputError):
+        sealed(config, tmp_path, source)
+    assert run.read("plan", Plan).allow_empty is False
+
+
+def test_a_header_alone_is_a_valid_empty_input_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, made = sealed(Config(), tmp_path, write(tmp_path / "raw", a=[], b=[]))
     assert (made.rows_read, made.clean, made.sale_dates) == (0, (), ())
+    assert made.warnings == ("the input has no row, so all marts will be empty",)
+    assert made.warnings[0] in caplog.text
+
+
+NO_HEADER = {
+    "no bytes": (b"", ".csv"),
+    "a gzip of nothing": (gzip.compress(b""), ".csv.gz"),
+    "two of nothing in one": (gzip.compress(b"") * 2, ".csv.gz"),
+    "a zstd of nothing": (zstd.compress(b""), ".csv.zst"),
+    "a byte order mark alone": (b"\xef\xbb\xbf", ".csv"),
+    "blank lines": (b"\r\n \n\n", ".csv"),
+}
+
+
+@pytest.mark.parametrize("case", NO_HEADER)
+def test_a_file_without_a_header_is_named_and_ends_the_run(tmp_path: Path, case: str) -> None:
+    content, suffix = NO_HEADER[case]
+    source = write(tmp_path / "raw", good=["T1,a,1,1,2023-10-01"])
+    (source / f"half{suffix}").write_bytes(content)
+    with pytest.raises(EmptyInputError, match=rf"half\{suffix}.*|not even a header"):
+        sealed(Config(), tmp_path, source)
+    assert not list(tmp_path.rglob("validate-*.json"))
+    _, made = sealed(Config(), tmp_path, source, allow_empty=True)
+    assert (made.rows_read, made.rows_clean) == (1, 1)
+    (source / "good.csv").unlink()
+    _, made = sealed(Config(), tmp_path, source, allow_empty=True)
+    assert made.rows_read == 0

@@ -224,7 +224,7 @@ def test_a_file_that_goes_away_while_it_is_looked_at_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = Listed(str(tmp_path / "in.csv"), 3)
-    monkeypatch.setattr("sales_mart.source.objects.list_objects", lambda _: [gone])  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr("sales_mart.source.objects.list_objects", lambda *_: [gone])  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(SourceChangedError, match=r"in\.csv went away"):
         find_objects([gone.uri])
 

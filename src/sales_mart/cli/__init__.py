@@ -197,7 +197,8 @@ def _tell_kubernetes(message: str, remedy: str) -> None:
     if path:
         text = f"{message} → {remedy}" if remedy else message
         with suppress(OSError):
-            Path(path).write_text(text, encoding="utf-8")
+            # Whoever looks at the pod reads it in a terminal.
+            Path(path).write_text(visible(text, on_one_line=True), encoding="utf-8")
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

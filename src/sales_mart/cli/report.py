@@ -22,6 +22,7 @@ def tables(summary: RunSummary) -> list[RenderableType]:
     """Lay a run out: rows, warehouses, agreement, files, seconds."""
     title = f"Run {summary.run_id}: {summary.mode} of {summary.business_date} from {summary.source}"
     parts: list[RenderableType] = [title]
+    parts += [f"warning: {warning}" for warning in summary.warnings]
     if summary.rows is not None:
         parts.append(table("Rows", ("", "rows"), _rows(summary.rows)))
         parts += [f"warning: {warning}" for warning in summary.rows.warnings]

@@ -16,6 +16,7 @@ from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import Session, run_command
 from sales_mart.cli.steps import (
+    AllowEmpty,
     BusinessDate,
     Destination,
     ModeName,
@@ -23,6 +24,7 @@ from sales_mart.cli.steps import (
     Source,
     Targets,
     plan_options,
+    warn_of_rejects,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def _run(  # noqa: PLR0913 - options of a command
     business_date: BusinessDate = None,
     mode: ModeName = None,
     shards: Shards = 1,
+    allow_empty: AllowEmpty = False,
     target: Targets = None,
     destination: Destination = None,
     dry_run: Annotated[
@@ -79,7 +82,9 @@ def _run(  # noqa: PLR0913 - options of a command
             summary = run(
                 config,
                 session.lake,
-                **plan_options(session, source, business_date, mode, shards),
+                **plan_options(
+                    session, source, business_date, mode, shards, allow_empty=allow_empty
+                ),
                 targets=session.targets(target),
                 destination=destination or None,
                 dry_run=dry_run,
@@ -97,6 +102,8 @@ def _run(  # noqa: PLR0913 - options of a command
                 f"local{folder}` starts the servers again, to look at them with psql."
             )
         session.emit(summary, *text)
+        if summary.rows is not None:
+            warn_of_rejects(summary.rows, summary.quarantine)
 
 
 def _status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
@@ -11,9 +12,11 @@ from sales_mart.cli.session import Session, TargetName, run_command
 if TYPE_CHECKING:
     from datetime import date
 
-    from sales_mart.lake.records import Mode
+    from sales_mart.lake.records import Mode, Seal
+    from sales_mart.steps.status import RowSummary
 
 __all__ = [
+    "AllowEmpty",
     "BusinessDate",
     "Destination",
     "ModeName",
@@ -24,7 +27,10 @@ __all__ = [
     "add_to",
     "given",
     "plan_options",
+    "warn_of_rejects",
 ]
+
+_log = logging.getLogger("sales_mart.cli")
 
 PANEL = "The stops of the road"
 
@@ -51,6 +57,14 @@ ModeName = Annotated[
     ),
 ]
 Shards = Annotated[int, typer.Option("--shards", min=1, help="Cut the objects into so many.")]
+AllowEmpty = Annotated[
+    bool,
+    typer.Option(
+        "--allow-empty",
+        envvar="SALES_MART_ALLOW_EMPTY",
+        help="Accept files of no bytes, and rows of which the marts show none.",
+    ),
+]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
@@ -104,14 +118,17 @@ class PlanOptions(TypedDict):
     mode: Mode | None
     run_id: str | None
     shards: int
+    allow_empty: bool
 
 
-def plan_options(
+def plan_options(  # noqa: PLR0913 - options of a command
     session: Session,
     source: list[str] | None,
     business_date: str | None,
     mode: str | None,
     shards: int,
+    *,
+    allow_empty: bool,
 ) -> PlanOptions:
     """Read the options that say what a run is about.
 
@@ -126,7 +143,25 @@ def plan_options(
         "mode": _mode(mode),
         "run_id": session.run_id,
         "shards": shards,
+        "allow_empty": allow_empty,
     }
+
+
+def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
+    """Log how many rows were rejected, for which reasons, and where they are."""
+    if not rows.rows_quarantined:
+        return
+    why = ", ".join(
+        f"{reason} {count:,}"
+        for reason, count in sorted(rows.reasons.items(), key=lambda each: (-each[1], each[0]))
+    )
+    _log.warning(
+        "%s of %s rows were rejected: %s; %s",
+        f"{rows.rows_quarantined:,}",
+        f"{rows.rows_read:,}",
+        why,
+        f"they are in {place}" if place else "a dry run does not keep them",
+    )
 
 
 def _mode(name: str | None) -> Mode | None:
@@ -147,6 +182,7 @@ def _plan(  # noqa: PLR0913 - options of a command
     business_date: BusinessDate = None,
     mode: ModeName = None,
     shards: Shards = 1,
+    allow_empty: AllowEmpty = False,
     target: Targets = None,
     outputs: Outputs = None,
 ) -> None:
@@ -157,7 +193,7 @@ def _plan(  # noqa: PLR0913 - options of a command
     config = session.config
     warn_of_plain_tokens(config)
     targets = session.targets(target)
-    options = plan_options(session, source, business_date, mode, shards)
+    options = plan_options(session, source, business_date, mode, shards, allow_empty=allow_empty)
     made = plan(config, session.lake, **options)
     session.hand_over(
         outputs,
@@ -202,7 +238,9 @@ def _seal(session: Session, *, outputs: Outputs = None) -> None:
     """Settle duplicates across shards and close the input."""
     from sales_mart.steps.seal import seal
 
-    sealed = seal(session.config, session.run())
+    run = session.run()
+    sealed = seal(session.config, run)
+    warn_of_rejects(sealed, f"{run.uri}/quarantine")
     session.hand_over(
         outputs,
         {

@@ -44,7 +44,7 @@ def _generate(  # noqa: PLR0913 - options of a command
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same file.")] = 0,
     valid_share: Annotated[
         float, typer.Option("--valid-share", min=0, max=1, help="Exact share of valid rows.")
-    ] = 0.6,
+    ] = 0.9,
     start: Annotated[
         datetime, typer.Option("--start", formats=["%Y-%m-%d"], help="First sale date.")
     ] = datetime(2023, 10, 1),  # noqa: DTZ001 - a constant, and a calendar day

@@ -11,6 +11,7 @@ import yaml
 
 from sales_mart.config import Config, DataMart, Security
 from sales_mart.config.keys import fields_of, keys, section_of
+from sales_mart.config.model import Ingestion, Validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ __all__ = ["chart_values", "effective", "postgres_login", "recommended", "templa
 REDACTED = "**********"
 _REQUESTS = {"cpu": "200m", "memory": "512Mi"}
 """What the chart requests by default."""
+_REJECT_SHARE = 0.2
+"""What is recommended; without the key every share is accepted, so that older files load."""
 _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti|)")
 _UNITS = {
     "m": Decimal("0.001"),
@@ -32,12 +35,14 @@ _UNITS = {
 
 
 def recommended() -> Config:
-    """Give the settings that `init` writes: the defaults, with keyed tokens and a schema of ours.
+    """Return the settings that `init` writes: keyed tokens, a limit of rejects, a schema of ours.
 
     Where others may create things in `public`, they could do so under our tables' names.
     """
     return Config(
-        data_mart=DataMart(postgres_schema="sales"), security=Security(algorithm="hmac-sha256")
+        data_mart=DataMart(postgres_schema="sales"),
+        security=Security(algorithm="hmac-sha256"),
+        ingestion=Ingestion(validation=Validation(max_reject_share=_REJECT_SHARE)),
     )
 
 
@@ -82,7 +87,10 @@ def chart_values(config: Config) -> dict[str, Any]:
     dumped = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     for section in ("kubernetes", "orchestration", "pipeline"):
         dumped.pop(section, None)
+    # The chart has values of its own for these two, which a file that is silent must not get.
     dumped.setdefault("security", {})["algorithm"] = config.security.algorithm
+    rules = dumped.setdefault("ingestion", {}).setdefault("validation", {})
+    rules["max_reject_share"] = config.rules.max_reject_share
     warehouse = dumped.get("data_warehouse", {})
     for secret in ("user", "password", "secretName"):
         warehouse.get("postgres", {}).pop(secret, None)

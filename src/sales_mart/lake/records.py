@@ -92,6 +92,10 @@ class Plan(Record):
     objects: tuple[SourceObject, ...]
     shards: tuple[tuple[int, ...], ...] = Field(description="ordinals into `objects`")
     config_digest: str
+    allow_empty: bool = Field(
+        default=False, description="whether an input may leave the marts without a row"
+    )
+    warnings: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _each_object_in_one_shard(self) -> Self:
@@ -157,6 +161,9 @@ class Seal(_Counts):
     business_date: date
     mode: Mode
     config_digest: str
+    allow_empty: bool = Field(
+        default=False, description="whether an input may leave the marts without a row"
+    )
     sale_dates: tuple[date, ...] = Field(description="distinct and ascending")
     objects: tuple[ObjectBytes, ...] = Field(default=(), description="bytes of each object")
 
@@ -164,8 +171,9 @@ class Seal(_Counts):
     def _as_it_was_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what a seal of 0.1 lacks: loads know it by the digest of its JSON."""
         fields = write(self)
-        if not self.objects:
-            del fields["objects"]
+        for name in ("objects", "allow_empty"):
+            if not fields[name]:
+                del fields[name]
         return fields
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.temporary import SUFFIX, ScratchFolder, make_folder, scratch_folder
+from sales_mart.lake.temporary import SUFFIX, ScratchFolder, make_folder, scratch_folder, sync
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -107,7 +107,7 @@ class Folder:
             return path.read_bytes()
 
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
-        """Write beside the target, flush to the disk, then rename."""
+        """Write beside the target, flush to the disk, then rename, and flush the folder."""
         target = self._path / name
         with disk_errors(target), scratch_folder(target.parent, f".{target.name}") as folder:
             temporary = folder / target.name
@@ -119,12 +119,14 @@ class Folder:
                 os.link(temporary, target)
             else:
                 temporary.replace(target)
+            sync(target.parent)
 
     def put(self, name: str, path: Path) -> None:
-        """Rename within the file system; copy, then rename, from another one."""
+        """Flush and rename within the file system; copy, then rename, from another one."""
         target = self._path / name
         with disk_errors(target):
             make_folder(target.parent)
+            sync(path)
             try:
                 path.replace(target)
             except OSError:
@@ -132,6 +134,8 @@ class Folder:
                     raise
                 self.write(name, path.read_bytes())
                 path.unlink()
+            else:
+                sync(target.parent)
 
     @contextmanager
     def local(self, name: str) -> Generator[Path]:
@@ -160,6 +164,8 @@ class Folder:
             # Whether there is one is asked first: a read-only disk refuses either.
             if path.exists():
                 path.unlink(missing_ok=True)
+                # A record that came back would vouch for what is no longer so.
+                sync(path.parent)
 
 
 class GcsPrefix:

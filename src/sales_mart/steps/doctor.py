@@ -223,8 +223,13 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
         )
         return
     patterns = [each.replace(DATE_MARK, str(business_date)) for each in sources(config)]
-    objects = list_objects(patterns)
+    strange: list[str] = []
+    objects = list_objects(patterns, strange.append)
     size = sum(each.size for each in objects)
+    strange += [f"{each.uri} has no bytes" for each in objects if not each.size]
+    if strange:
+        remedy = "Mend the source; a run names these entries, and ends where a file has no bytes."
+        found.add("source entries", "warn", "; ".join(strange[:20]), remedy)
     found.add("source", "ok", f"{', '.join(patterns)}: {len(objects)} objects, {size:,} bytes")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from sales_mart.control_characters import visible
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.runs import RunFolder
@@ -57,12 +58,18 @@ class RunCounts(BaseModel):
 
 
 class Notification(BaseModel):
-    """What is sent. `text` says it in words; chat services show it, programs read the rest."""
+    """What is sent. `text` says it in words; chat services show it, programs read the rest.
+
+    Names and messages in it come from elsewhere. In `text`, `&`, `<` and `>` are escaped as Slack
+    wants them, so that none of them mentions a channel or hides where a link leads; `mrkdwn` tells
+    it to take no other mark either. No field has a control character.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     schema_version: Literal[1] = 1
     text: str
+    mrkdwn: Literal[False] = False
     workflow: str
     status: str
     duration_seconds: float
@@ -108,6 +115,7 @@ def notification(
             msg, remedy="Pass {{workflow.duration}} and {{workflow.failures}} as they are."
         ) from error
     counts = tuple(_counts(run) for run in runs)
+    workflow, status = _plain(workflow), _plain(status)
     return Notification(
         text=_text(workflow, status, seconds, failed, counts),
         workflow=workflow,
@@ -128,7 +136,7 @@ def _failures(listed: Any) -> tuple[Failure, ...]:
     if isinstance(listed, str):
         listed = json.loads(listed)
     nodes = {
-        str(each["displayName"]): " ".join(str(each.get("message") or each["phase"]).split())
+        _plain(str(each["displayName"])): _plain(str(each.get("message") or each["phase"]))
         for each in cast("list[dict[str, Any]]", listed or [])
     }
     last: dict[str, tuple[int, str]] = {}
@@ -138,6 +146,11 @@ def _failures(listed: Any) -> tuple[Failure, ...]:
             step, number = attempt[1], int(attempt[2])
             last[step] = max(last.get(step, (-1, "")), (number, message))
     return tuple(Failure(step=step, message=message) for step, (_, message) in sorted(last.items()))
+
+
+def _plain(text: str) -> str:
+    """Put a text on one line, with escapes for what cannot be seen."""
+    return visible(" ".join(text.split()), on_one_line=True)
 
 
 def _counts(run: RunSummary) -> RunCounts:
@@ -171,7 +184,8 @@ def _text(
             f"{run.business_date}: {run.rows_read:,} rows read, {run.rows_clean:,} clean, "
             f"{run.rows_quarantined:,} quarantined; {shown}"
         )
-    return "\n".join(lines)
+    # The ampersand first, or it would escape the others again.
+    return "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class _Unmoved(urllib.request.HTTPRedirectHandler):

@@ -67,6 +67,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     destination: str | None = None,
     progress: Callable[[StopEvent], None] | None = None,
     dry_run: bool = False,
+    allow_empty: bool = False,
 ) -> RunSummary:
     """Walk the whole road.
 
@@ -84,6 +85,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         progress: Is told of every stop that begins or ends; from several threads.
         dry_run: Judge the input in a temporary lake, check that the warehouses can be reached and
             that the marts compile, and change nothing.
+        allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
+            show none.
 
     Returns:
         How it went.
@@ -106,6 +109,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 mode=mode,
                 run_id=run_id,
                 shards=shards,
+                allow_empty=allow_empty,
             )
         place = RunFolder(storage, made.run_id)
         # Two that walk the same run would do each other no harm, but the one would take away the
@@ -117,7 +121,10 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             else:
                 _walk(walk, config, place, made, chosen, destination)
         place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
-        return summarise(place).model_copy(update={"dry_run": dry_run})
+        summary = summarise(place)
+        # The quarantine of a dry run goes with its lake.
+        gone = {"dry_run": True, "quarantine": None} if dry_run else {}
+        return summary.model_copy(update=gone)
 
 
 def _ignore(_: StopEvent) -> None:

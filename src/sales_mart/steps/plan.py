@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from typing import TYPE_CHECKING
 
-from sales_mart.errors import ConfigurationError
+from sales_mart.control_characters import visible
+from sales_mart.errors import ConfigurationError, EmptyInputError
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
 from sales_mart.source.objects import DATE_MARK, find_objects
@@ -16,9 +18,14 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
+    from sales_mart.lake.records import SourceObject
     from sales_mart.lake.storage import Storage
 
 __all__ = ["check_digest", "is_daily", "open_run", "plan", "sources"]
+
+_log = logging.getLogger(__name__)
+
+_MOST_SHOWN = 5
 
 
 def sources(config: Config, source: str | Sequence[str] | None = None) -> tuple[str, ...]:
@@ -52,6 +59,7 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     mode: Mode | None = None,
     run_id: str | None = None,
     shards: int = 1,
+    allow_empty: bool = False,
 ) -> Plan:
     """Find the run's objects and write `plan.json`.
 
@@ -63,13 +71,16 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         mode: Default: `append` for a daily source, `replace` for a snapshot.
         run_id: Default: derived from the inputs, the business date and the configuration.
         shards: At most this many groups of objects, of about equal bytes.
+        allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
+            show none.
 
     Returns:
         The plan; the one that is there already when this run was planned before, with the places
         in which the same objects stand now.
 
     Raises:
-        NoSourceObjectError: The source matches no object.
+        NoSourceObjectError: The source matches no object, or a link whose file is missing.
+        EmptyInputError: An object has no bytes.
         ConfigurationError: The run id is known with other inputs; a daily source is to replace
             everything, or a snapshot to be appended; there is no source, or no shard.
     """
@@ -83,7 +94,11 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             remedy=f"A source with {DATE_MARK} in it is appended day by day; one without is the "
             "whole truth and replaces it.",
         )
-    objects = find_objects([each.replace(DATE_MARK, str(business_date)) for each in patterns])
+    warnings: list[str] = []
+    objects = find_objects(
+        [each.replace(DATE_MARK, str(business_date)) for each in patterns], warnings.append
+    )
+    _check_bytes(objects, warnings, allow_empty=allow_empty)
     identity = [natural, str(business_date), config.digest, *(each.digest for each in objects)]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     made = Plan(
@@ -94,7 +109,11 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         objects=tuple(objects),
         shards=_shards([each.size for each in objects], shards),
         config_digest=config.digest,
+        allow_empty=allow_empty,
+        warnings=tuple(warnings),
     )
+    for warning in warnings:
+        _log.warning("%s", warning)
     run = RunFolder(lake, made.run_id)
     try:
         run.write("plan", made, create=True)
@@ -118,11 +137,37 @@ def _known(run: RunFolder, made: Plan) -> Plan:
     if what:
         msg = f"run {run.run_id} is known with {what}"
         raise ConfigurationError(msg, remedy="Choose another --run-id, or leave it out.")
+    # What was said last counts.
+    now = there.model_copy(update={"allow_empty": made.allow_empty, "warnings": made.warnings})
     if there.objects != made.objects:
         # The same contents under other names: the old ones may be gone, or be something else.
-        there = there.model_copy(update={"source": made.source, "objects": made.objects})
-        run.write("plan", there)
-    return there
+        now = now.model_copy(update={"source": made.source, "objects": made.objects})
+    if now != there:
+        run.write("plan", now)
+    return now
+
+
+def _check_bytes(
+    objects: Sequence[SourceObject], warnings: list[str], *, allow_empty: bool
+) -> None:
+    """Refuse objects of no bytes: an upload that broke off, or an export that failed, leaves them.
+
+    Raises:
+        EmptyInputError: There are some, and they are not meant.
+    """
+    empty = [visible(each.uri, on_one_line=True) for each in objects if not each.size]
+    if not empty:
+        return
+    more = f" and {len(empty) - _MOST_SHOWN} more" if len(empty) > _MOST_SHOWN else ""
+    shown = ", ".join(empty[:_MOST_SHOWN]) + more
+    if not allow_empty:
+        msg = f"no bytes, not even a header, are in {shown}"
+        raise EmptyInputError(
+            msg,
+            remedy="Let the upload finish, or deliver the file again; --allow-empty takes it for "
+            "an empty one.",
+        )
+    warnings.append(f"no bytes are in {shown}: taken for empty")
 
 
 def _shards(sizes: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:

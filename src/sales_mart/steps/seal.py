@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,11 +15,12 @@ import polars as pl
 from sales_mart.errors import (
     ConfigurationError,
     DataError,
+    EmptyInputError,
     RejectedShareError,
     UnexpectedError,
 )
 from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
-from sales_mart.lake.records import ObjectBytes, Part, Plan, Seal, Validate
+from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
 from sales_mart.lake.storage import disk_errors
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.rows.checker import CleanTotals, Judge
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from sales_mart.lake.runs import RunFolder
 
 __all__ = ["BUCKET_ROWS", "DUPLICATE", "seal"]
+
+_log = logging.getLogger(__name__)
 
 DUPLICATE = "duplicate_transaction_id"
 BUCKET_ROWS = 1_000_000
@@ -63,6 +67,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
             or shards were tokenised with different keys.
         SourceChangedError: A part is gone, or is not the file that `validate` wrote.
         DataError: The amounts add up to more than a warehouse can hold.
+        EmptyInputError: There are rows, the marts would show none of them, and the plan does not
+            allow that.
         RejectedShareError: More rows were rejected than `max_reject_share` allows.
         UnexpectedError: The counts do not add up.
     """
@@ -120,13 +126,18 @@ def seal(config: Config, run: RunFolder) -> Seal:
         key_id=key_ids[0],
         clean=tuple(clean),
         quarantine=(*(part for shard in shards for part in shard.quarantine), *lost.parts),
-        # Several shards may say the same: once is enough.
-        warnings=tuple(dict.fromkeys(each for shard in shards for each in shard.warnings)),
+        warnings=(
+            # Several shards may say the same: once is enough.
+            *dict.fromkeys(each for shard in shards for each in shard.warnings),
+            *_no_rows(plan, rows_read),
+        ),
+        allow_empty=plan.allow_empty,
         sale_dates=tuple(sorted(dates)),
         objects=_objects(shards, lost_bytes),
     )
     _check_counts(record)
     _check_bytes(record, plan)
+    _check_some_shown(run, record)
     run.write("seal", record)
     return record
 
@@ -294,12 +305,40 @@ def _check_bytes(record: Seal, plan: Plan) -> None:
             raise UnexpectedError(msg, remedy="Report this as a bug, with the file's dialect.")
 
 
+def _no_rows(plan: Plan, read: int) -> list[str]:
+    """Say what an input without a row means."""
+    if read:
+        return []
+    about = "all marts" if plan.mode is Mode.REPLACE else f"the batch of {plan.business_date}"
+    warning = f"the input has no row, so {about} will be empty"
+    _log.warning("%s", warning)
+    return [warning]
+
+
+def _check_some_shown(run: RunFolder, record: Seal) -> None:
+    """Refuse rows of which the marts would show none: they would be empty, and look well."""
+    shown = record.rows_clean - record.rows_outside_marts
+    if shown or not record.rows_read or record.allow_empty:
+        return
+    why = _counted(Counter(record.reasons) + Counter(record.outside_marts))
+    msg = f"none of the {record.rows_read} rows is valid and shown by the marts: {why}"
+    raise EmptyInputError(
+        msg,
+        remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Mend the source or the rules; "
+        "--allow-empty of `plan` and `run` says that it is meant.",
+    )
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{reason} {count}" for reason, count in (+reasons).most_common())
+
+
 def _check_share(
     config: Config, run: RunFolder, read: int, rejected: int, reasons: Counter[str]
 ) -> None:
     allowed = config.rules.max_reject_share
     if read and rejected / read > allowed:
-        why = ", ".join(f"{reason} {count}" for reason, count in (+reasons).most_common())
+        why = _counted(reasons)
         msg = (
             f"{rejected} of {read} rows were rejected, more than the share {allowed:g} of "
             f"ingestion.validation.max_reject_share: {why}"

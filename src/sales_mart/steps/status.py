@@ -83,6 +83,8 @@ class RunSummary(_Part):
 
     Attributes:
         done: The stops that have left a record.
+        warnings: What `plan` found strange; those about rows stand in `rows`.
+        quarantine: Where rejected rows are; None when there are none.
         marts: Rows that readers see, by warehouse and mart.
         seconds: Duration of each stop, when the run walked the road in one process.
     """
@@ -96,7 +98,9 @@ class RunSummary(_Part):
     bytes: int
     done: tuple[str, ...]
     dry_run: bool = False
+    warnings: tuple[str, ...] = ()
     rows: RowSummary | None = None
+    quarantine: str | None = None
     loads: tuple[LoadSummary, ...] = ()
     agreement: Agreement | None = None
     marts: dict[Target, dict[str, int]] = {}
@@ -141,6 +145,8 @@ def summarise(run: RunFolder) -> RunSummary:
         objects=len(plan.objects),
         bytes=sum(each.size for each in plan.objects),
         done=tuple(stop for stop in STOPS if left[stop]),
+        warnings=plan.warnings,
+        quarantine=f"{run.uri}/quarantine" if seal and seal.rows_quarantined else None,
         rows=RowSummary.model_validate(seal, from_attributes=True) if seal else None,
         loads=tuple(_load_summary(load) for load in loads if load),
         agreement=Agreement.model_validate(reconcile, from_attributes=True) if reconcile else None,

@@ -34,6 +34,9 @@ __all__ = ["WarmDbt", "error_of", "transform", "transform_sql", "warm"]
 _log = logging.getLogger(__name__)
 
 _SHOWN = 3
+# To dbt a name that it does not know is a warning, which nobody would see.
+_NOT_FOUND = '{"error": ["NoNodesForSelectionCriteria"]}'
+_SELECT = "Name models, such as fact_sales, in dbt's selection syntax."
 # Unit tests prove the logic on made-up rows; they belong to the tests of the project.
 _BUILD_OPTIONS = ("--resource-type", "model", "--resource-type", "test", "--cache-selected-only")
 _CODE = re.compile(r"(?P<kind>SQLSTATE|HTTP) (?P<code>[0-9A-Z]{3,5})(?P<reason> \w+)?")
@@ -109,7 +112,7 @@ def transform(
         warm: Processes that are ready already, from `warm`.
 
     Raises:
-        ConfigurationError: dbt or the warehouse refuses a setting.
+        ConfigurationError: dbt or the warehouse refuses a setting; nothing is selected.
         SupersededError: A newer run was loaded.
         TemporaryError: A warehouse does not answer, or another run builds for too long.
         TestFailedError: A test failed; nothing of this run is shown.
@@ -117,8 +120,10 @@ def transform(
     """
     options = [*_BUILD_OPTIONS]
     if select is not None:
+        _check_selection(select)
         # Tests that need a model which is not selected stay out.
         options += ["--select", select, "--indirect-selection", "cautious"]
+        options += ["--warn-error-options", _NOT_FOUND]
     with ExitStack() as stack:
         turn = warm.turn if warm is not None else None
         turn = turn or stack.enter_context(_in_line(run))
@@ -141,6 +146,9 @@ def transform(
         ]
     if errors:
         raise gravest(errors)
+    if not all(outcome.nodes for outcome in outcomes.values()):
+        msg = f"no model and no test is selected by {select!r}, so nothing was built or tested"
+        raise ConfigurationError(msg, remedy=_SELECT)
     record = Transform(
         run_id=run.run_id,
         targets=tuple(
@@ -159,6 +167,18 @@ def transform(
         run.write("transform", record)
     _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
     return record
+
+
+def _check_selection(select: str) -> None:
+    """Refuse what dbt would take for an option, or for nothing.
+
+    Raises:
+        ConfigurationError: It is one of them.
+    """
+    words = select.split()
+    if not words or any(word.startswith("-") for word in words):
+        msg = f"{select!r} does not name models: it is blank, or looks like an option"
+        raise ConfigurationError(msg, remedy=_SELECT)
 
 
 def _built(config: Config, target: Target, outcome: Outcome) -> dict[str, str]:

@@ -70,6 +70,7 @@ def validate_shard(
             or the key is missing, weak, or given without an algorithm.
         SourceChangedError: An object is not the one that was planned.
         SourceFormatError: An object is not a CSV file with the columns of a transaction.
+        EmptyInputError: An object has no header, and the plan does not allow that.
     """
     plan = open_run(config, run)
     if not 0 <= shard < len(plan.shards):
@@ -88,7 +89,9 @@ def validate_shard(
         for ordinal in plan.shards[shard]:
             item = plan.objects[ordinal]
             account, valid_bytes, rejected_bytes, alike = Account(), 0, 0, 0
-            pieces = _blocks(item, block_bytes, warnings.append, account)
+            pieces = _blocks(
+                item, block_bytes, warnings.append, account, allow_empty=plan.allow_empty
+            )
             with closing(_ahead(pieces)) as blocks:
                 for block in blocks:
                     good, bad = _judge_block(judge, block, item, ordinal)
@@ -144,11 +147,22 @@ def validate_shard(
 
 
 def _blocks(
-    item: SourceObject, block_bytes: int, warn: Callable[[str], None], account: Account
+    item: SourceObject,
+    block_bytes: int,
+    warn: Callable[[str], None],
+    account: Account,
+    *,
+    allow_empty: bool,
 ) -> Generator[Block, None, None]:
     with open_object(item) as stream:
         yield from read_blocks(
-            stream, item.uri, FIELDS, block_bytes=block_bytes, warn=warn, account=account
+            stream,
+            item.uri,
+            FIELDS,
+            block_bytes=block_bytes,
+            warn=warn,
+            account=account,
+            allow_empty=allow_empty,
         )
 
 

@@ -19,6 +19,7 @@ import polars as pl
 
 from sales_mart.config import FIELDS, Config
 from sales_mart.errors import ConfigurationError
+from sales_mart.lake.temporary import sync
 from sales_mart.synthetic import cases as faults
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def generate(  # noqa: PLR0913 - every argument shapes the file
     rows: int,
     *,
     seed: int = 0,
-    valid_share: float = 0.6,
+    valid_share: float = 0.9,
     start: date = _START,
     days: int = 92,
     products: int = 12,
@@ -121,7 +122,9 @@ def write(path: Path, chunks: Iterable[bytes]) -> int:
             with _open(temporary, path.suffix) as file:
                 for chunk in chunks:
                     file.write(chunk)
+            sync(temporary)
             temporary.replace(target)
+            sync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
         return target.stat().st_size
