@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConfigurationError",
     "DataError",
+    "EmptyInputError",
     "NoSourceObjectError",
     "ReconciliationError",
     "RejectedShareError",

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sales_mart.dbt_runner.process import DbtProcess
-from sales_mart.errors import SupersededError, TemporaryError, TestFailedError
+from sales_mart.errors import (
+    ConfigurationError,
+    SupersededError,
+    TemporaryError,
+    TestFailedError,
+)
 from sales_mart.lake.records import Mode, Target, Transform
 from sales_mart.lake.temporary import hold_folder
 from sales_mart.names import next_schema
@@ -227,6 +232,19 @@ PLANTED = {
     "fact_sales_transaction_id_is_unique": "insert into {raw} select * from {raw} limit 1",
     "fact_sales_rows_are_valid": "update {raw} set transaction_id = upper(transaction_id)",
 }
+
+
+SELECTS_NOTHING = ("nosuchmodel", "fact_sales nosuchmodel", "fact_sales,summary_sales")
+NO_SELECTION = ("--help", "-h", " ", "fact_sales --full-refresh", "--exclude=fact_sales")
+
+
+def test_a_selection_of_nothing_is_refused(config: Config, lake: Path) -> None:
+    run = loaded(config, sealed_run(config, lake, "r1", [row("T1", "2023-10-01")]), POSTGRES)
+    for select in (*NO_SELECTION, *SELECTS_NOTHING):
+        with pytest.raises(ConfigurationError) as caught:
+            transform(config, run, POSTGRES, select=select)
+        assert caught.value.exit_code == 2, select
+        assert run.find("transform", Transform) is None
 
 
 @pytest.mark.parametrize("name", list(PLANTED))

@@ -478,6 +478,8 @@ def test_init_writes_what_is_recommended(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(template())
     assert recommended().security.algorithm == "hmac-sha256"
+    assert recommended().rules.max_reject_share == 0.2
+    assert Config().rules.max_reject_share == 1.0
     assert load_config(path, environ={}) == recommended()
     assert all(len(line) <= 100 for line in template().splitlines())
     for key in keys().values():
@@ -532,6 +534,8 @@ def test_what_pods_have_elsewhere_is_no_part_of_the_chart_s_values(tmp_path: Pat
     assert chart_values(load_config(path, environ={}))["config"] == {
         "data_warehouse": {"postgres": {}, "bigquery": {"location": "EU"}},
         "security": {"algorithm": "hmac-sha256"},
+        # The chart's own value must not get into a file that names none.
+        "ingestion": {"validation": {"max_reject_share": 1.0}},
     }
 
 

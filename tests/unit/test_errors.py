@@ -22,6 +22,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "UnexpectedError": 1,
         "ConfigurationError": 2,
         "DataError": 65,
+        "EmptyInputError": 65,
         "NoSourceObjectError": 65,
         "ReconciliationError": 65,
         "RejectedShareError": 65,

@@ -31,6 +31,7 @@ HALAL = configuration(min_price="10", product_prefix="Halal")
 
 
 def judged(config: Config, rows: int, **options: Any) -> list[oracle.Verdict]:
+    options.setdefault("valid_share", 0.6)
     data = b"".join(generate(rows, config=config, **options))
     return list(oracle.settle(oracle.judge_file(data, config), set()))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -88,3 +90,37 @@ def test_a_folder_is_held_by_one_at_a_time(tmp_path: Path) -> None:
         pass
     with hold_folder(tmp_path, 0):
         pass
+
+
+def test_kept_folders_go_after_some_days_or_when_there_are_many(tmp_path: Path) -> None:
+    def kept(count: int, age: float) -> list[Path]:
+        made: list[Path] = []
+        for number in range(count):
+            folder = ScratchFolder(tmp_path, "dbt")
+            folder.keep()
+            folder.close()
+            made.append(folder.path)
+            moment = time.time() - age + number
+            os.utime(folder.path / ".kept", (moment, moment))
+        return made
+
+    old = kept(2, age=7 * 86_400 + 60)
+    new = kept(9, age=3600)
+    other = ScratchFolder(tmp_path, "dbt-other")
+    other.keep()
+    other.close()
+    os.utime(other.path / ".kept", (0, 0))
+    ScratchFolder(tmp_path, "dbt").close()
+    assert not any(path.exists() for path in old)
+    assert all(path.exists() for path in (*new, other.path))
+    more = kept(3, age=60)
+    ScratchFolder(tmp_path, "dbt").close()
+    left = {path for path in (*new, *more) if path.exists()}
+    assert left == {*new[2:], *more}
+    # Somebody works in it still: it stays, whatever its age is.
+    busy = ScratchFolder(tmp_path, "dbt")
+    busy.keep()
+    os.utime(busy.path / ".kept", (0, 0))
+    ScratchFolder(tmp_path, "dbt").close()
+    assert busy.path.exists()
+    busy.close()

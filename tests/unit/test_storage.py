@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import tempfile
 from datetime import date
 from pathlib import Path
@@ -26,6 +27,7 @@ from sales_mart.lake.storage import disk_errors, gcs_client, open_storage, tempo
 from sales_mart.source.objects import Listed, find_objects, list_objects, open_object
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.plan import plan
+from sales_mart.synthetic.generate import generate, write
 from secrecy import everything_said
 
 MEMORY = Path("/proc/self/mem")
@@ -234,3 +236,83 @@ def test_a_list_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Path, "open", None)
     (found,) = list_objects([str(tmp_path)])
     assert (found.size, found.generation) == (3, None)
+
+
+# --- what outlives a power cut
+
+
+class Disk:
+    """Remembers what was flushed, and what was renamed before it was."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.flushed: set[tuple[int, int]] = set()
+        self.pending: set[Path] = set()
+        self.early: list[Path] = []
+        flush, rename, link = os.fsync, os.replace, os.link
+
+        def fsync(descriptor: int) -> None:
+            flush(descriptor)
+            found = os.fstat(descriptor)
+            self.flushed.add((found.st_dev, found.st_ino))
+            self.pending = {each for each in self.pending if _node(each) != _node_of(found)}
+
+        def shown(source: str, target: str) -> None:
+            if _node(Path(source)) not in self.flushed:
+                self.early.append(Path(target))
+            self.pending.add(Path(target).parent)
+
+        def replaced(source: str, target: str) -> None:
+            shown(source, target)
+            rename(source, target)
+
+        def linked(source: str, target: str) -> None:
+            shown(source, target)
+            link(source, target)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        for name, function in (("replace", replaced), ("rename", replaced), ("link", linked)):
+            monkeypatch.setattr(os, name, function)
+
+
+def _node_of(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _node(path: Path) -> tuple[int, int]:
+    return _node_of(path.stat())
+
+
+def test_whatever_is_shown_under_its_name_outlives_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    lake = open_storage(str(tmp_path / "new" / "lake"))
+    lake.write("runs/r/plan.json", b"{}", create=True)
+    lake.write("runs/r/plan.json", b"{ }")
+    (tmp_path / "part").write_bytes(b"rows")
+    lake.put("runs/r/clean/part", tmp_path / "part")
+    write(tmp_path / "generated" / "a.csv", generate(5))
+    assert (disk.early, disk.pending) == ([], set())
+    # A folder that is new is lost with its files when the one above it is not flushed.
+    made = ("new", "new/lake", "new/lake/runs", "new/lake/runs/r", "generated")
+    for folder in made:
+        assert _node((tmp_path / folder).parent) in disk.flushed, folder
+    disk.flushed.clear()
+    lake.delete("runs/r/plan.json")
+    assert _node(tmp_path / "new/lake/runs/r") in disk.flushed
+
+
+def test_a_file_system_that_cannot_flush_a_folder_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    lake = open_storage(str(tmp_path))
+    lake.write("a", b"x")
+    assert lake.read("a") == b"x"

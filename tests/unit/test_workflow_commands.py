@@ -120,6 +120,48 @@ def test_an_error_is_left_where_kubernetes_looks(
     assert ask(capfd, "plan", "--source", "nothing/*.csv")[0] == 65
 
 
+def test_a_file_name_does_not_draw_on_the_terminal_that_shows_the_pod(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALES_MART_ERROR_FILE", "termination-log")
+    Path("\x1b[2J\n\u202ex.csv").write_bytes(b"")
+    assert ask(capfd, "plan", "--source", "*x.csv")[0] == 65
+    text = Path("termination-log").read_text()
+    assert r"\x1b[2J\n\u202ex.csv" in text
+    assert text.isprintable()
+
+
+def test_what_is_meant_to_be_empty_is_said_by_a_variable(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A workflow has one command line for all runs, and no option is empty there."""
+    Path("a.csv").write_bytes(b"")
+    for value, code in (("", 65), ("false", 65), ("true", 0), ("perhaps", 2)):
+        monkeypatch.setenv("SALES_MART_ALLOW_EMPTY", value)
+        assert ask(capfd, "plan")[0] == code, value
+
+
+def test_rejected_rows_are_told_with_their_reasons_and_place(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    for command in (("plan", "--business-date", "2023-10-05"), ("validate",)):
+        assert main([*command, "--run-id", "x"]) == 0
+    capfd.readouterr()
+    assert main(["seal", "--run-id", "x", "--output", "json"]) == 0
+    said = capfd.readouterr()
+    [line] = [each for each in said.err.splitlines() if "were rejected" in each]
+    sealed, told = json.loads(said.out), json.loads(line)
+    assert told["level"] == "warning"
+    place = Path("lake/runs/x/quarantine").absolute()
+    assert told["message"].startswith(f"{sealed['rows_quarantined']} of 15 rows were rejected: ")
+    assert told["message"].endswith(f"; they are in {place}")
+    for reason, count in sealed["reasons"].items():
+        assert f"{reason} {count}" in told["message"]
+    _, summary = ask(capfd, "status", "x")
+    assert summary["quarantine"] == str(place)
+    assert place.is_dir()
+
+
 # --- days
 
 
@@ -215,6 +257,23 @@ def test_a_notice_of_a_success_lists_no_failure(failures: str) -> None:
 def test_a_notice_of_something_else_is_refused(duration: str, failures: str) -> None:
     with pytest.raises(ConfigurationError, match="not as Argo's"):
         notification("w", "Failed", duration, failures)
+
+
+def test_a_notice_carries_no_mark_of_a_name_from_elsewhere() -> None:
+    name = "\x1b]8;;<!channel> <@U123> <http://x.example|sales.csv>\u202e & *b*\x07.csv"
+    nodes = [
+        {"displayName": "seal", "phase": "Failed", "message": "no more retries left"},
+        {"displayName": "seal(0)", "phase": "Failed", "message": f"{name} changed\nnow"},
+    ]
+    made = notification("w<!here>", "Failed<@U1>", "1", json.dumps(nodes))
+    assert not set("<>") & set(made.text)
+    assert "&lt;!channel&gt; &lt;@U123&gt; &lt;http://x.example|sales.csv&gt;" in made.text
+    assert "&amp; *b*" in made.text
+    assert json.loads(made.model_dump_json())["mrkdwn"] is False
+    for each in (*made.text.split("\n"), made.failures[0].message, made.workflow, made.status):
+        assert each.isprintable(), each
+    # Programs that read the other fields get the name as it is shown elsewhere.
+    assert "<!channel>" in made.failures[0].message
 
 
 def test_notify_tells_the_webhook_of_the_workflow_s_runs(
