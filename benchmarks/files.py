@@ -9,6 +9,8 @@ from sales_mart.config import Config
 from sales_mart.synthetic.generate import generate
 
 RULES = {"min_price": "10", "max_quantity": 100, "product_prefix": "Halal", "max_decimals": 2}
+SHARE = 0.6
+"""Share of valid rows, as in all measurements before."""
 _COMMAS = 4
 _WILD = (b'"', b"\0", b"\xff")
 
@@ -21,7 +23,7 @@ def settings() -> dict[str, Any]:
 def make_file(path: Path, rows: int) -> None:
     """Write generated transactions."""
     with path.open("wb") as file:
-        file.writelines(generate(rows, config=Config.model_validate(settings())))
+        file.writelines(generate(rows, valid_share=SHARE, config=Config.model_validate(settings())))
 
 
 def make_tame_file(path: Path, rows: int) -> int:
@@ -32,7 +34,7 @@ def make_tame_file(path: Path, rows: int) -> int:
     """
     written = -1
     with path.open("wb") as file:
-        for chunk in generate(rows, config=Config.model_validate(settings())):
+        for chunk in generate(rows, valid_share=SHARE, config=Config.model_validate(settings())):
             lines = [line for line in chunk.split(b"\n") if _is_tame(line)]
             file.write(b"\n".join([*lines, b""]))
             written += len(lines)

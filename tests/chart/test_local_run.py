@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FILES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 KEY = "Vd8nQ2rLzT6wFhJ4cYpXgB9mKs3aUeNo"
 DAY = "2023-10-05"
-RULES = {"validation": {"product_prefix": "Halal"}}
+RULES = {"validation": {"product_prefix": "Halal", "max_reject_share": 1.0}}
 HALAL = Config.model_validate({"ingestion": RULES})
 
 

@@ -36,7 +36,7 @@ def test_scale_out(release: Release, tmp_path: Path) -> None:
     for seed in range(OBJECTS):
         path = tmp_path / "part.csv"
         with path.open("wb") as file:
-            file.writelines(generate(ROWS // OBJECTS, seed=seed, config=HALAL))
+            file.writelines(generate(ROWS // OBJECTS, seed=seed, valid_share=0.6, config=HALAL))
         storage.put(f"{seed}.csv", path)
     lines = ["| pods | validate, s | ratio | one pod's work, s | workflow, s |", "|" + "---:|" * 5]
     peaks: dict[str, int] = {}

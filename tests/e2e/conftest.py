@@ -48,7 +48,7 @@ class Release:
             "data_lake": {"source": f"{self.lake}/raw/*.csv", "lake": f"{self.lake}/lake"},
             "data_warehouse": {**self.servers.config, "dataset": f"raw_{unique}"},
             "data_mart": {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"},
-            "ingestion": {"validation": {"product_prefix": "Halal"}},
+            "ingestion": {"validation": {"product_prefix": "Halal", "max_reject_share": 1.0}},
             "security": {"algorithm": "hmac-sha256"},
         }
 

@@ -65,7 +65,8 @@ def test_generated_files(tmp_path: Path) -> None:
     rules = {"min_price": "10", "product_prefix": "Halal"}
     config = Config.model_validate({"ingestion": {"validation": rules}})
     files = tuple(
-        b"".join(generate.generate(3000, seed=number, config=config)) for number in (1, 1, 2)
+        b"".join(generate.generate(3000, seed=number, valid_share=0.6, config=config))
+        for number in (1, 1, 2)
     )
     check(Case(config, files, shards=2, block_bytes=10_000), tmp_path)
 
