@@ -65,14 +65,17 @@ class Hostile(NamedTuple):
         ) as connection:
             yield connection
 
-    def config(self, **mart: str) -> Config:
-        """Give a configuration of the pipeline's role with schemas of its own."""
+    def config(self, user: str | None = None, like: Config | None = None, **mart: str) -> Config:
+        """Return a configuration of a role, the pipeline's by default, with schemas of its own.
+
+        With `like`, the schemas are those of another configuration.
+        """
         unique = uuid.uuid4().hex[:10]
         postgres = {
             "host": "127.0.0.1",
             "port": self.port,
             "dbname": self.database,
-            "user": self.pipeline,
+            "user": user or self.pipeline,
             "password": self.password,
             "sslmode": "disable",
             "lock_timeout": 2,
@@ -80,11 +83,16 @@ class Hostile(NamedTuple):
         return Config.model_validate(
             {
                 "data_warehouse": {
-                    "dataset": f"raw_{unique}",
+                    "dataset": like.data_warehouse.dataset if like else f"raw_{unique}",
                     "targets": ["postgres"],
                     "postgres": postgres,
                 },
-                "data_mart": {"postgres_schema": f"shown_{unique}", **mart},
+                "data_mart": {
+                    "postgres_schema": like.data_mart.postgres_schema
+                    if like
+                    else f"shown_{unique}",
+                    **mart,
+                },
             }
         )
 

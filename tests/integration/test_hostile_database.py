@@ -78,6 +78,23 @@ def test_the_whole_road_among_overloads(hostile: Hostile, tmp_path: Path) -> Non
     assert totals == [{"Ink": ("40.05", 2)}, {"Ink": ("7.05", 2), "Pen": ("5.00", 1)}]
     best = best_products(config, Target.POSTGRES, date(2023, 10, 1), 1)
     assert [each.product for each in best] == ["Ink"]
+    # A role that only reads is no member of the pipeline's, and may create nothing there.
+    reader = f"reader_{config.data_warehouse.dataset}"
+    hostile.execute(
+        None,
+        "create role {reader} login password 'pw'",
+        "grant usage on schema {raw}, {mart} to {reader}",
+        "grant select on all tables in schema {raw} to {reader}",
+        "grant select on all tables in schema {mart} to {reader}",
+        reader=reader,
+        **names(config),
+    )
+    reading = hostile.config(reader, config)
+    assert best_products(reading, Target.POSTGRES, date(2023, 10, 1), 1) == best
+    export(reading, RunFolder(lake, run_id), str(tmp_path / "again"))
+    for name in ("summary_sales.json", "summary_sales.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (shown / name).read_bytes()
+    hostile.execute(None, "drop owned by {reader}", "drop role {reader}", reader=reader)
 
     latest = RunFolder(lake, run_id)
     hostile.execute(

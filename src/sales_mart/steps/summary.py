@@ -82,7 +82,7 @@ def _postgres_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
     from sales_mart.warehouses.postgres.history import latest_publication
     from sales_mart.warehouses.postgres.owners import check_owners
 
-    with connect(config) as connection:
+    with connect(config, read_only=True) as connection:
         # One snapshot for the publication and the rows.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         check_owners(connection, config)
@@ -137,7 +137,7 @@ def _postgres_best(config: Config, month: date, limit: int) -> list[tuple[Any, .
     from sales_mart.warehouses.postgres.owners import check_owners
 
     schema = mart_schema(config, Target.POSTGRES)
-    with connect(config) as connection:
+    with connect(config, read_only=True) as connection:
         check_owners(connection, config)
         if not exists(connection, schema, "summary_sales"):
             raise _not_published(Target.POSTGRES)

@@ -89,10 +89,15 @@ _GRACE_SECONDS = 5.0
 
 
 @contextmanager
-def connect(config: Config) -> Generator[Connection]:
+def connect(config: Config, *, read_only: bool = False) -> Generator[Connection]:
     """Open a connection; what is not committed when the context ends is undone.
 
     Errors of statements inside the context are translated as by `postgres_errors`.
+
+    Args:
+        config: The configuration.
+        read_only: Nothing can be written, and in a schema where the role may create nothing, the
+            tables of those who may are trusted.
 
     Raises:
         ConfigurationError: The server refuses user, password, database or TLS.
@@ -130,6 +135,7 @@ def connect(config: Config) -> Generator[Connection]:
             (f"{settings.lock_timeout}s", f"{settings.statement_timeout}s"),
         )
         connection.commit()
+        connection.read_only = read_only or None
         connection.patience = settings.statement_timeout + _GRACE_SECONDS
         yield connection
         # Who wants a change kept commits it; psycopg would commit what is left over.

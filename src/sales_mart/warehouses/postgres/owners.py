@@ -3,7 +3,8 @@
 What runs when a table is read or written runs with our rights: triggers, rules, defaults, views.
 So a relation has to belong to us or to a role that we belong to, and has to call nothing that
 others made. For a superuser, who has the rights of all roles, only what belongs to a superuser is
-ours, not everything.
+ours, not everything. A session that only reads, in a schema where its role may create nothing,
+trusts those who may.
 """
 
 from __future__ import annotations
@@ -63,15 +64,16 @@ _ROLES: LiteralString = """
 """
 _OWNER: LiteralString = """
     select
-        relowner in (select oid from ours),
-        quote_ident(%s) || '.' || quote_ident(%s),
+        relowner in (select oid from ours)
+        or (%(reads)s and not has_schema_privilege(current_user, relnamespace, 'CREATE')),
+        quote_ident(%(schema)s) || '.' || quote_ident(%(relation)s),
         null,
         quote_ident(pg_get_userbyid(relowner)),
         quote_ident(current_user)
     from pg_class
     where
-        relname = %s
-        and relnamespace = (select oid from pg_namespace where nspname = %s)
+        relname = %(relation)s
+        and relnamespace = (select oid from pg_namespace where nspname = %(schema)s)
 """
 # A view or a table calls what its defaults, constraints, indexes and rules depend on; what came
 # with the server itself has no entries in pg_depend.
@@ -85,7 +87,11 @@ _FINDINGS: LiteralString = """,
     ),
 
     places as (
-        select oid, nspname, nspowner
+        select
+            oid,
+            nspname,
+            nspowner,
+            not %(reads)s or has_schema_privilege(current_user, oid, 'CREATE') as is_ours
         from pg_namespace
         where nspname in (select schema_name from expected)
     ),
@@ -98,6 +104,7 @@ _FINDINGS: LiteralString = """,
             relowner,
             relkind,
             kinds,
+            is_ours,
             row_security_active(pg_class.oid) or relforcerowsecurity as is_filtered
         from expected
         inner join places on nspname = schema_name
@@ -146,23 +153,27 @@ _FINDINGS: LiteralString = """,
         select 1 as rank, 'schema' as kind, nspname as schema, null as relation, null as what,
             nspowner as owner
         from places
-        where nspowner not in (select oid from trusted)
+        where is_ours and nspowner not in (select oid from trusted)
         union all
         select 2, 'relation', nspname, relname, null, relowner
         from relations
-        where relowner not in (select oid from ours)
+        where is_ours and relowner not in (select oid from ours)
         union all
         select 3, 'function', nspname, proname, pg_proc.oid::regprocedure::text, proowner
         from expected
         inner join places on nspname = schema_name
         inner join pg_proc on pronamespace = places.oid and proname = relation_name
-        where proowner not in (select oid from ours)
+        where is_ours and proowner not in (select oid from ours)
         union all
         select 3, 'type', nspname, typname, null, typowner
         from expected
         inner join places on nspname = schema_name
         inner join pg_type on typnamespace = places.oid and typname = relation_name
-        where typrelid = 0 and typelem = 0 and typowner not in (select oid from ours)
+        where
+            is_ours
+            and typrelid = 0
+            and typelem = 0
+            and typowner not in (select oid from ours)
         union all
         select 4, 'kind', nspname, relname, null, relowner
         from relations
@@ -191,7 +202,7 @@ _FINDINGS: LiteralString = """,
         select 6, 'call', nspname, relname, called, owner
         from called
         inner join relations on relations.oid = relation
-        where owner not in (select oid from ours union select oid from superusers)
+        where is_ours and owner not in (select oid from ours union select oid from superusers)
     )
 
     select
@@ -290,6 +301,7 @@ def check_owners(connection: psycopg.Connection[Any], config: Config) -> None:
             "schemas": [schema for schema, _, _ in expected],
             "relations": [name for _, name, _ in expected],
             "kinds": [kinds for _, _, kinds in expected],
+            "reads": bool(connection.read_only),
         },
     ).fetchall()
     if found:
@@ -303,7 +315,8 @@ def has_relation(connection: psycopg.Connection[Any], schema: str, relation: str
         ConfigurationError: It is, and belongs to another role.
     """
     found = connection.execute(
-        SQL(_ROLES + _OWNER), (schema, relation, relation, schema)
+        SQL(_ROLES + _OWNER),
+        {"schema": schema, "relation": relation, "reads": bool(connection.read_only)},
     ).fetchone()
     if found is None:
         return False
