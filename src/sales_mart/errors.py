@@ -25,6 +25,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "EmptyInputError",
+    "MartsChangedError",
     "NoSourceObjectError",
     "ReconciliationError",
     "RejectedShareError",
@@ -130,6 +131,12 @@ class ReconciliationError(DataError):
     """The warehouses differ from each other or from the sealed input."""
 
     advice = "Start a new run of the same input, which loads it anew; else report it."
+
+
+class MartsChangedError(DataError):
+    """The published marts are not what was published, or disagree with each other."""
+
+    advice = "Build all marts anew with `--full-refresh`; `sales-mart verify` says what differs."
 
 
 class SupersededError(DataError):

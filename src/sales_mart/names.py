@@ -16,6 +16,7 @@ __all__ = [
     "LOAD_RUNS",
     "PRODUCT_MONTHS",
     "PUBLICATIONS",
+    "PUBLISHED_SLICES",
     "STAGING",
     "clean_schema",
     "fact_table",
@@ -29,6 +30,8 @@ LOAD_RUNS = "load_runs"
 """Every load of a target, beside the raw table."""
 PUBLICATIONS = "publications"
 """Every publication of a target, beside the raw table."""
+PUBLISHED_SLICES = "published_slices"
+"""Rows, sums and checksum of every slice of the published marts, beside the raw table."""
 STAGING = "stg_transactions"
 """The staging view, beside the raw table."""
 PRODUCT_MONTHS = "sales_by_product_month"

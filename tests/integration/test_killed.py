@@ -18,7 +18,7 @@ from chaos.ledger import CLEAN, KILLS, STOPS, Aim
 from chaos.site import STORY, Site
 from chaos.table import Row, as_table
 from sales_mart.lake.records import Target
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, STAGING, published_tables
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING, published_tables
 from sales_mart.steps.summary import published_summary
 from sales_mart.warehouses.bigquery.dialect import LOCK
 from warehouses import ask, raw_table
@@ -90,7 +90,8 @@ def test_nothing_is_left_behind(walked: Walked) -> None:
     in_postgres = {name.rpartition(".")[2] for name in found if not name.startswith("bigquery:")}
     assert in_postgres == {name.rpartition(".")[2] for name in peace}
     published = published_tables(site.config, Target.BIGQUERY)
-    raw = {site.config.data_warehouse.table, LOAD_RUNS, PUBLICATIONS, STAGING, LOCK}
+    ours = {LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING, LOCK}
+    raw = {site.config.data_warehouse.table, *ours}
     in_bigquery = {name.rpartition(".")[2] for name in found if name.startswith("bigquery:")}
     assert in_bigquery == {*published, *raw}
 

@@ -271,16 +271,24 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(
         assert products_shown(config) == {"tested", "untested"}
 
 
+NUMBERS = ("price", "amount", "total_amount", "total_price", "avg_price")
+COUNTS = ("quantity", "total_quantity", "transaction_count")
+
+
 def build_next(
     connected: Client, config: Config, product: str, names: Sequence[str] | None = None
 ) -> None:
-    """Build next marts of one row; what publishing looks at is the columns of the windows."""
+    """Build next marts of one row, which has the columns of all of them."""
     connected.create_dataset(next_schema(config, B), exists_ok=True)
+    numbers = ", ".join(f"cast(1 as numeric) as {name}" for name in NUMBERS)
+    counts = ", ".join(f"1 as {name}" for name in COUNTS)
     for name in names or published_tables(config, B):
         query(
             connected,
             f"create or replace table `{table_id(config, next_schema(config, B), name)}` as "
-            f"select '{product}' as product, date '{DAY}' as sale_date, date '{DAY}' as sale_month",
+            f"select '{product}' as product, date '{DAY}' as sale_date, '{product}' as "
+            f"transaction_id, cast(date_trunc(date '{DAY}', month) as date) as sale_month, "
+            f"{numbers}, {counts}",
         )
 
 

@@ -11,10 +11,12 @@ from google.cloud import bigquery
 
 from append_story import D1, D2, STORY
 from sales_mart.config.file import load_config
-from sales_mart.errors import ConfigurationError, SupersededError
+from sales_mart.errors import ConfigurationError, MartsChangedError, SupersededError
 from sales_mart.lake.records import Mode, Target
 from sales_mart.names import (
     PRODUCT_MONTHS,
+    PUBLICATIONS,
+    PUBLISHED_SLICES,
     mart_schema,
     next_schema,
     published_tables,
@@ -52,23 +54,29 @@ BQ = Target.BIGQUERY
 
 SUMS = """
     sum(price * quantity) as total_amount,
-    sum(quantity) as total_quantity,
+    cast(sum(quantity) as int64) as total_quantity,
     count(*) as transaction_count
 """
-MONTH = "date_trunc(sale_date, month)"
+MEAN = "max(price) as avg_price"
+TOTAL_PRICE = "sum(price) as total_price"
+MONTH = "cast(date_trunc(sale_date, month) as date)"
 # What dbt builds, reduced to what publishing cares about: grain, columns, and only the window.
 MODELS = {
     "fact_sales": """
         select transaction_id, product, price, quantity, price * quantity as amount, sale_date
         from `{raw}` where {days}
     """,
-    "sales_by_date": f"select sale_date, {SUMS} from `{{raw}}` where {{days}} group by sale_date",
-    "sales_by_product": f"select product, {SUMS} from `{{raw}}` group by product",
+    "sales_by_date": f"""
+        select sale_date, {SUMS}, {MEAN} from `{{raw}}` where {{days}} group by sale_date
+    """,
+    "sales_by_product": f"select product, {SUMS}, {MEAN} from `{{raw}}` group by product",
     "summary_sales": f"""
-        select product, {MONTH} as sale_month, {SUMS} from `{{raw}}` where {{months}} group by 1, 2
+        select product, {MONTH} as sale_month, {SUMS}, {MEAN}
+        from `{{raw}}` where {{months}} group by 1, 2
     """,
     PRODUCT_MONTHS: f"""
-        select product, {MONTH} as sale_month, {SUMS} from `{{raw}}` where {{months}} group by 1, 2
+        select product, {MONTH} as sale_month, {SUMS}, {TOTAL_PRICE}
+        from `{{raw}}` where {{months}} group by 1, 2
     """,
 }
 
@@ -87,9 +95,10 @@ def connected(config: Config) -> Generator[Client]:
         yield opened
 
 
-def build(connected: Client, config: Config, run: RunFolder) -> Built:
-    """Build the next tables of the pending window, as `transform` does."""
+def build(connected: Client, config: Config, run: RunFolder, *, full: bool = False) -> Built:
+    """Build the next tables of the pending window, or of everything, as `transform` does."""
     sequence, window = pending_window(connected, config)
+    window = None if full else window
     raw = table_id(config, raw_schema(config), config.data_warehouse.table)
     days = months = "true"
     if window is not None:
@@ -277,7 +286,7 @@ def test_a_superseded_run_is_not_published(config: Config, lake: Path, connected
 def test_marts_that_are_not_built_are_named(config: Config, lake: Path, connected: Client) -> None:
     built = loaded(connected, config, lake, "a", [row("T1", D1)])
     connected.delete_table(table_id(config, next_schema(config, BQ), "sales_by_date"))
-    with pytest.raises(ConfigurationError, match="sales_by_date has not been built"):
+    with pytest.raises(ConfigurationError, match=r"sales_by_date has not been built"):
         show(config, built)
     assert latest_publication(connected, config) is None
 
@@ -303,3 +312,44 @@ def test_a_table_that_is_gone_is_built_whole_again(
     assert built.window is None
     show(config, built)
     assert contents(connected, config) == rebuilt(connected, config)
+
+
+def test_an_edit_is_found_though_version_0_1_recorded_nothing(
+    config: Config, lake: Path, connected: Client
+) -> None:
+    first = [row("T1", D1), row("T2", D3, "5.00", 2)]
+    show(config, loaded(connected, config, lake, "a", first, mode=Mode.APPEND))
+    raw = raw_schema(config)
+    publications = table_id(config, raw, PUBLICATIONS)
+    fields = "run_id, sequence, mart_rules_digest, mart_rows, published_at"
+    query(connected, f"create table `{publications}_old` as select {fields} from `{publications}`")
+    connected.delete_table(publications)
+    query(connected, f"create table `{publications}` as select * from `{publications}_old`")
+    connected.delete_table(table_id(config, raw, PUBLISHED_SLICES))
+
+    by_date = table_id(config, mart_schema(config, BQ), "sales_by_date")
+    edit = (
+        f"update `{by_date}` set total_amount = total_amount + {{}} where sale_date = date '{D3}'"
+    )
+    query(connected, edit.format(1))
+    built = loaded(connected, config, lake, "b", [row("T3", D2)], day=D2, mode=Mode.APPEND)
+    before = contents(connected, config)
+    with pytest.raises(MartsChangedError, match=r"sales_by_date has .* 11.00.* for 2023-11-03"):
+        show(config, built)
+    assert contents(connected, config) == before
+    query(connected, edit.format(-1))
+    show(config, built)
+    assert contents(connected, config) == rebuilt(connected, config)
+    assert latest_publication(connected, config) is not None
+
+    # Recorded by now, so that the marts need no other to be compared with.
+    query(connected, f"update `{by_date}` set avg_price = 1 where sale_date = date '{D1}'")
+    built = loaded(connected, config, lake, "c", [row("T4", D3)], day=D3, mode=Mode.APPEND)
+    with pytest.raises(MartsChangedError, match=r"sales_by_date has other values .* 2023-10-01"):
+        show(config, built)
+    built = build(connected, config, built.run, full=True)
+    marks = built_tables(connected, config)
+    for _ in range(2):
+        publish_marts(config, built.run, None, built.sequence, marks, full_refresh=True)
+        assert contents(connected, config) == rebuilt(connected, config)
+    assert show(config, built)["fact_sales"] == 4

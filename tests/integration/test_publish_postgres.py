@@ -59,6 +59,8 @@ SUMS = """
     cast(sum(quantity) as bigint) as total_quantity,
     count(*) as transaction_count
 """
+MEAN = "cast(avg(price) as numeric(20, 2)) as avg_price"
+TOTAL_PRICE = "cast(sum(price) as numeric(29, 2)) as total_price"
 MONTH = "cast(date_trunc('month', sale_date) as date)"
 # What dbt builds, reduced to what publishing cares about: grain, columns, and only the window.
 MODELS = {
@@ -67,13 +69,17 @@ MODELS = {
             cast(price * quantity as numeric(29, 2)) as amount, sale_date
         from {raw} where {days}
     """,
-    "sales_by_date": f"select sale_date, {SUMS} from {{raw}} where {{days}} group by sale_date",
-    "sales_by_product": f"select product, {SUMS} from {{raw}} group by product",
+    "sales_by_date": f"""
+        select sale_date, {SUMS}, {MEAN} from {{raw}} where {{days}} group by sale_date
+    """,
+    "sales_by_product": f"select product, {SUMS}, {MEAN} from {{raw}} group by product",
     "summary_sales": f"""
-        select product, {MONTH} as sale_month, {SUMS} from {{raw}} where {{months}} group by 1, 2
+        select product, {MONTH} as sale_month, {SUMS}, {MEAN}
+        from {{raw}} where {{months}} group by 1, 2
     """,
     PRODUCT_MONTHS: f"""
-        select product, {MONTH} as sale_month, {SUMS} from {{raw}} where {{months}} group by 1, 2
+        select product, {MONTH} as sale_month, {SUMS}, {TOTAL_PRICE}
+        from {{raw}} where {{months}} group by 1, 2
     """,
 }
 

@@ -19,6 +19,7 @@ from sales_mart.cli.steps import (
     AllowEmpty,
     BusinessDate,
     Destination,
+    FullRefresh,
     ModeName,
     Shards,
     Source,
@@ -64,6 +65,7 @@ def _run(  # noqa: PLR0913 - options of a command
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Judge the input, check the rest, change nothing.")
     ] = False,
+    full_refresh: FullRefresh = False,
     local: Local = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
@@ -88,6 +90,7 @@ def _run(  # noqa: PLR0913 - options of a command
                 targets=session.targets(target),
                 destination=destination or None,
                 dry_run=dry_run,
+                full_refresh=full_refresh,
                 progress=progress,
             )
         text = tables(summary)

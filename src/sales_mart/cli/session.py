@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import Target
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["Session", "TargetName", "command", "run_command"]
+__all__ = ["Session", "TargetName", "command", "lake_command", "run_command"]
 
 P = ParamSpec("P")
 
@@ -191,6 +191,13 @@ def command(
 ) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
     """Register a command with the options that all commands share."""
     return _register(app, name, panel, _BASE)
+
+
+def lake_command(
+    app: typer.Typer, name: str, *, panel: str | None = None
+) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
+    """Register a command that may look into a lake, and is about no run: with `--lake` too."""
+    return _register(app, name, panel, {"lake": _RUN["lake"], **_BASE})
 
 
 def run_command(

@@ -19,6 +19,7 @@ __all__ = [
     "AllowEmpty",
     "BusinessDate",
     "Destination",
+    "FullRefresh",
     "ModeName",
     "Outputs",
     "Shards",
@@ -86,6 +87,16 @@ Destination = Annotated[
         "--destination",
         metavar="PLACE",
         help="Folder or gs:// prefix. Default: data_mart.export, else <lake>/export.",
+    ),
+]
+
+
+FullRefresh = Annotated[
+    bool,
+    typer.Option(
+        "--full-refresh",
+        help="Build all marts anew from the raw table, and publish them whole: when published "
+        "marts were changed by hand.",
     ),
 ]
 
@@ -287,12 +298,16 @@ def _transform(
             "can't be published.",
         ),
     ] = None,
+    full_refresh: FullRefresh = False,
 ) -> None:
     """Build and test the marts of all warehouses where no reader looks."""
     from sales_mart.steps.transform import transform
 
     targets = session.targets(target)
-    session.emit(transform(session.config, session.run(), targets, select=select or None))
+    built = transform(
+        session.config, session.run(), targets, select=select or None, full_refresh=full_refresh
+    )
+    session.emit(built)
 
 
 def _reconcile(session: Session, *, target: Targets = None) -> None:

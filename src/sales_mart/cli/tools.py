@@ -11,8 +11,8 @@ import typer
 
 from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
 from sales_mart.cli.output import print_data, print_json, table
-from sales_mart.cli.session import Session, TargetName, command, run_command
-from sales_mart.cli.steps import BusinessDate
+from sales_mart.cli.session import Session, TargetName, command, lake_command, run_command
+from sales_mart.cli.steps import BusinessDate, Destination, Targets
 
 __all__ = ["add_to"]
 
@@ -27,6 +27,7 @@ config_app = typer.Typer(
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     command(app, "top", panel=PANEL)(_top)
+    lake_command(app, "verify", panel=PANEL)(_verify)
     command(app, "generate", panel=PANEL)(_generate)
     run_command(app, "doctor", panel=PANEL)(_doctor)
     command(app, "init", panel=PANEL)(_init)
@@ -93,6 +94,34 @@ def _top(  # noqa: PLR0913 - options of a command
             [list(row.values()) for row in rows],
         ),
     )
+
+
+def _verify(
+    session: Session,
+    *,
+    target: Targets = None,
+    destination: Destination = None,
+    local: Local = False,
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+) -> None:
+    """Compare the published marts with the raw tables, with each other and with their export."""
+    from sales_mart.steps.verify import verify
+
+    with on_local_servers(session, data_dir) if local else nullcontext():
+        config = session.config
+        found = verify(
+            config,
+            session.targets(target),
+            lake=config.lake,
+            destination=destination or None,
+        )
+    marks = {"ok": "ok", "failed": "FAILED", "skipped": "skipped"}
+    rows = [
+        (marks[each.status], each.name, "\n→ ".join(filter(None, (each.message, each.remedy))))
+        for each in found.checks
+    ]
+    session.emit(found, table("", ("", "check", "finding"), rows, of_several_lines=True))
+    raise typer.Exit(found.exit_code)
 
 
 def _doctor(

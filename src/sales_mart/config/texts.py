@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 OWN_TABLES = (
-    *("load_runs", "publications", "target_lock"),
+    *("load_runs", "publications", "published_slices", "target_lock"),
     *("sales_by_product_month", "stg_transactions"),
 )
 """What stands beside the raw table, in either warehouse."""

@@ -218,6 +218,9 @@ class TargetTransform(_Frozen):
     built: dict[str, str] = Field(
         description="table → what tells it apart from others of that name"
     )
+    full_refresh: bool = Field(
+        default=False, description="all marts were built anew, to be published in any case"
+    )
 
 
 class Transform(Record):
@@ -245,6 +248,10 @@ class Reconcile(Record):
     amount: Decimal
     quantity: int
     sequences: dict[Target, int]
+    facts: dict[Target, dict[date, tuple[int, Decimal, int]]] = Field(
+        default={},
+        description="target → sale date → rows, amount and quantity of the next facts",
+    )
 
 
 class Publish(Record):

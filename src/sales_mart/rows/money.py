@@ -17,6 +17,12 @@ def add(first: Decimal, second: Decimal, sign: int = 1) -> Decimal:
     return _EXACT.add(first, second) if sign > 0 else _EXACT.subtract(first, second)
 
 
+def padded(amount: Decimal, decimals: int) -> Decimal:
+    """Return an amount with so many decimals, or with as many as it needs, without other zeros."""
+    needed = len(f"{amount:f}".partition(".")[2].rstrip("0"))
+    return at_scale(amount, max(needed, decimals))
+
+
 def at_scale(amount: Decimal, decimals: int) -> Decimal:
     """Give an amount so many decimals, which must not cost it a digit."""
     return amount.quantize(Decimal(1).scaleb(-decimals), context=_EXACT)

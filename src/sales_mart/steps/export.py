@@ -14,7 +14,7 @@ import re
 from contextlib import ExitStack, closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,15 +23,17 @@ from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish, Target
 from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
 from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
+from sales_mart.names import mart_schema
 from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.lake.storage import Storage
 
-__all__ = ["export"]
+__all__ = ["check_digests", "export", "export_place", "read_manifest"]
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 # Where the comma is a decimal point, a spreadsheet splits at semicolons; and all split at tabs.
 _SPLITS = re.compile('[",;\t\r\n|]')
 _CSV_DECIMALS = 2
+MANIFEST = "manifest.json"
 _NAMES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 
 
@@ -61,15 +64,17 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
         destination: Folder or gs:// prefix. Default: `data_mart.export`, else `<lake>/export`.
 
     Raises:
-        ConfigurationError: The run has not been published, or the destination is not writable.
+        ConfigurationError: The run has not been published, or the destination is not writable or
+            holds the export of other warehouses.
+        MartsChangedError: The marts are not what was published.
         SupersededError: Another run's marts are published.
         TemporaryError: The warehouse or the storage does not answer.
     """
-    place = destination or config.data_mart.export or f"{run.lake.uri}/export"
-    storage = open_storage(place)
+    storage = open_storage(destination or export_place(config, run.lake.uri))
     target = _target(config, run)
     with ExitStack() as stack:
         folder = stack.enter_context(_scratch(storage.uri))
+        _check_owner(config, storage)
         sequence, rows = stack.enter_context(published_summary(config, target))
         _check_shown(run, target, sequence)
         with disk_errors(folder):
@@ -77,11 +82,87 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
             files = tuple(_describe(folder / name, count) for name in _NAMES)
         for name in _NAMES:
             storage.put(name, folder / name)
-        storage.write("manifest.json", _manifest(run.run_id, files))
+        storage.write(MANIFEST, _manifest(config, run.run_id, files))
     record = Export(run_id=run.run_id, destination=storage.uri, target=target, files=files)
     run.write("export", record)
     _log.info("%d rows exported to %s", count, storage.uri)
     return record
+
+
+def export_place(config: Config, lake: str) -> str:
+    """Return where the exports go that nobody gives a destination."""
+    return config.data_mart.export or f"{lake}/export"
+
+
+def read_manifest(storage: Storage) -> Mapping[str, Any] | None:
+    """Read the manifest of an export; None when there is none, or none that can be read."""
+    try:
+        manifest = json.loads(storage.read(MANIFEST))
+    except (FileNotFoundError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def check_digests(config: Config, target: Target, manifest: Mapping[str, Any]) -> list[str]:
+    """Say which files of a manifest are not what the published summary gives; all of them is none.
+
+    Raises:
+        ConfigurationError: Nothing has been published.
+        MartsChangedError: The marts are not what was published.
+    """
+    digests = {each["name"]: each["sha256"] for each in manifest["files"]}
+    with (
+        temporary_folder("sales-mart-verify") as folder,
+        published_summary(config, target) as (_, rows),
+    ):
+        count = _write(folder, rows, config.rules.max_decimals)
+        files = [_describe(folder / name, count) for name in _NAMES]
+    return [each.name for each in files if digests.get(each.name) != each.sha256]
+
+
+def _places(config: Config) -> dict[str, dict[str, str]]:
+    """Return what tells the marts of a configuration apart from those of others.
+
+    No address: the same server has another one behind a proxy or after a failover. All warehouses,
+    so that the file does not depend on which of them a run works on.
+    """
+    warehouse = config.data_warehouse
+    databases = {
+        Target.POSTGRES: {"database": warehouse.postgres.dbname},
+        Target.BIGQUERY: {"project": warehouse.project_id},
+    }
+    return {
+        target.value: {**database, "schema": mart_schema(config, target)}
+        for target, database in databases.items()
+    }
+
+
+def _check_owner(config: Config, storage: Storage) -> None:
+    """See that the export in a place, if there is one, is of the warehouses of now."""
+    recorded = (read_manifest(storage) or {}).get("warehouses")
+    if not isinstance(recorded, dict):
+        return  # nothing is there, or version 0.1 wrote it
+    theirs = cast("dict[str, object]", recorded)
+    places = _places(config)
+    ours = {target.value: places[target] for target in config.data_warehouse.targets}
+    if all(theirs.get(name, place) == place for name, place in ours.items()):
+        return
+    theirs = {name: theirs[name] for name in ours if name in theirs}
+    msg = f"{storage.uri} holds an export of {_in_words(theirs)}, this one is of {_in_words(ours)}"
+    raise ConfigurationError(
+        msg,
+        remedy="Set data_mart.export, or --destination, to a place of its own. If the marts have "
+        f"moved, remove {MANIFEST} there.",
+    )
+
+
+def _in_words(places: Mapping[str, object]) -> str:
+    return " and ".join(
+        f"{name} {'.'.join(map(str, cast('Mapping[str, object]', place).values()))}"
+        if isinstance(place, dict)
+        else name
+        for name, place in places.items()
+    )
 
 
 def _target(config: Config, run: RunFolder) -> Target:
@@ -202,10 +283,11 @@ def _describe(path: Path, rows: int) -> ExportedFile:
     return ExportedFile(name=path.name, rows=rows, size=path.stat().st_size, sha256=digest)
 
 
-def _manifest(run_id: str, files: Sequence[ExportedFile]) -> bytes:
+def _manifest(config: Config, run_id: str, files: Sequence[ExportedFile]) -> bytes:
     content = {
         "schema_version": 1,
         "run_id": run_id,
+        "warehouses": _places(config),
         "files": [file.model_dump(mode="json") for file in files],
     }
     return json.dumps(content, indent=2).encode() + b"\n"

@@ -68,6 +68,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     progress: Callable[[StopEvent], None] | None = None,
     dry_run: bool = False,
     allow_empty: bool = False,
+    full_refresh: bool = False,
 ) -> RunSummary:
     """Walk the whole road.
 
@@ -87,6 +88,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             that the marts compile, and change nothing.
         allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
             show none.
+        full_refresh: Build and publish all marts anew from the raw table, whatever was published.
 
     Returns:
         How it went.
@@ -119,7 +121,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             if dry_run:
                 _rehearse(walk, config, place, made, chosen)
             else:
-                _walk(walk, config, place, made, chosen, destination)
+                _walk(walk, config, place, made, chosen, destination, full_refresh=full_refresh)
         place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
         summary = summarise(place)
         # The quarantine of a dry run goes with its lake.
@@ -164,6 +166,8 @@ def _walk(  # noqa: PLR0913 - what the road needs
     made: Plan,
     targets: Sequence[Target],
     destination: str | None,
+    *,
+    full_refresh: bool,
 ) -> None:
     from sales_mart.steps.export import export
     from sales_mart.steps.publish import publish
@@ -177,7 +181,7 @@ def _walk(  # noqa: PLR0913 - what the road needs
             {f"load-{target}": partial(_load, walk, config, place, target) for target in targets}
         )
         with walk.stop("transform"):
-            transform(config, place, targets, warm=ready)
+            transform(config, place, targets, full_refresh=full_refresh, warm=ready)
     with walk.stop("reconcile"):
         reconcile(config, place, targets)
     with walk.stop("publish"):

@@ -31,13 +31,22 @@ def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publis
 
     Raises:
         ConfigurationError: The latest load has not been transformed and reconciled.
+        MartsChangedError: The marts would not agree with each other, with what `reconcile` found,
+            or, where this run does not change them, with what was published last.
         SupersededError: A newer run was loaded.
         TemporaryError: A warehouse does not answer, or another attempt builds the marts anew.
     """
     built = {target: _audited(run, target) for target in targets}
+    reconciled = run.read("reconcile", Reconcile).facts
     shown: dict[Target, Publication] = {
         target: _warehouse(target).publish_marts(
-            config, run, marts.window, marts.sequence, marts.built
+            config,
+            run,
+            marts.window,
+            marts.sequence,
+            marts.built,
+            reconciled=reconciled.get(target),
+            full_refresh=marts.full_refresh,
         )
         for target, marts in built.items()
     }

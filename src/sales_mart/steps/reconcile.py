@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sales_mart.errors import ConfigurationError, ReconciliationError
 from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
 from sales_mart.steps.reconcile_sql import Questions, Sums
+from sales_mart.warehouses.reading import reading
 
 if TYPE_CHECKING:
     from datetime import date
@@ -93,6 +94,12 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
         amount=facts.amount,
         quantity=facts.quantity,
         sequences={side.target: side.load.sequence for side in sides},
+        facts={
+            side.target: {
+                day: (sums.rows, sums.amount, sums.quantity) for day, sums in answer.days.items()
+            }
+            for side, answer in zip(sides, found, strict=True)
+        },
     )
     run.write("reconcile", record)
     _log.info("%d rows of %d days agree in %s", facts.rows, record.days, ", ".join(targets))
@@ -102,32 +109,10 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
 @contextmanager
 def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
     """Open a warehouse in which this run is the latest load, and the marts were built from it."""
-    if target is Target.POSTGRES:
-        from sales_mart.warehouses.postgres import connection as postgres
-        from sales_mart.warehouses.postgres import history as postgres_loads
-        from sales_mart.warehouses.postgres import owners as postgres_owners
-
-        with postgres.connect(config) as connection:
-            connection.execute("set transaction isolation level repeatable read, read only")
-            # The checksum reads dates as ISO text.
-            connection.execute("set local datestyle = 'ISO'")
-            postgres_owners.check_owners(connection, config)
-            latest = postgres_loads.check_latest(connection, config, run.run_id)
-            questions = Questions(config, target, lambda sql: connection.execute(sql.encode()))
-            yield _Side(target, questions, latest, _built_window(run, latest))
-        return
-    from sales_mart.warehouses.bigquery import connection as bigquery
-    from sales_mart.warehouses.bigquery import history as bigquery_loads
-
-    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        latest = bigquery_loads.check_latest(client, config, run.run_id)
-        questions = Questions(config, target, lambda sql: _bigquery_rows(bigquery, client, sql))
+    with reading(config, target) as reader:
+        latest = reader.check_latest(run.run_id)
+        questions = Questions(config, target, reader.ask)
         yield _Side(target, questions, latest, _built_window(run, latest))
-
-
-def _bigquery_rows(bigquery: Any, client: Any, sql: str) -> Generator[Sequence[Any]]:
-    for row in bigquery.query(client, sql):
-        yield row.values()
 
 
 def _built_window(run: RunFolder, latest: Load) -> Window:

@@ -8,7 +8,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.lake.records import DayTotals, Target
-from sales_mart.names import PRODUCT_MONTHS, STAGING, fact_table, next_schema, raw_schema
+from sales_mart.names import (
+    PRODUCT_MONTHS,
+    STAGING,
+    fact_table,
+    next_schema,
+    published_tables,
+    raw_schema,
+)
 from sales_mart.rows import money
 
 if TYPE_CHECKING:
@@ -17,7 +24,18 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.warehouses.history import Window
 
-__all__ = ["MARTS", "STAGING_FLAGS", "Questions", "Sums", "row_checksum", "table"]
+__all__ = [
+    "AVERAGE_DECIMALS",
+    "FACT_COLUMNS",
+    "MARTS",
+    "MEAN",
+    "STAGING_FLAGS",
+    "Questions",
+    "Sums",
+    "row_checksum",
+    "table",
+    "within",
+]
 
 STAGING_FLAGS = {
     "missing_product": "is_missing_product",
@@ -30,7 +48,8 @@ STAGING_FLAGS = {
 """Reasons that keep a clean row out of the marts: code -> column of the staging view."""
 
 
-_FACT_COLUMNS = ("transaction_id", "product", "price", "quantity", "amount", "sale_date")
+FACT_COLUMNS = ("transaction_id", "product", "price", "quantity", "amount", "sale_date")
+"""Columns of the fact table."""
 MARTS = {
     "sales_by_date": ("sale_date", "total_amount", "total_quantity", "transaction_count"),
     "sales_by_product": ("product", "total_amount", "total_quantity", "transaction_count"),
@@ -46,6 +65,9 @@ A mean is not among them, since the local BigQuery server divides floats. What i
 the facts, and the sums by product and month.
 """
 _MONEY = ("price", "amount", "total_amount", "total_price")
+MEAN = "avg_price"
+AVERAGE_DECIMALS = 2
+"""Decimals of `avg_price`, whatever the amounts have."""
 _TEXTS = ("transaction_id", "product")
 
 
@@ -76,7 +98,7 @@ def table(config: Config, target: Target, schema: str, name: str) -> str:
     return f"`{config.data_warehouse.project_id}.{schema}.{name}`"
 
 
-def row_checksum(target: Target, decimals: int, columns: Sequence[str] = _FACT_COLUMNS) -> str:
+def row_checksum(target: Target, decimals: int, columns: Sequence[str] = FACT_COLUMNS) -> str:
     """Give the expression of a row's checksum, a number of 60 bits.
 
     It is the first 15 hex digits of the MD5 of the row's canonical text: the columns with `|`
@@ -91,14 +113,18 @@ def row_checksum(target: Target, decimals: int, columns: Sequence[str] = _FACT_C
     fields = [_bigquery_text(name, decimals) for name in columns]
     text = ", '|', ".join(fields)
     digits = f"left(to_hex(md5(concat({text}))), 15)"
-    # As a numeric, since the sum of a day outgrows 64 bits.
-    return f"cast(cast(concat('0x', {digits}) as int64) as numeric(29, 0))"
+    # As a bignumeric: the sum of a day outgrows 64 bits, and a row's checksum the numeric that the
+    # emulator reads through a view.
+    return f"cast(cast(concat('0x', {digits}) as int64) as bignumeric)"
 
 
 def _bigquery_text(column: str, decimals: int) -> str:
     if column in _TEXTS:
         return column
-    return _bigquery_money(column, decimals) if column in _MONEY else f"cast({column} as string)"
+    if column == MEAN:
+        decimals = AVERAGE_DECIMALS
+    is_money = column in (*_MONEY, MEAN)
+    return _bigquery_money(column, decimals) if is_money else f"cast({column} as string)"
 
 
 def _bigquery_money(column: str, decimals: int) -> str:
@@ -112,19 +138,30 @@ def _bigquery_money(column: str, decimals: int) -> str:
 
 
 class Questions:
-    """The questions to one warehouse."""
+    """The questions to one warehouse, about its next marts or its published ones."""
 
     def __init__(
-        self, config: Config, target: Target, ask: Callable[[str], Iterable[Sequence[Any]]]
+        self,
+        config: Config,
+        target: Target,
+        ask: Callable[[str], Iterable[Sequence[Any]]],
+        *,
+        published: bool = False,
     ) -> None:
         """Take what runs one statement and gives its rows."""
         self._ask = ask
+        self._published = published
         self._staging = table(config, target, raw_schema(config), STAGING)
-        self._fact = table(config, target, next_schema(config, target), fact_table(target))
-        decimals = config.rules.max_decimals
+        schemas = {
+            name: schema if published else next_schema(config, target)
+            for name, (schema, _) in published_tables(config, target).items()
+        }
+        fact = fact_table(target)
+        self._fact = table(config, target, schemas[fact], fact)
+        self._decimals = decimals = config.rules.max_decimals
         self._checksum = row_checksum(target, decimals)
         self._marts = {
-            table(config, target, next_schema(config, target), name): (
+            table(config, target, schemas[name], name): (
                 name,
                 row_checksum(target, decimals, columns),
             )
@@ -132,21 +169,35 @@ class Questions:
         }
 
     def days(self, *, checksum: bool) -> dict[date, DayTotals]:
-        """Add up the next fact table by sale date, in one scan."""
-        rows = self._ask(self.days_sql(checksum=checksum))
+        """Add up the fact table by sale date, in one scan."""
+        return self._days(self.days_sql(checksum=checksum), checksum=checksum)
+
+    def raw_days(self) -> dict[date, DayTotals]:
+        """Add up the raw rows that pass the marts' rules, by sale date, with checksums."""
+        facts = f"""(
+    select transaction_id, product, price, quantity, price * quantity as amount, sale_date
+    from {self._staging}
+    where is_in_marts
+) as raw"""
+        return self._days(self.days_sql(checksum=True, facts=facts), checksum=True)
+
+    def _days(self, sql: str, *, checksum: bool) -> dict[date, DayTotals]:
+        rows = self._ask(sql)
         return {
             row[0]: DayTotals(
                 sale_date=row[0],
                 rows=row[1],
-                amount=Decimal(row[2]),
-                quantity=int(row[3]),
-                checksum=Decimal(row[4]) if checksum else None,
+                amount=money.padded(Decimal(row[2] or 0), self._decimals),
+                quantity=int(row[3] or 0),
+                checksum=Decimal(row[4] or 0) if checksum else None,
             )
             for row in rows
+            # Whoever changes a published mart by hand may leave a date out.
+            if not self._published or isinstance(row[0], date)
         }
 
     def marts(self) -> dict[str, tuple[int, Decimal]]:
-        """Count the rows of the other next marts and add their checksums up, by name."""
+        """Count the rows of the other marts and add their checksums up, by name."""
         return {row[0]: (row[1], Decimal(row[2])) for row in self._ask(self.marts_sql())}
 
     def raw(self, run_id: str, window: Window) -> dict[tuple[bool, bool], Sums]:
@@ -172,7 +223,7 @@ class Questions:
         rows = self._ask(self.rows_sql(day, buckets))
         return Counter((row[0], Decimal(row[1])) for row in rows)
 
-    def days_sql(self, *, checksum: bool) -> str:
+    def days_sql(self, *, checksum: bool, facts: str | None = None) -> str:
         """SQL of `days`."""
         checked = f",\n    sum({self._checksum}) as checksum" if checksum else ""
         return f"""
@@ -181,7 +232,7 @@ select
     count(*) as row_count,
     sum(amount) as amount,
     sum(quantity) as quantity{checked}
-from {self._fact}
+from {facts or self._fact}
 group by sale_date
 order by sale_date
 """
@@ -212,7 +263,7 @@ select
     sum(case when is_in_marts then price * quantity end) as amount,
     sum(case when is_in_marts then quantity end) as quantity
 from {self._staging}
-where {_within(window)}
+where {within(window)}
 group by 1, 2
 """
 
@@ -228,7 +279,7 @@ select
 from {self._staging}
 where
     not is_in_marts
-    and {_within(window)}
+    and {within(window)}
 """
 
     def buckets_sql(self, day: date) -> str:
@@ -257,11 +308,11 @@ where
 """
 
 
-def _within(window: Window) -> str:
-    """Give the condition on sale_date, with literals, so that BigQuery prunes partitions."""
+def within(window: Window, column: str = "sale_date") -> str:
+    """Give the condition on a date, with literals, so that BigQuery prunes partitions."""
     if window is None:
         return "true"
     if not window:
         return "false"
     dates = ", ".join(f"date '{day.isoformat()}'" for day in window)
-    return f"sale_date in ({dates})"
+    return f"{column} in ({dates})"

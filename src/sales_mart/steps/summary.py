@@ -11,16 +11,17 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Target
 from sales_mart.names import mart_schema
 from sales_mart.rows.money import at_scale
+from sales_mart.steps.published_sql import PublishedMarts, check_published
+from sales_mart.steps.reconcile_sql import AVERAGE_DECIMALS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
     from sales_mart.config import Config
+    from sales_mart.warehouses.history import Publication
 
 __all__ = ["AVERAGE_DECIMALS", "Summary", "best_products", "published_summary"]
 
-AVERAGE_DECIMALS = 2
-"""Decimals of `avg_price`, whatever the amounts have."""
 _COLUMNS = "product, sale_month, total_amount, avg_price, transaction_count"
 _PAGE = 10_000
 
@@ -40,9 +41,11 @@ def published_summary(config: Config, target: Target) -> Generator[tuple[int, It
     """Open the live summary: the load that it shows, and its rows as they stream in.
 
     The rows come in the order of month, then product by code point, and are of one publication.
+    The marts are compared with it first, all but the facts.
 
     Raises:
         ConfigurationError: Nothing has been published.
+        MartsChangedError: The marts are not what was published.
         SupersededError: Another run was published while the rows were read.
     """
     read = _postgres_summary if target is Target.POSTGRES else _bigquery_summary
@@ -68,6 +71,18 @@ def _summaries(config: Config, rows: Iterable[tuple[Any, ...]]) -> Iterator[Summ
         yield Summary(product, month, amount, average, count)
 
 
+def _check(
+    config: Config,
+    target: Target,
+    published: Publication,
+    ask: Callable[[str], Iterable[Sequence[Any]]],
+) -> None:
+    """See that the small marts are what was published, where a version recorded that."""
+    if published.slices is not None:
+        found = PublishedMarts(config, target).differences(ask, (), recorded=True)
+        check_published(target, found, "Nothing was read.", published.run_id)
+
+
 def _not_published(target: Target) -> ConfigurationError:
     msg = f"no summary_sales has been published in {target}"
     return ConfigurationError(msg, remedy="Run `sales-mart run`, or `publish` for a loaded run.")
@@ -89,6 +104,9 @@ def _postgres_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
         published = latest_publication(connection, config)
         if published is None:
             raise _not_published(Target.POSTGRES)
+        # The checksums read dates as ISO text.
+        connection.execute("set local datestyle = 'ISO'")
+        _check(config, Target.POSTGRES, published, lambda sql: connection.execute(sql.encode()))
         with connection.cursor("sales_mart_summary") as cursor:
             cursor.itersize = _PAGE
             cursor.execute(
@@ -115,6 +133,12 @@ def _bigquery_summary(config: Config) -> Generator[tuple[int, Iterator[tuple[Any
         published = latest_publication(connected, config)
         if published is None:
             raise _not_published(Target.BIGQUERY)
+
+        def ask(sql: str) -> Iterator[tuple[Any, ...]]:
+            for row in query(connected, sql):
+                yield row.values()
+
+        _check(config, Target.BIGQUERY, published, ask)
         # A query's result is a table of its own: what is published meanwhile does not reach it.
         rows = query(connected, f"select {_COLUMNS} from `{name}` order by sale_month, product")
         if latest_publication(connected, config) != published:

@@ -93,12 +93,13 @@ def _in_line(run: RunFolder | None) -> Generator[Turn | None]:
         yield turn
 
 
-def transform(
+def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     config: Config,
     run: RunFolder,
     targets: Sequence[Target],
     *,
     select: str | None = None,
+    full_refresh: bool = False,
     warm: WarmDbt | None = None,
 ) -> Transform:
     """Build and test the next marts of all targets at once; write the record `transform`.
@@ -109,6 +110,7 @@ def transform(
         targets: Warehouses to build in.
         select: Models to build, in dbt's selection syntax. A part of the marts can't be
             published, so no record is written then.
+        full_refresh: Build all marts anew from the raw table, whatever was published before.
         warm: Processes that are ready already, from `warm`.
 
     Raises:
@@ -130,6 +132,8 @@ def transform(
         if turn is not None:
             turn.take(config.data_warehouse.postgres.lock_timeout)
         pending = {target: _pending(config, run, target) for target in targets}
+        if full_refresh:
+            pending = {target: (sequence, None) for target, (sequence, _) in pending.items()}
         # From here on the next marts are in pieces: no record of before may vouch for them.
         run.forget("transform", "reconcile")
         processes: dict[Target, DbtProcess] = {}
@@ -159,6 +163,7 @@ def transform(
                 nodes=tuple(_without_folder(node) for node in outcomes[target].nodes),
                 seconds=outcomes[target].seconds,
                 built=_built(config, target, outcomes[target]),
+                full_refresh=full_refresh,
             )
             for target, (sequence, window) in pending.items()
         ),

@@ -24,6 +24,7 @@ __all__ = [
     "is_shown",
     "load_of",
     "pending",
+    "publication_of",
     "require_latest",
     "union_windows",
     "window_from_json",
@@ -43,12 +44,16 @@ class Publication(NamedTuple):
         mart_rules_digest: The rules that the marts were built by.
         rows: Rows of each published table.
         published_at: When readers saw it first.
+        run_id: The run that was loaded.
+        slices: How many slices of the marts were recorded; None when a version did not do so.
     """
 
     sequence: int
     mart_rules_digest: str
     rows: dict[str, int]
     published_at: datetime
+    run_id: str
+    slices: int | None
 
 
 def load_of(target: Target, row: Sequence[Any]) -> Load:
@@ -69,6 +74,15 @@ def load_of(target: Target, row: Sequence[Any]) -> Load:
         seal_digest=row[6],
         loaded_at=row[7],
     )
+
+
+def publication_of(row: Sequence[Any]) -> Publication:
+    """Read a row of `publications`.
+
+    Args:
+        row: sequence, mart_rules_digest, mart_rows, published_at, run_id, slices.
+    """
+    return Publication(row[0], row[1], json.loads(row[2]), row[3], row[4], row[5])
 
 
 def require_latest(target: Target, latest: Load | None, run_id: str | None = None) -> Load:

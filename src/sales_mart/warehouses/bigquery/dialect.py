@@ -68,14 +68,32 @@ def empty_table(config: Config, name: str) -> str:
     return f"truncate table `{name}`"
 
 
-def guarded_script(config: Config, run_id: str, sequence: int, statements: Sequence[str]) -> str:
+def guarded_script(
+    config: Config,
+    run_id: str,
+    sequence: int,
+    statements: Sequence[str],
+    *,
+    unless: str | None = None,
+) -> str:
     """Put statements into a transaction that does nothing unless `sequence` is the latest load's.
+
+    With `unless`, a query, the transaction takes the statements back when that finds a row.
 
     Whether it did something shows in the tables afterwards, so that a caller who lost the answer
     can find out as well.
     """
     schema = raw_schema(config)
     body = "".join(f"    {statement.strip()};\n" for statement in statements)
+    commit = "    commit transaction;\n"
+    if unless is not None:
+        commit = (
+            f"    if exists (select 1 from ({unless}) as wrong) then\n"
+            "    rollback transaction;\n"
+            "    else\n"
+            f"{commit}"
+            "    end if;\n"
+        )
     return (
         "begin transaction;\n"
         f"update `{table_id(config, schema, LOCK)}` set run_id = {literal(run_id)} where true;\n"
@@ -84,6 +102,6 @@ def guarded_script(config: Config, run_id: str, sequence: int, statements: Seque
         "    rollback transaction;\n"
         "else\n"
         f"{body}"
-        "    commit transaction;\n"
+        f"{commit}"
         "end if;\n"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from google.cloud import bigquery
@@ -10,7 +9,14 @@ from google.cloud import bigquery
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
 from sales_mart.warehouses.bigquery.connection import Client, existing_table, query, table_id
-from sales_mart.warehouses.history import Publication, Window, load_of, pending, require_latest
+from sales_mart.warehouses.history import (
+    Publication,
+    Window,
+    load_of,
+    pending,
+    publication_of,
+    require_latest,
+)
 
 if TYPE_CHECKING:
     from datetime import date
@@ -116,15 +122,19 @@ def loaded_days(client: Client, config: Config) -> set[date]:
 def latest_publication(client: Client, config: Config) -> Publication | None:
     """Give the publication of the highest load; None when there was none."""
     name = table_id(config, raw_schema(config), PUBLICATIONS)
-    if existing_table(client, name) is None:
+    table = existing_table(client, name)
+    if table is None:
         return None
+    # A table that version 0.1 made has no such column.
+    has_slices = any(field.name == "slices" for field in table.schema)
+    slices = "slices" if has_slices else "cast(null as int64)"
     rows = query(
         client,
         f"""
-        select sequence, mart_rules_digest, mart_rows, published_at
+        select sequence, mart_rules_digest, mart_rows, published_at, run_id, {slices}
         from `{name}`
         order by sequence desc, published_at desc
         limit 1
         """,
     )
-    return next((Publication(row[0], row[1], json.loads(row[2]), row[3]) for row in rows), None)
+    return next((publication_of(row.values()) for row in rows), None)

@@ -8,13 +8,27 @@ tables stay the same tables: views and grants on them survive.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.records import Target
-from sales_mart.names import PUBLICATIONS, mart_schema, next_schema, published_tables, raw_schema
+from sales_mart.names import (
+    PUBLICATIONS,
+    PUBLISHED_SLICES,
+    mart_schema,
+    next_schema,
+    published_tables,
+    raw_schema,
+)
+from sales_mart.steps.published_sql import (
+    PublishedMarts,
+    check_published,
+    check_reconciled,
+)
+from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
@@ -46,7 +60,9 @@ from sales_mart.warehouses.history import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
+    from datetime import date
+    from decimal import Decimal
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
@@ -59,18 +75,29 @@ _DAY = bigquery.TimePartitioningType.DAY
 _MONTH = bigquery.TimePartitioningType.MONTH
 _PARTITIONING = {"fact_sales": _DAY, "summary_sales": _MONTH, "sales_by_product_month": _MONTH}
 _CLUSTERING = {"fact_sales": ["product"], "sales_by_date": ["sale_date"]}
+_SLICES_SCHEMA = (
+    bigquery.SchemaField("mart", "STRING", "REQUIRED"),
+    bigquery.SchemaField("slice", "DATE", description="day or month; null for all of the mart"),
+    bigquery.SchemaField("row_count", "INT64", "REQUIRED"),
+    bigquery.SchemaField("amount", "NUMERIC"),
+    bigquery.SchemaField("quantity", "NUMERIC"),
+    bigquery.SchemaField("checksum", "NUMERIC", "REQUIRED"),
+)
 
 
-def publish_marts(
+def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
     config: Config,
     run: RunFolder,
     window: Window,
     sequence: int,
     built: Mapping[str, str],
+    *,
+    reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
+    full_refresh: bool = False,
 ) -> Publication:
     """Make the next marts of a run the ones that readers see, all at once.
 
-    A second call for the same load changes nothing.
+    A second call for the same load changes nothing, and sees that the marts are still the same.
 
     Args:
         config: The configuration.
@@ -78,30 +105,54 @@ def publish_marts(
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
         built: What tells the next tables apart from others of their names.
+        reconciled: Rows, amount and quantity of the next facts by sale date, as `reconcile` found
+            them; None to compare with nothing.
+        full_refresh: Publish although the load is published already.
 
     Returns:
         What readers see now.
 
     Raises:
         ConfigurationError: A table is missing, or has other columns than the next one.
+        MartsChangedError: The marts would not be what they should; nothing is changed.
         SupersededError: There is a later load.
         TemporaryError: The server is away or busy, or another attempt builds the tables anew.
     """
     with bigquery_errors(config), client(config) as connected:
         check_sequence(check_latest(connected, config, run.run_id), sequence)
+        before = latest_publication(connected, config)
+        recorded = before is not None and before.slices is not None
+        marts = PublishedMarts(config, Target.BIGQUERY)
+        ask = partial(_ask, connected)
         published = _published(connected, config, sequence)
-        if published is not None:
+        if published is not None and not full_refresh:
+            found = marts.differences(ask, window, recorded=recorded)
+            check_published(Target.BIGQUERY, found, "Nothing was changed.", run.run_id)
             _log.info("bigquery: load %d is published already", sequence)
             return published
         columns = _ensure_live_tables(connected, config)
+        _ensure_records(connected, config)
         check_built(Target.BIGQUERY, built, built_tables(connected, config))
-        query(connected, publish_script(config, run.run_id, sequence, window, columns))
+        if reconciled is not None:
+            days = Questions(config, Target.BIGQUERY, ask).days(checksum=False)
+            check_reconciled(Target.BIGQUERY, reconciled, days, run.run_id)
+        script = publish_script(config, run.run_id, sequence, window, columns, recorded=recorded)
+        query(connected, script)
         published = _published(connected, config, sequence)
-        if published is None:
+        if published is None or published == before:
             check_sequence(check_latest(connected, config, run.run_id), sequence)
+            facts = window if recorded else None
+            after = marts.after(window, recorded=recorded)
+            found = marts.differences(ask, facts, recorded=True, **after)
+            check_published(Target.BIGQUERY, found, "Nothing was published.", run.run_id)
             msg = f"BigQuery does not know of a publication of load {sequence}"
             raise TemporaryError(msg, remedy="Run `sales-mart publish` again.")
     return published
+
+
+def _ask(client: Client, sql: str) -> Generator[Sequence[Any]]:
+    for row in query(client, sql):
+        yield row.values()
 
 
 def _published(client: Client, config: Config, sequence: int) -> Publication | None:
@@ -137,6 +188,18 @@ def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:
     return columns
 
 
+def _ensure_records(client: Client, config: Config) -> None:
+    """Create the table of slices, and give the table of publications its column for them."""
+    schema = raw_schema(config)
+    slices = table_id(config, schema, PUBLISHED_SLICES)
+    if existing_table(client, slices) is None:
+        client.create_table(bigquery.Table(slices, schema=_SLICES_SCHEMA), exists_ok=True)
+    name = table_id(config, schema, PUBLICATIONS)
+    publications = existing_table(client, name)
+    if publications is not None and "slices" not in {field.name for field in publications.schema}:
+        query(client, f"alter table `{name}` add column if not exists slices int64")
+
+
 def _check_columns(live: bigquery.Table, built: bigquery.Table) -> None:
     if _types(live) != _types(built):
         where = f"{live.dataset_id}.{live.table_id}"
@@ -154,11 +217,21 @@ def _next(config: Config, name: str) -> str:
     return table_id(config, next_schema(config, Target.BIGQUERY), name)
 
 
-def publish_script(
-    config: Config, run_id: str, sequence: int, window: Window, columns: dict[str, list[str]]
+def publish_script(  # noqa: PLR0913 - what the script is about
+    config: Config,
+    run_id: str,
+    sequence: int,
+    window: Window,
+    columns: dict[str, list[str]],
+    *,
+    recorded: bool,
 ) -> str:
-    """Give the script that makes the next tables' rows the live tables', all at once."""
-    statements: list[str] = []
+    """Give the script that makes the next tables' rows the live tables', all at once.
+
+    It takes all back when the marts are not what was recorded, or do not agree with each other.
+    """
+    marts = PublishedMarts(config, Target.BIGQUERY)
+    statements = marts.record_sql(window, recorded=recorded)
     counts: list[str] = []
     for name, (dataset, column) in published_tables(config, Target.BIGQUERY).items():
         live = table_id(config, dataset, name)
@@ -169,7 +242,8 @@ def publish_script(
         ]
         counts.append(f"'\"{name}\": ', cast((select count(*) from `{live}`) as string)")
     statements.append(_note(config, run_id, sequence, counts))
-    return guarded_script(config, run_id, sequence, statements)
+    wrong = marts.differences_sql(window if recorded else None, recorded=True)
+    return guarded_script(config, run_id, sequence, statements, unless=wrong)
 
 
 def _remove(config: Config, live: str, column: str, window: Window) -> str:
@@ -182,9 +256,10 @@ def _remove(config: Config, live: str, column: str, window: Window) -> str:
 def _note(config: Config, run_id: str, sequence: int, counts: Sequence[str]) -> str:
     rows = ", ', ', ".join(counts)
     publications = table_id(config, raw_schema(config), PUBLICATIONS)
+    slices = table_id(config, raw_schema(config), PUBLISHED_SLICES)
     return (
         f"insert into `{publications}` "
-        "(run_id, sequence, mart_rules_digest, mart_rows, published_at) "
+        "(run_id, sequence, mart_rules_digest, mart_rows, published_at, slices) "
         f"select {literal(run_id)}, {literal(sequence)}, {literal(config.mart_rules_digest)}, "
-        f"concat('{{', {rows}, '}}'), current_timestamp()"
+        f"concat('{{', {rows}, '}}'), current_timestamp(), (select count(*) from `{slices}`)"
     )

@@ -63,6 +63,7 @@ _PUBLICATIONS_SCHEMA = (
     _Field("mart_rules_digest", "STRING", "REQUIRED"),
     _Field("mart_rows", "STRING", "REQUIRED", description="JSON object: rows of each table"),
     _Field("published_at", "TIMESTAMP", "REQUIRED"),
+    _Field("slices", "INT64", description="slices recorded in published_slices"),
 )
 _LOCK_SCHEMA = (_Field("run_id", "STRING", "REQUIRED"),)
 # All nullable: a Parquet column that may hold nulls does not load into a required one.

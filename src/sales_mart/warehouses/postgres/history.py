@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
-from sales_mart.warehouses.history import Publication, Window, load_of, pending, require_latest
+from sales_mart.warehouses.history import (
+    Publication,
+    Window,
+    load_of,
+    pending,
+    publication_of,
+    require_latest,
+)
 from sales_mart.warehouses.postgres.connection import Connection, exists
 
 if TYPE_CHECKING:
@@ -118,10 +124,13 @@ def latest_publication(connection: Connection, config: Config) -> Publication | 
         return None
     row = connection.execute(
         SQL("""
-            select sequence, mart_rules_digest, mart_rows, published_at
-            from {}
+            select
+                sequence, mart_rules_digest, mart_rows, published_at, run_id,
+                -- a table that version 0.1 made has no such column
+                cast(to_jsonb(publications) ->> 'slices' as bigint)
+            from {} as publications
             order by sequence desc, published_at desc
             limit 1
         """).format(Identifier(schema, PUBLICATIONS))
     ).fetchone()
-    return None if row is None else Publication(row[0], row[1], json.loads(row[2]), row[3])
+    return None if row is None else publication_of(row)

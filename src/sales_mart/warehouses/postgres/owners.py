@@ -18,6 +18,7 @@ from sales_mart.lake.records import Target
 from sales_mart.names import (
     LOAD_RUNS,
     PUBLICATIONS,
+    PUBLISHED_SLICES,
     STAGING,
     mart_schema,
     next_schema,
@@ -350,7 +351,8 @@ def _expected(config: Config) -> list[tuple[str, str, str]]:
     """List what is ours: schema, name and the kinds (`relkind`) that it may be."""
     raw, _, following = schemas(config)
     published = published_tables(config, Target.POSTGRES)
-    tables = (config.data_warehouse.table, LOAD_RUNS, PUBLICATIONS, LOCK_TABLE)
+    records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, LOCK_TABLE)
+    tables = (config.data_warehouse.table, *records)
     return [
         *((raw, name, "r") for name in tables),
         *((schema, name, "r") for name, (schema, _) in published.items()),

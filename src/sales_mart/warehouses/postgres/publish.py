@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Cursor
@@ -17,7 +18,19 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.lake.records import Target
-from sales_mart.names import PUBLICATIONS, next_schema, published_tables, raw_schema
+from sales_mart.names import (
+    PUBLICATIONS,
+    PUBLISHED_SLICES,
+    next_schema,
+    published_tables,
+    raw_schema,
+)
+from sales_mart.steps.published_sql import (
+    PublishedMarts,
+    check_published,
+    check_reconciled,
+)
+from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.history import (
     Publication,
     Window,
@@ -43,6 +56,7 @@ from sales_mart.warehouses.postgres.owners import check_owners
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
+    from decimal import Decimal
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
@@ -57,9 +71,24 @@ _PUBLICATIONS_DDL: LiteralString = """
         run_id text not null,
         mart_rules_digest text not null,
         mart_rows text not null,
-        published_at timestamptz not null default clock_timestamp()
+        published_at timestamptz not null default clock_timestamp(),
+        slices bigint
     )
 """
+_SLICES_DDL: LiteralString = """
+    create table {} (
+        mart text not null,
+        slice date,
+        row_count bigint not null,
+        amount numeric,
+        quantity numeric,
+        checksum numeric not null
+    )
+"""
+_RECORDS: tuple[tuple[str, LiteralString], ...] = (
+    (PUBLICATIONS, _PUBLICATIONS_DDL),
+    (PUBLISHED_SLICES, _SLICES_DDL),
+)
 CHANGED_SLICES: LiteralString = """
     with live as (
         select {column} as slice, count(*) as rows, sum({hash}) as checksum
@@ -88,16 +117,19 @@ _COLUMNS: LiteralString = """
 """
 
 
-def publish_marts(
+def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
     config: Config,
     run: RunFolder,
     window: Window,
     sequence: int,
     built: Mapping[str, str],
+    *,
+    reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
+    full_refresh: bool = False,
 ) -> Publication:
     """Make the next marts of a run the ones that readers see, all at once.
 
-    A second call for the same load changes nothing.
+    A second call for the same load changes nothing, and sees that the marts are still the same.
 
     Args:
         config: The configuration.
@@ -105,12 +137,16 @@ def publish_marts(
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
         built: What tells the next tables apart from others of their names.
+        reconciled: Rows, amount and quantity of the next facts by sale date, as `reconcile` found
+            them; None to compare with nothing.
+        full_refresh: Publish although the load is published already.
 
     Returns:
         What readers see now.
 
     Raises:
         ConfigurationError: A table is missing, or has other columns than the next one.
+        MartsChangedError: The marts would not be what they should; nothing is changed.
         SupersededError: There is a later load.
         TemporaryError: The server or the lock is away, or another attempt builds the tables anew.
         UnexpectedError: The next tables hold rows outside of the window.
@@ -118,9 +154,20 @@ def publish_marts(
     with connect(config) as connection:
         lock_target(connection, config)
         check_owners(connection, config)
+        # The checksums read dates as ISO text.
+        connection.execute("set local datestyle = 'ISO'")
         check_sequence(check_latest(connection, config, run.run_id), sequence)
         published = latest_publication(connection, config)
-        if is_shown(published, config, sequence) and has_live_tables(connection, config):
+        recorded = published is not None and published.slices is not None
+        marts = PublishedMarts(config, Target.POSTGRES)
+        ask = partial(_ask, connection)
+        if (
+            is_shown(published, config, sequence)
+            and has_live_tables(connection, config)
+            and not full_refresh
+        ):
+            found = marts.differences(ask, window, recorded=recorded)
+            check_published(Target.POSTGRES, found, "Nothing was changed.", run.run_id)
             _log.info("postgres: load %d is published already", sequence)
             return published
         tables = published_tables(config, Target.POSTGRES)
@@ -128,22 +175,48 @@ def publish_marts(
         check_built(
             Target.POSTGRES, built, {name: table.hold() for name, table in following.items()}
         )
-        rows = {
-            name: table.publish(window, None if published is None else published.rows.get(name))
-            for name, table in following.items()
-        }
-        schema = raw_schema(config)
-        if not exists(connection, schema, PUBLICATIONS):
-            connection.execute(SQL(_PUBLICATIONS_DDL).format(Identifier(schema, PUBLICATIONS)))
-        moment = connection.execute(
+        if reconciled is not None:
+            days = Questions(config, Target.POSTGRES, ask).days(checksum=False)
+            check_reconciled(Target.POSTGRES, reconciled, days, run.run_id)
+        _ensure_records(connection, config)
+        for statement in marts.record_sql(window, recorded=recorded):
+            connection.execute(statement.encode())
+        for table in following.values():
+            table.publish(window)
+        facts = window if recorded else None
+        found = marts.differences(ask, facts, recorded=True)
+        check_published(Target.POSTGRES, found, "Nothing was published.", run.run_id)
+        counts = dict(ask(marts.rows_sql()).fetchall())
+        rows = {name: int(counts.get(name, 0)) for name in tables}
+        moment, slices = connection.execute(
             SQL(
-                "insert into {} (sequence, run_id, mart_rules_digest, mart_rows)"
-                " values (%s, %s, %s, %s) returning published_at"
-            ).format(Identifier(schema, PUBLICATIONS)),
+                "insert into {} (sequence, run_id, mart_rules_digest, mart_rows, slices)"
+                " select %s, %s, %s, %s, count(*) from {} returning published_at, slices"
+            ).format(
+                Identifier(raw_schema(config), PUBLICATIONS),
+                Identifier(raw_schema(config), PUBLISHED_SLICES),
+            ),
             (sequence, run.run_id, config.mart_rules_digest, json.dumps(rows)),
-        ).fetchall()[0][0]
+        ).fetchall()[0]
         connection.commit()
-    return Publication(sequence, config.mart_rules_digest, rows, moment)
+    return Publication(sequence, config.mart_rules_digest, rows, moment, run.run_id, slices)
+
+
+def _ensure_records(connection: Connection, config: Config) -> None:
+    """Create the tables of publications and slices, or give the one that is there its column."""
+    schema = raw_schema(config)
+    for name, statement in _RECORDS:
+        if not exists(connection, schema, name):
+            connection.execute(SQL(statement).format(Identifier(schema, name)))
+    columns = connection.execute(_COLUMNS, (f'"{schema}"."{PUBLICATIONS}"',)).fetchall()
+    if "slices" not in {name for name, _ in columns}:
+        connection.execute(
+            SQL("alter table {} add column slices bigint").format(Identifier(schema, PUBLICATIONS))
+        )
+
+
+def _ask(connection: Connection, sql: str) -> Cursor[tuple[Any, ...]]:
+    return connection.execute(sql.encode())
 
 
 class _Table:
@@ -168,19 +241,15 @@ class _Table:
             name=Literal(self._next.as_string(self._connection)),
         ).fetchall()[0][0]
 
-    def publish(self, window: Window, rows_before: int | None) -> int:
-        """Make the next rows the live ones; gives the rows that are live then."""
+    def publish(self, window: Window) -> None:
+        """Make the next rows the live ones."""
         if not exists(self._connection, self._schema, self._name):
-            return self._move(window)
+            self._move(window)
+            return
         columns = self._same_columns()
-        if not self._column:
-            return self._rewrite(columns, None)[1]
-        removed, added = self._rewrite(columns, self._changed(columns, window))
-        if window is None or rows_before is None:
-            return self._count()
-        return rows_before - removed + added
+        self._rewrite(columns, self._changed(columns, window) if self._column else None)
 
-    def _move(self, window: Window) -> int:
+    def _move(self, window: Window) -> None:
         """First publication: the next table itself becomes the live one, with its comments."""
         if window is not None:
             msg = f"{self._schema}.{self._name} is gone, and only a window of it was built"
@@ -196,7 +265,6 @@ class _Table:
                 column=Identifier(self._column),
             )
         self._execute("analyze {live}")
-        return self._count()
 
     def _same_columns(self) -> Sequence[str]:
         """Give the columns, which both tables must have with the same types."""
@@ -238,8 +306,8 @@ class _Table:
         ).fetchall()
         return [day for (day,) in found]
 
-    def _rewrite(self, columns: Sequence[str], slices: list[date] | None) -> tuple[int, int]:
-        """Replace the rows of `slices`, or all rows; gives the rows removed and added."""
+    def _rewrite(self, columns: Sequence[str], slices: list[date] | None) -> None:
+        """Replace the rows of `slices`, or all rows."""
         within = (
             SQL("")
             if slices is None
@@ -252,10 +320,6 @@ class _Table:
             within=within,
         ).rowcount
         _log.info("postgres: %s: %d rows out, %d in", self._name, removed, added)
-        return removed, added
-
-    def _count(self) -> int:
-        return self._execute("select count(*) from {live}").fetchall()[0][0]
 
     def _execute(self, statement: LiteralString, **parts: object) -> Cursor[tuple[Any, ...]]:
         query = SQL(statement).format(live=self._live, next=self._next, **parts)

@@ -1,0 +1,285 @@
+"""`verify`: whether what readers see is what the raw tables, and the publications, say."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from sales_mart.errors import (
+    ConfigurationError,
+    DataError,
+    MartsChangedError,
+    SalesMartError,
+    TemporaryError,
+)
+from sales_mart.lake.storage import open_storage
+from sales_mart.names import fact_table
+from sales_mart.steps.export import check_digests, export_place, read_manifest
+from sales_mart.steps.published_sql import Difference, PublishedMarts, listed
+from sales_mart.steps.reconcile_sql import Questions, Sums
+from sales_mart.warehouses.reading import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import date
+
+    from sales_mart.config import Config
+    from sales_mart.lake.records import DayTotals, Target
+    from sales_mart.lake.storage import Storage
+    from sales_mart.warehouses.history import Publication, Window
+
+__all__ = ["Check", "Verification", "verify"]
+
+Status = Literal["ok", "failed", "skipped"]
+
+_REBUILD = (
+    "Repeat the last `sales-mart run` with its options and `--full-refresh`: it builds all marts "
+    "anew from the raw table. If rows are missing in the raw table, load their days again first."
+)
+_EXPORT = "Run `sales-mart export` for the run that is published."
+_NOTHING = Sums(0, Decimal(0), 0)
+
+
+class Check(BaseModel):
+    """One comparison: what was compared, how it ended, and what to do about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    message: str
+    remedy: str = ""
+
+
+class Verification(BaseModel):
+    """All comparisons; `exit_code` is 0 when none failed, else 65."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command."""
+        return DataError.exit_code if any(c.status == "failed" for c in self.checks) else 0
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What one warehouse shows."""
+
+    target: Target
+    published: Publication
+    days: Mapping[date, DayTotals]
+    marts: Mapping[str, tuple[int, Decimal]]
+
+
+class _Checks:
+    """The checks so far."""
+
+    def __init__(self) -> None:
+        self.done: list[Check] = []
+
+    def add(self, name: str, found: Sequence[object], agreed: str, remedy: str = _REBUILD) -> None:
+        """Add a check that fails when something was found."""
+        if found:
+            self.done.append(
+                Check(name=name, status="failed", message=listed(found), remedy=remedy)
+            )
+        else:
+            self.done.append(Check(name=name, status="ok", message=agreed))
+
+    def skip(self, name: str, why: str, remedy: str = "") -> None:
+        """Add a check that could not be made."""
+        self.done.append(Check(name=name, status="skipped", message=why, remedy=remedy))
+
+
+def verify(
+    config: Config,
+    targets: Sequence[Target],
+    *,
+    lake: str | None = None,
+    destination: str | None = None,
+) -> Verification:
+    """Compare the published marts with raw, with each other, and with their export.
+
+    Nothing is changed, so a role that may only read is enough. What is read of PostgreSQL is of one
+    moment.
+
+    Args:
+        config: The configuration.
+        targets: Warehouses to look at.
+        lake: The lake, below which the export is unless a place is given or configured.
+        destination: Folder or gs:// prefix of the export.
+
+    Raises:
+        ConfigurationError: Nothing has been published, or the warehouse refuses.
+        TemporaryError: A warehouse does not answer, or another run was published meanwhile.
+    """
+    checks = _Checks()
+    sides = [side for target in targets if (side := _look_at(checks, config, target)) is not None]
+    for side in sides[1:]:
+        _compare(checks, sides[0], side)
+    place = destination or (export_place(config, lake or "") if _has_place(config, lake) else None)
+    if place is None:
+        checks.skip("export", "no lake and no place of exports is configured")
+    elif sides:
+        _check_export(checks, config, open_storage(place), sides)
+    return Verification(checks=tuple(checks.done))
+
+
+def _has_place(config: Config, lake: str | None) -> bool:
+    return bool(config.data_mart.export or lake)
+
+
+def _look_at(checks: _Checks, config: Config, target: Target) -> _Side | None:
+    """Compare the marts of one warehouse with raw and with each other."""
+    with ExitStack() as stack:
+        reader = stack.enter_context(reading(config, target))
+        published = reader.latest_publication()
+        if published is None:
+            msg = f"nothing has been published in {target}"
+            raise ConfigurationError(msg, remedy="Run `sales-mart run` first.")
+        if not reader.has_live_tables():
+            checks.add(f"{target}: marts", ["a published mart is gone"], "")
+            return None
+        recorded = published.slices is not None
+        marts = PublishedMarts(config, target)
+        found = marts.differences(reader.ask, None, recorded=recorded)
+        ours = [each for each in found if each.is_of_record]
+        between = [each for each in found if not each.is_of_record]
+        questions = Questions(config, target, reader.ask, published=True)
+        side = _Side(target, published, questions.days(checksum=True), questions.marts())
+        rows = sum(day.rows for day in side.days.values())
+        agreed = f"{rows} rows of {len(side.days)} days, run {published.run_id}"
+        if recorded:
+            checks.add(f"{target}: marts and their publication", ours, agreed)
+        else:
+            checks.skip(
+                f"{target}: marts and their publication",
+                "the version that published them did not record what it published",
+                "The next publication does.",
+            )
+        checks.add(f"{target}: marts with each other", between, agreed)
+        name = f"{target}: facts and raw"
+        pending = _pending(config, reader.pending_window(), published)
+        if pending is None:
+            checks.skip(name, "all marts wait to be published", "Run `sales-mart run`.")
+        else:
+            raw = questions.raw_days()
+            differing = _differing(target, side.days, raw, pending)
+            checks.add(name, differing, _raw_words(raw, pending))
+        if reader.latest_publication() != published:
+            msg = f"another run was published in {target} at the same moment"
+            raise TemporaryError(msg, remedy="Run `sales-mart verify` again.")
+    return side
+
+
+def _pending(config: Config, waiting: tuple[int, Window], published: Publication) -> Window:
+    """Return the sale dates that are loaded and not shown yet."""
+    sequence, window = waiting
+    if (sequence, config.mart_rules_digest) == (published.sequence, published.mart_rules_digest):
+        return ()
+    return window
+
+
+def _differing(
+    target: Target,
+    days: Mapping[date, DayTotals],
+    raw: Mapping[date, DayTotals],
+    pending: Sequence[date],
+) -> list[Difference]:
+    return [
+        Difference(fact_table(target), "raw", day.isoformat(), _sums(days, day), _sums(raw, day))
+        for day in sorted((days.keys() | raw.keys()) - set(pending))
+        if days.get(day) != raw.get(day)
+    ]
+
+
+def _sums(days: Mapping[date, DayTotals], day: date) -> Sums:
+    found = days.get(day)
+    return Sums(found.rows, found.amount, found.quantity) if found else _NOTHING
+
+
+def _raw_words(raw: Mapping[date, DayTotals], pending: Sequence[date]) -> str:
+    days = raw.keys() - set(pending)
+    waiting = f"; {len(pending)} more days wait to be published" if pending else ""
+    return f"{sum(raw[day].rows for day in days)} rows of {len(days)} days{waiting}"
+
+
+def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
+    """Compare what two warehouses show."""
+    name = f"{here.target} and {there.target}"
+    if here.published.run_id != there.published.run_id:
+        message = (
+            f"{here.target} shows run {here.published.run_id}, "
+            f"{there.target} shows {there.published.run_id}"
+        )
+        remedy = "Let the newer run finish in both: run it again."
+        checks.add(name, [message], "", remedy)
+        return
+    found: list[object] = [
+        Difference(
+            fact_table(here.target),
+            f"{fact_table(there.target)} of {there.target}",
+            day.isoformat(),
+            _sums(here.days, day),
+            _sums(there.days, day),
+        )
+        for day in sorted(here.days.keys() | there.days.keys())
+        if here.days.get(day) != there.days.get(day)
+    ]
+    found += [
+        f"{mart} has {rows} rows in {here.target} and {there.marts[mart][0]} in {there.target}, "
+        "or other values"
+        for mart, (rows, checksum) in here.marts.items()
+        if there.marts[mart] != (rows, checksum)
+    ]
+    rows = sum(day.rows for day in here.days.values())
+    checks.add(name, found, f"{rows} rows of {len(here.days)} days are the same")
+
+
+def _check_export(
+    checks: _Checks, config: Config, storage: Storage, sides: Sequence[_Side]
+) -> None:
+    """Compare the files of an export with its manifest, and that with what is published."""
+    manifest = read_manifest(storage)
+    if manifest is None:
+        checks.skip("export", f"{storage.uri} holds no export", _EXPORT)
+        return
+    files: list[dict[str, Any]] = manifest.get("files", [])
+    found = [problem for each in files if (problem := _file_problem(storage, each))]
+    checks.add("export: files", found, f"{len(files)} files in {storage.uri}", _EXPORT)
+    run_id = manifest.get("run_id")
+    side = next((each for each in sides if each.published.run_id == run_id), None)
+    if side is None:
+        shown = ", ".join(sorted({each.published.run_id for each in sides}))
+        message = f"the export is of run {run_id}, published is {shown}"
+        checks.add("export: publication", [message], "", _EXPORT)
+        return
+    try:
+        other = check_digests(config, side.target, manifest)
+    except MartsChangedError as error:
+        checks.skip("export: publication", "the marts themselves were changed", error.remedy)
+        return
+    said = [f"{name} is not what the published summary gives" for name in other]
+    checks.add("export: publication", said, f"the summary of run {run_id}", _EXPORT)
+
+
+def _file_problem(storage: Storage, listed_file: Mapping[str, Any]) -> str | None:
+    """Say what is wrong with a file; None when it is what the manifest says."""
+    name = str(listed_file.get("name"))
+    try:
+        with storage.local(name) as path, path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except SalesMartError as error:
+        return error.message
+    return None if digest == listed_file.get("sha256") else f"{name} is not what the manifest says"
