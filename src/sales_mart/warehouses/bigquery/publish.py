@@ -195,9 +195,18 @@ def _ensure_records(client: Client, config: Config) -> None:
     if existing_table(client, slices) is None:
         client.create_table(bigquery.Table(slices, schema=_SLICES_SCHEMA), exists_ok=True)
     name = table_id(config, schema, PUBLICATIONS)
-    publications = existing_table(client, name)
-    if publications is not None and "slices" not in {field.name for field in publications.schema}:
-        query(client, f"alter table `{name}` add column if not exists slices int64")
+    if "slices" in _columns(client, name):
+        return
+    query(client, f"alter table `{name}` add column if not exists slices int64")
+    if "slices" not in _columns(client, name):
+        # The emulator's description of a table does not follow the statement.
+        described = client.get_table(name)
+        described.schema = [*described.schema, bigquery.SchemaField("slices", "INT64")]
+        client.update_table(described, ["schema"])
+
+
+def _columns(client: Client, name: str) -> set[str]:
+    return {field.name for field in client.get_table(name).schema}
 
 
 def _check_columns(live: bigquery.Table, built: bigquery.Table) -> None:
