@@ -23,6 +23,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "ConfigurationError": 2,
         "DataError": 65,
         "EmptyInputError": 65,
+        "MartsChangedError": 65,
         "NoSourceObjectError": 65,
         "ReconciliationError": 65,
         "RejectedShareError": 65,
