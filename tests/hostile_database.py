@@ -65,7 +65,9 @@ class Hostile(NamedTuple):
         ) as connection:
             yield connection
 
-    def config(self, user: str | None = None, like: Config | None = None, **mart: str) -> Config:
+    def config(
+        self, user: str | None = None, like: Config | None = None, *, mart: str | None = None
+    ) -> Config:
         """Return a configuration of a role, the pipeline's by default, with schemas of its own.
 
         With `like`, the schemas are those of another configuration.
@@ -90,8 +92,7 @@ class Hostile(NamedTuple):
                 "data_mart": {
                     "postgres_schema": like.data_mart.postgres_schema
                     if like
-                    else f"shown_{unique}",
-                    **mart,
+                    else mart or f"shown_{unique}",
                 },
             }
         )

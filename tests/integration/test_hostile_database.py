@@ -200,8 +200,7 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
 
 @pytest.mark.parametrize("kind", list(PLANTED))
 def test_what_others_made_is_refused(hostile: Hostile, kind: str, tmp_path: Path) -> None:
-    mart = {"postgres_schema": "public"} if kind == "published in public" else {}
-    config = hostile.config(**mart)
+    config = hostile.config(mart="public" if kind == "published in public" else None)
     ours, planted, ours_too, message = PLANTED[kind]
     roles = (hostile.pipeline, hostile.attacker, hostile.pipeline)
     for role, statements in zip(roles, (ours, planted, ours_too), strict=True):
@@ -278,7 +277,7 @@ def test_nobody_else_can_hold_the_lock(hostile: Hostile, tmp_path: Path) -> None
 
 
 def test_doctor_says_what_to_revoke(hostile: Hostile) -> None:
-    config = hostile.config(postgres_schema="public")
+    config = hostile.config(mart="public")
     report = examine_warehouses(config, POSTGRES)
     warned = [each for each in report.checks if each.status == "warn"]
     assert [each.remedy for each in warned] == [

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError, MartsChangedError
 from sales_mart.lake.records import Mode, Target
@@ -301,7 +302,7 @@ def test_a_role_that_only_reads_is_enough(shown: Shown) -> None:
     settings = config.data_warehouse.postgres.model_copy(
         update={
             "user": role,
-            "password": type(config.data_warehouse.postgres.password)("only-reads"),
+            "password": SecretStr("only-reads"),
         }
     )
     warehouse = config.data_warehouse.model_copy(update={"postgres": settings})

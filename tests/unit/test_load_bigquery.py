@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -274,6 +275,7 @@ TABLES: Tables = {
         "mart_rules_digest": "STRING",
         "mart_rows": "STRING",
         "published_at": "TIMESTAMP",
+        "slices": "INT64",
     },
 }
 
@@ -286,9 +288,11 @@ def seal(tmp_path: Path) -> Seal:
 def check_script(script: str, tables: Tables) -> list[str]:
     """Parse a script and resolve each of its statements; gives the statements."""
     parse_script(script)
-    starts = ("insert", "delete", "select", "update", "truncate")
-    lines = [line.strip().removesuffix(";") for line in script.splitlines()]
-    statements = [line for line in lines if line.startswith(starts)]
+    control = re.compile(r"\s*(?:(?:begin|commit|rollback) transaction|else|end if|if [^\n]* then)")
+    statements = re.findall(r"(?ms)^    if exists \((.*?)\) then$", script)
+    for piece in re.split(r"(?m);$|^else$", re.sub(r"(?ms)^    if exists .*?\) then$", "", script)):
+        statement = control.sub("", piece).strip()
+        statements += [statement] if statement else []
     for statement in statements:
         analyse(statement, tables)
     return statements
@@ -326,18 +330,40 @@ def test_the_look_ahead_of_an_append_is_googlesql(seal: Seal) -> None:
 
 @pytest.mark.parametrize("window", [None, (), dates(D1, D2, "2023-12-24")])
 def test_the_script_of_a_publication_is_googlesql(window: tuple[date, ...] | None) -> None:
+    measures = {
+        "total_amount": "NUMERIC",
+        "total_quantity": "INT64",
+        "transaction_count": "INT64",
+        "avg_price": "NUMERIC",
+    }
+    month = {"product": "STRING", "sale_month": "DATE"} | measures
     marts = {
-        "fact_sales": {"transaction_id": "STRING", "sale_date": "DATE"},
-        "sales_by_date": {"sale_date": "DATE"},
-        "sales_by_product": {"product": "STRING"},
-        "summary_sales": {"product": "STRING", "sale_month": "DATE"},
-        "sales_by_product_month": {"product": "STRING", "sale_month": "DATE"},
+        "fact_sales": {
+            "transaction_id": "STRING",
+            "product": "STRING",
+            "price": "NUMERIC",
+            "quantity": "INT64",
+            "amount": "NUMERIC",
+            "sale_date": "DATE",
+        },
+        "sales_by_date": {"sale_date": "DATE"} | measures,
+        "sales_by_product": {"product": "STRING"} | measures,
+        "summary_sales": month,
+        "sales_by_product_month": month | {"total_price": "NUMERIC"},
     }
     columns = {name: list(types) for name, types in marts.items()}
-    script = publish_script(REAL, "a", 2, window, columns)
+    script = publish_script(REAL, "a", 2, window, columns, recorded=True)
     places = ("sales-mart.transactions_mart", "sales-mart.transactions_mart__next", DATASET)
     tables = {f"{place}.{name}": types for place in places for name, types in marts.items()}
-    check_script(script, TABLES | tables)
+    slices = {
+        "mart": "STRING",
+        "slice": "DATE",
+        "row_count": "INT64",
+        "amount": "NUMERIC",
+        "quantity": "NUMERIC",
+        "checksum": "NUMERIC",
+    }
+    check_script(script, TABLES | tables | {f"{DATASET}.published_slices": slices})
     if window:
         assert "date '2023-10-01' and date '2023-10-02'" in script
         assert "sale_month in (date '2023-10-01', date '2023-12-01')" in script

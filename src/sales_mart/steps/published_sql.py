@@ -291,7 +291,10 @@ where {condition}
         """Query of the slices that are not what was recorded of them."""
         found = self._slices(live, {self._fact: _in_months(facts, "sale_date")})
         recorded = _in_months(facts, "slice")
-        differing = "sum(rows_here) <> sum(rows_there) or sum(check_here) <> sum(check_there)"
+        # With the name of the subquery: alone, it would be that of the selected sum.
+        differing = " or ".join(
+            f"sum(sides.{name}_here) <> sum(sides.{name}_there)" for name in ("rows", "check")
+        )
         return f"""
 select
     mart,
@@ -336,7 +339,9 @@ having {differing}
         is_month_of_days = here == "sales_by_date" and column == "sale_month"
         own = f"{self._month('sale_date')} as sale_month" if is_month_of_days else ", ".join(keys)
         compared = ["rows", "amount", *(["quantity"] if quantity != _NONE else [])]
-        differing = " or ".join(f"sum({name}_here) <> sum({name}_there)" for name in compared)
+        differing = " or ".join(
+            f"sum(sides.{name}_here) <> sum(sides.{name}_there)" for name in compared
+        )
         columns = ", ".join(keys)
         other_quantity = "quantity" if quantity != _NONE else "0"
         quantity = quantity if quantity != _NONE else "0"
