@@ -21,7 +21,7 @@ from sales_mart.names import clean_schema
 from sales_mart.rows.transaction import judge, mart_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from sales_mart.config import Config
 
@@ -60,8 +60,11 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     business_date: str = "2023-10-01",
     mode: Mode = Mode.REPLACE,
     key_id: str = "sha256",
+    rejects: Mapping[str, int] | None = None,
+    allow_empty: bool = False,
 ) -> RunFolder:
     """Write the parts and the seal that `validate` and `seal` would have left for `rows`."""
+    rejected = sum((rejects or {}).values())
     run = RunFolder(str(lake), run_id)
     schema = clean_schema(config.rules.max_decimals)
     table = pa.table(
@@ -83,10 +86,10 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     shown = [r for r in rows if not judge({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
     seal = Seal(
         run_id=run_id,
-        rows_read=len(rows),
+        rows_read=len(rows) + rejected,
         rows_clean=len(rows),
-        rows_quarantined=0,
-        reasons={},
+        rows_quarantined=rejected,
+        reasons=dict(rejects or {}),
         outside_marts={},
         rows_outside_marts=len(rows) - len(shown),
         amount=_amount(shown),
@@ -98,6 +101,7 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
         mode=mode,
         config_digest=config.digest,
         sale_dates=tuple(sorted({r.sale_date for r in rows})),
+        allow_empty=allow_empty,
     )
     run.write("seal", seal)
     return run

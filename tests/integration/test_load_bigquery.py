@@ -20,6 +20,7 @@ from sales_mart.errors import (
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.warehouses.admission import LoadOptions
 from sales_mart.warehouses.bigquery import load as stop
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.connection import (
@@ -48,12 +49,12 @@ def connected(config: Config) -> Generator[Client]:
 
 
 def raw_rows(connected: Client, config: Config) -> list[tuple[Any, ...]]:
-    """Give the clean columns, run and batch of every raw row, in the order of tokens."""
+    """Give the clean columns, run and batch of every visible raw row, in the order of tokens."""
     name = table_id(config, raw_schema(config), config.data_warehouse.table)
     rows = query(
         connected,
         "select transaction_id, product, price, quantity, sale_date, run_id, business_date"
-        f" from `{name}` order by transaction_id",
+        f" from `{name}` where superseded_by is null order by transaction_id",
     )
     return [row.values() for row in rows]
 
@@ -183,7 +184,10 @@ def test_key_ids_do_not_mix(config: Config, lake: Path, connected: Client) -> No
     assert latest is not None
     assert latest.sequence == 1
     whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
-    assert load(config, whole).sequence == 2
+    with pytest.raises(ConfigurationError, match="tokens of key sha256") as caught:
+        load(config, whole)
+    assert "--accept-new-key" in str(caught.value.remedy)
+    assert load(config, whole, LoadOptions(accept_new_key=True)).sequence == 2
     assert load(config, other).sequence == 3
 
 

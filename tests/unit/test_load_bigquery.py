@@ -17,7 +17,9 @@ from googlesql import Tables, analyse, parse_script
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Mode, Seal
+from sales_mart.warehouses.admission import PastLoad
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
+from sales_mart.warehouses.bigquery.append import Delivery, Effect, append_statements, effect_query
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
@@ -26,9 +28,10 @@ from sales_mart.warehouses.bigquery.connection import (
     run_job,
 )
 from sales_mart.warehouses.bigquery.dialect import date_predicate, empty_table, literal
-from sales_mart.warehouses.bigquery.load import Change, append_query, change_script
+from sales_mart.warehouses.bigquery.load import change_script, replace_statements
 from sales_mart.warehouses.bigquery.publish import publish_script
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
+from sales_mart.warehouses.history import Change, load_values
 from support import row, sealed_run
 
 if TYPE_CHECKING:
@@ -255,7 +258,8 @@ CLEAN = {
 }
 DATASET = "sales-mart.transactions_warehouse"
 TABLES: Tables = {
-    f"{DATASET}.raw_transactions": CLEAN | {"run_id": "STRING", "business_date": "DATE"},
+    f"{DATASET}.raw_transactions": CLEAN
+    | {"run_id": "STRING", "business_date": "DATE", "superseded_by": "DATE"},
     f"{DATASET}.target_lock": {"run_id": "STRING"},
     f"{DATASET}.load_runs": {
         "sequence": "INT64",
@@ -264,6 +268,12 @@ TABLES: Tables = {
         "mode": "STRING",
         "rows": "INT64",
         "yielded_rows": "INT64",
+        "removed_rows": "INT64",
+        "superseded_rows": "INT64",
+        "shown_again_rows": "INT64",
+        "visible_rows": "INT64",
+        "rules": "STRING",
+        "rejects": "STRING",
         "key_id": "STRING",
         "sale_date_window": "STRING",
         "seal_digest": "STRING",
@@ -298,34 +308,64 @@ def check_script(script: str, tables: Tables) -> list[str]:
     return statements
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        Change(None),
-        Change(()),
-        Change(dates(D1, D2)),
-        Change(dates(D1), 1),
-    ],
-)
-def test_the_script_of_a_load_is_googlesql(seal: Seal, change: Change) -> None:
+def past(number: int, day: str, mode: Mode) -> PastLoad:
+    return PastLoad(number, f"run_id_{number}", *dates(day), mode, "sha256", 1, "{}", "{}")
+
+
+SNAPSHOT, DELIVERY = past(1, D1, Mode.REPLACE), past(2, D1, Mode.APPEND)
+KINDS = ("added", "yielded", "removed", "removed_hidden", "superseded", "shown_again", "moved")
+EFFECTS = {
+    "nothing": [],
+    "rows are added": [(*dates(D1), "added", 2)],
+    "everything": [(*dates(D2), kind, 1) for kind in KINDS],
+}
+PASTS = {
+    "first": [],
+    "other day": [SNAPSHOT._replace(business_date=dates(D2)[0]), DELIVERY],
+    "snapshot of the day": [SNAPSHOT, DELIVERY],
+}
+
+
+def values_of(seal: Seal, change: Change) -> dict[str, Any]:
+    return load_values(REAL, seal, change, 5)
+
+
+def test_the_script_of_a_replacement_is_googlesql(seal: Seal) -> None:
     names = LoadTables.of(REAL, seal)
-    script = change_script(REAL, names, seal, change, 3)
-    statements = check_script(script, TABLES | {names.staging: CLEAN})
+    statements = replace_statements(REAL, names, seal)
+    script = change_script(REAL, names, statements, values_of(seal, Change(None, 2)), 3)
+    found = check_script(script, TABLES | {names.staging: CLEAN})
     assert script.startswith("begin transaction;\nupdate `")
     assert f"from `{DATASET}.load_runs`) != 2 then\n    rollback transaction;" in script
     assert script.endswith("    commit transaction;\nend if;\n")
-    assert statements[1].startswith("truncate table" if change.window is None else "delete from")
-    assert ("not in" in script) == bool(change.yielded_rows)
+    assert found[1].startswith("truncate table")
 
 
-def test_the_look_ahead_of_an_append_is_googlesql(seal: Seal) -> None:
+@pytest.mark.parametrize("loads", list(PASTS))
+@pytest.mark.parametrize("effects", list(EFFECTS))
+def test_the_script_of_an_append_is_googlesql(seal: Seal, effects: str, loads: str) -> None:
     names = LoadTables.of(REAL, seal)
-    found = analyse(append_query(names), TABLES | {names.staging: CLEAN}, {"day": "date"})
-    assert found == {
-        "sale_date": "DATE",
-        "changes": "INT64",
-        "yielded_rows": "INT64",
-    }
+    delivery, effect = Delivery.of(*dates(D1), PASTS[loads]), Effect.of(EFFECTS[effects])
+    statements = append_statements(names, seal, delivery, effect)
+    script = change_script(REAL, names, statements, values_of(seal, effect.change), 3)
+    found = check_script(script, TABLES | {names.staging: CLEAN})
+    for statement in found:
+        if names.raw in statement and not statement.startswith("insert"):
+            assert "false" in statement or "date '2023" in statement  # only partitions it names
+    everything = effects == "everything"
+    assert any(each.startswith("delete") for each in found) == everything
+    assert ("superseded_by = settled.mark" in script) == everything
+    assert ("later.mark" in script) == everything
+
+
+@pytest.mark.parametrize("loads", list(PASTS))
+def test_the_look_ahead_of_an_append_is_googlesql(seal: Seal, loads: str) -> None:
+    names = LoadTables.of(REAL, seal)
+    sql = effect_query(names, Delivery.of(*dates(D1), PASTS[loads]))
+    found = analyse(sql, TABLES | {names.staging: CLEAN})
+    assert found == {"sale_date": "DATE", "kind": "STRING", "row_count": "INT64"}
+    # The names of runs are long; they are read where nothing else tells two rows apart.
+    assert ("run_id" in sql) == (loads == "snapshot of the day")
 
 
 @pytest.mark.parametrize("window", [None, (), dates(D1, D2, "2023-12-24")])

@@ -9,6 +9,7 @@ with source as (
         sale_date,
         run_id
     from {{ source('sales', 'raw_transactions') }}
+    where superseded_by is null
 )
 
 select

@@ -11,11 +11,20 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from sales_mart.steps.status import RowSummary, RunSummary
+    from sales_mart.steps.status import LoadSummary, RowSummary, RunSummary
 
 __all__ = ["tables"]
 
 _DIGEST = 12
+_LOADED = {
+    "rows": "loaded rows",
+    "yielded_rows": "left to later batches",
+    "removed_rows": "earlier rows removed",
+    "superseded_rows": "earlier rows superseded",
+    "shown_again_rows": "earlier rows shown again",
+    "visible_rows": "rows visible after the load",
+}
+"""What a load has counted, and what the table calls it."""
 
 
 def tables(summary: RunSummary) -> list[RenderableType]:
@@ -63,17 +72,20 @@ def _reasons(what: str, count: int, reasons: Mapping[str, int]) -> Iterator[tupl
             yield f"  {reason}", rows
 
 
+def _days(load: LoadSummary) -> object:
+    return "all" if load.window_days is None else load.window_days
+
+
 def _warehouses(summary: RunSummary) -> RenderableType:
     loads = {load.target: load for load in summary.loads}
-    names: dict[str, list[object]] = {"loaded rows": [], "left to later batches": []}
-    names["sale dates rewritten"] = []
     targets = list(loads) + [target for target in summary.marts if target not in loads]
-    for target in targets:
-        load = loads.get(target)
-        names["loaded rows"].append(load.rows if load else None)
-        names["left to later batches"].append(load.yielded_rows if load else None)
-        days = load.window_days if load else None
-        names["sale dates rewritten"].append("all" if load and days is None else days)
+    names: dict[str, list[object]] = {
+        name: [getattr(loads[target], field) if target in loads else None for target in targets]
+        for field, name in _LOADED.items()
+    }
+    names["sale dates rewritten"] = [
+        _days(loads[target]) if target in loads else None for target in targets
+    ]
     marts = {mart for rows in summary.marts.values() for mart in rows}
     for mart in sorted(marts):
         names[mart] = [summary.marts.get(target, {}).get(mart) for target in targets]

@@ -16,6 +16,8 @@ from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import Session, run_command
 from sales_mart.cli.steps import (
+    AcceptNewKey,
+    AcceptNewRules,
     AllowEmpty,
     BusinessDate,
     Destination,
@@ -66,6 +68,8 @@ def _run(  # noqa: PLR0913 - options of a command
         bool, typer.Option("--dry-run", help="Judge the input, check the rest, change nothing.")
     ] = False,
     full_refresh: FullRefresh = False,
+    accept_new_key: AcceptNewKey = False,
+    accept_new_rules: AcceptNewRules = False,
     local: Local = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
@@ -91,6 +95,8 @@ def _run(  # noqa: PLR0913 - options of a command
                 destination=destination or None,
                 dry_run=dry_run,
                 full_refresh=full_refresh,
+                accept_new_key=accept_new_key,
+                accept_new_rules=accept_new_rules,
                 progress=progress,
             )
         text = tables(summary)

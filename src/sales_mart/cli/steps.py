@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
     from sales_mart.lake.records import Mode, Seal
     from sales_mart.steps.status import RowSummary
+    from sales_mart.warehouses.admission import LoadOptions
 
 __all__ = [
+    "AcceptNewKey",
+    "AcceptNewRules",
     "AllowEmpty",
     "BusinessDate",
     "Destination",
@@ -27,6 +30,7 @@ __all__ = [
     "Targets",
     "add_to",
     "given",
+    "load_options",
     "plan_options",
     "warn_of_rejects",
 ]
@@ -79,6 +83,23 @@ Outputs = Annotated[
     typer.Option(
         "--outputs", metavar="FOLDER", help="Write what a workflow passes on into files there."
     ),
+]
+
+AcceptNewKey = Annotated[
+    bool,
+    typer.Option("--accept-new-key", help="Let a snapshot replace tokens of another key."),
+]
+AcceptNewRules = Annotated[
+    bool,
+    typer.Option(
+        "--accept-new-rules",
+        help="Append by rules that admit rows which earlier loads have rejected.",
+    ),
+]
+# As a workflow passes it on: one text, empty in most runs.
+Accept = Annotated[
+    str | None,
+    typer.Option("--accept", metavar="new-key|new-rules", help="Both, as one text.", hidden=True),
 ]
 
 Destination = Annotated[
@@ -175,6 +196,22 @@ def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
     )
 
 
+def load_options(text: str | None = None, *, new_key: bool, new_rules: bool) -> LoadOptions:
+    """Read what is accepted, as flags or as one text with commas.
+
+    Raises:
+        ConfigurationError: The text names something else.
+    """
+    from sales_mart.errors import ConfigurationError
+    from sales_mart.warehouses.admission import LoadOptions
+
+    named = {each.strip() for each in (text or "").split(",")} - {""}
+    if others := named - {"new-key", "new-rules"}:
+        msg = f"{', '.join(sorted(others))!r} cannot be accepted"
+        raise ConfigurationError(msg, remedy="Accept new-key, new-rules, or both with a comma.")
+    return LoadOptions(new_key or "new-key" in named, new_rules or "new-rules" in named)
+
+
 def _mode(name: str | None) -> Mode | None:
     from sales_mart.errors import ConfigurationError
     from sales_mart.lake.records import Mode
@@ -263,13 +300,16 @@ def _seal(session: Session, *, outputs: Outputs = None) -> None:
     session.emit(sealed)
 
 
-def _load(
+def _load(  # noqa: PLR0913 - options of a command
     session: Session,
     target: Annotated[TargetName | None, typer.Argument(help="Warehouse.")] = None,
     *,
     target_option: Annotated[
         TargetName | None, typer.Option("--target", help="The same as an option.")
     ] = None,
+    accept_new_key: AcceptNewKey = False,
+    accept_new_rules: AcceptNewRules = False,
+    accept: Accept = None,
 ) -> None:
     """Put the run's rows into the raw table of one warehouse, in one transaction."""
     from sales_mart.errors import ConfigurationError
@@ -282,7 +322,8 @@ def _load(
         raise ConfigurationError(
             msg, remedy="Write `sales-mart load postgres` or `sales-mart load bigquery`."
         )
-    session.emit(load(session.config, session.run(), Target(chosen)))
+    options = load_options(accept, new_key=accept_new_key, new_rules=accept_new_rules)
+    session.emit(load(session.config, session.run(), Target(chosen), options))
 
 
 def _transform(

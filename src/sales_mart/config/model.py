@@ -198,6 +198,9 @@ class Validation(_Section):
     """Most decimals of a price; the scale of every amount."""
     max_reject_share: float = Field(default=1.0, ge=0, le=1)
     """Share of rejected rows above which a run fails before anything is loaded."""
+    max_removed_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the visible rows above which a load that takes them away is refused. Below 1, an
+    input without rows needs `--allow-empty`."""
 
     @field_validator("required_fields")
     @classmethod
@@ -351,7 +354,8 @@ class Config(_Section):
     def digest(self) -> str:
         """SHA-256 over the keys that shape a run's result, as 64 hex characters.
 
-        Hosts, credentials and timeouts are left out: the pods of one run may differ in them.
+        Hosts, credentials and timeouts are left out: the pods of one run may differ in them. So is
+        `max_removed_share`, which may be raised for a run that was refused.
         """
         shaping: dict[str, Any] = {
             "warehouse": self.data_warehouse.model_dump(
@@ -359,7 +363,7 @@ class Config(_Section):
             ),
             "mart": self.data_mart.model_dump(mode="json", include={"dataset", "postgres_schema"}),
             "trust_input": self.ingestion.trust_input,
-            "rules": self.rules.model_dump(mode="json"),
+            "rules": self.rules.model_dump(mode="json", exclude={"max_removed_share"}),
             "algorithm": self.security.algorithm,
             "timezone": self.orchestration.timezone,
         }

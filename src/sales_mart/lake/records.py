@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -183,14 +184,38 @@ class Load(Record):
     target: Target
     mode: Mode
     sequence: int = Field(description="1 for the first load of the target, then one more each")
-    rows: int = Field(description="rows of this run in the raw table")
+    rows: int = Field(description="rows that this run added, of those that the raw table shows")
     yielded_rows: int = Field(
-        default=0, description="rows left out: a later business date holds their transaction_id"
+        default=0,
+        description="rows of this run that are superseded: a later business date has their "
+        "transaction_id",
+    )
+    removed_rows: int | None = Field(
+        default=None,
+        description="visible rows that are gone: of the day's earlier delivery, or of all days "
+        "before a snapshot; null where version 0.1 loaded",
+    )
+    superseded_rows: int | None = Field(
+        default=None, description="rows of earlier loads that this one superseded"
+    )
+    shown_again_rows: int | None = Field(
+        default=None,
+        description="rows that are visible again, since what superseded them is not delivered "
+        "any more",
+    )
+    visible_rows: int | None = Field(
+        default=None, description="rows that the raw table shows after the load"
     )
     window: tuple[date, ...] | None = Field(
         description="sale dates whose rows changed, ascending; None when all may have changed"
     )
     seal_digest: str
+    rules: dict[str, JsonValue] | None = Field(
+        default=None, description="reason to reject a row → the rule's value; null: no such rule"
+    )
+    rejects: dict[str, int] | None = Field(
+        default=None, description="rejected rows of the run by reason"
+    )
     loaded_at: datetime
     already_loaded: bool = Field(default=False, exclude=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from sales_mart.warehouses.admission import LoadOptions
+
 if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.records import Load, Target
@@ -13,14 +15,25 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 
-def load(config: Config, run: RunFolder, target: Target) -> Load:
+def load(
+    config: Config, run: RunFolder, target: Target, options: LoadOptions | None = None
+) -> Load:
     """Load a sealed run into a warehouse and write the record `load-postgres` or `load-bigquery`.
+
+    Args:
+        config: The configuration of the run.
+        run: The run.
+        target: The warehouse.
+        options: What may be loaded that is refused otherwise. Default: a former run.
 
     Raises:
         ConfigurationError: A column has another type, key ids would mix, or access is refused.
-        DataError: The batch has more dates than the warehouse changes at once.
+        DataError: The batch has more dates than the warehouse changes at once, or the load is
+            refused: by age, by rules, or for the rows that it would take away.
         SourceChangedError: A part is not the one that was sealed.
         TemporaryError: The server is away or busy, or another run loads at the same time.
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
-    return importlib.import_module(f"sales_mart.warehouses.{target}.load").load(config, run)
+    return importlib.import_module(f"sales_mart.warehouses.{target}.load").load(
+        config, run, options or LoadOptions()
+    )

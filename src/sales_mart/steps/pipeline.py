@@ -24,6 +24,7 @@ from sales_mart.steps.plan import plan as make_plan
 from sales_mart.steps.seal import seal as close_input
 from sales_mart.steps.status import RunSummary, summarise
 from sales_mart.steps.validate import validate_shard
+from sales_mart.warehouses.admission import LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -69,6 +70,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     dry_run: bool = False,
     allow_empty: bool = False,
     full_refresh: bool = False,
+    accept_new_key: bool = False,
+    accept_new_rules: bool = False,
 ) -> RunSummary:
     """Walk the whole road.
 
@@ -89,6 +92,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
             show none.
         full_refresh: Build and publish all marts anew from the raw table, whatever was published.
+        accept_new_key: Let a snapshot replace rows whose tokens have another key.
+        accept_new_rules: Let a batch be appended by rules that admit rows which earlier loads
+            have rejected.
 
     Returns:
         How it went.
@@ -121,7 +127,11 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             if dry_run:
                 _rehearse(walk, config, place, made, chosen)
             else:
-                _walk(walk, config, place, made, chosen, destination, full_refresh=full_refresh)
+                options = LoadOptions(accept_new_key, accept_new_rules, run_id is not None)
+                _walk(
+                    *(walk, config, place, made, chosen, destination, options),
+                    full_refresh=full_refresh,
+                )
         place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
         summary = summarise(place)
         # The quarantine of a dry run goes with its lake.
@@ -166,6 +176,7 @@ def _walk(  # noqa: PLR0913 - what the road needs
     made: Plan,
     targets: Sequence[Target],
     destination: str | None,
+    options: LoadOptions,
     *,
     full_refresh: bool,
 ) -> None:
@@ -178,7 +189,10 @@ def _walk(  # noqa: PLR0913 - what the road needs
     with warm(config, targets, place) as ready:
         _close_input(walk, config, place, made)
         together(
-            {f"load-{target}": partial(_load, walk, config, place, target) for target in targets}
+            {
+                f"load-{target}": partial(_load, walk, config, place, target, options)
+                for target in targets
+            }
         )
         with walk.stop("transform"):
             transform(config, place, targets, full_refresh=full_refresh, warm=ready)
@@ -198,9 +212,11 @@ def _close_input(walk: _Walk, config: Config, place: RunFolder, made: Plan) -> N
         close_input(config, place)
 
 
-def _load(walk: _Walk, config: Config, place: RunFolder, target: Target) -> None:
+def _load(
+    walk: _Walk, config: Config, place: RunFolder, target: Target, options: LoadOptions
+) -> None:
     with walk.stop(f"load-{target}"):
-        load(config, place, target)
+        load(config, place, target, options)
 
 
 def _rehearse(

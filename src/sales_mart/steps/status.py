@@ -65,6 +65,10 @@ class LoadSummary(_Part):
     sequence: int
     rows: int
     yielded_rows: int
+    removed_rows: int | None
+    superseded_rows: int | None
+    shown_again_rows: int | None
+    visible_rows: int | None
     window_days: int | None
 
 
@@ -164,5 +168,9 @@ def _load_summary(load: Load) -> LoadSummary:
         sequence=load.sequence,
         rows=load.rows,
         yielded_rows=load.yielded_rows,
+        removed_rows=load.removed_rows,
+        superseded_rows=load.superseded_rows,
+        shown_again_rows=load.shown_again_rows,
+        visible_rows=load.visible_rows,
         window_days=None if load.window is None else len(load.window),
     )

@@ -8,21 +8,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
 from sales_mart.lake.records import Load, Mode, Target
+from sales_mart.rows.rule_changes import rules_as_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from sales_mart.config import Config
     from sales_mart.lake.records import Seal
 
 __all__ = [
+    "Change",
     "Publication",
     "Window",
     "check_built",
-    "check_key",
     "check_sequence",
     "is_shown",
     "load_of",
+    "load_values",
     "pending",
     "publication_of",
     "require_latest",
@@ -56,23 +58,72 @@ class Publication(NamedTuple):
     slices: int | None
 
 
-def load_of(target: Target, row: Sequence[Any]) -> Load:
-    """Read a row of `load_runs`.
+class Change(NamedTuple):
+    """What a load does to the raw table.
+
+    Attributes:
+        window: Sale dates of the rows that become visible or hidden.
+        rows: Rows of the run that are visible.
+        yielded_rows: Rows of the run that a later business date supersedes.
+        removed_rows: Visible rows that are gone.
+        superseded_rows: Rows of earlier loads that this one supersedes.
+        shown_again_rows: Rows that are visible again.
+    """
+
+    window: Window
+    rows: int = 0
+    yielded_rows: int = 0
+    removed_rows: int = 0
+    superseded_rows: int = 0
+    shown_again_rows: int = 0
+
+    def visible_after(self, before: int) -> int:
+        """Return how many rows are visible after it."""
+        return before + self.rows - self.removed_rows - self.superseded_rows + self.shown_again_rows
+
+
+def load_values(
+    config: Config, seal: Seal, change: Change, visible_rows: int
+) -> dict[str, str | int | date | None]:
+    """Return what `load_runs` keeps of a load, but for its sequence and its time."""
+    return {
+        "run_id": seal.run_id,
+        "business_date": seal.business_date,
+        "mode": seal.mode.value,
+        **{name: value for name, value in change._asdict().items() if name != "window"},
+        "visible_rows": visible_rows,
+        "key_id": seal.key_id,
+        "sale_date_window": window_to_json(change.window),
+        "seal_digest": seal.digest,
+        "rules": json.dumps(rules_as_data(config)),
+        "rejects": json.dumps(seal.reasons),
+    }
+
+
+def load_of(target: Target, row: Mapping[str, Any]) -> Load:
+    """Read a row of `load_runs`; one that 0.1 made lacks columns.
 
     Args:
         target: The warehouse.
-        row: run_id, mode, sequence, rows, yielded_rows, sale_date_window, seal_digest, loaded_at.
+        row: Value by column.
     """
+    rules, rejects = row.get("rules"), row.get("rejects")
     return Load(
-        run_id=row[0],
+        run_id=row["run_id"],
         target=target,
-        mode=Mode(row[1]),
-        sequence=row[2],
-        rows=row[3],
-        yielded_rows=row[4],
-        window=window_from_json(row[5]),
-        seal_digest=row[6],
-        loaded_at=row[7],
+        mode=Mode(row["mode"]),
+        sequence=row["sequence"],
+        rows=row["rows"],
+        yielded_rows=row["yielded_rows"],
+        removed_rows=row.get("removed_rows"),
+        superseded_rows=row.get("superseded_rows"),
+        shown_again_rows=row.get("shown_again_rows"),
+        visible_rows=row.get("visible_rows"),
+        window=window_from_json(row["sale_date_window"]),
+        seal_digest=row["seal_digest"],
+        rules=None if rules is None else json.loads(rules),
+        rejects=None if rejects is None else json.loads(rejects),
+        loaded_at=row["loaded_at"],
     )
 
 
@@ -112,23 +163,6 @@ def check_sequence(latest: Load, sequence: int) -> None:
     if latest.sequence != sequence:
         msg = f"the marts were built from load {sequence}, the latest is {latest.sequence}"
         raise SupersededError(msg, remedy="Run `sales-mart transform` and `reconcile` again.")
-
-
-def check_key(held: str | None, seal: Seal) -> None:
-    """Refuse to put tokens of two keys into one table: one identifier would count as two.
-
-    Args:
-        held: Id of the key of the tokens in the table; None when it is empty.
-        seal: What is to be loaded.
-
-    Raises:
-        ConfigurationError: The keys differ.
-    """
-    if held is not None and held != seal.key_id:
-        msg = f"the table holds tokens of key {held}, run {seal.run_id} has key {seal.key_id}"
-        raise ConfigurationError(
-            msg, remedy="Use the key of before, or load the whole history anew in replace mode."
-        )
 
 
 def is_shown(

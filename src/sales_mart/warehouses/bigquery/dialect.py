@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["LOCK", "date_predicate", "empty_table", "guarded_script", "literal"]
+__all__ = ["LOCK", "Value", "date_predicate", "empty_table", "guarded_script", "literal"]
 
 LOCK = "target_lock"
 """Table of one row beside the raw table. Every script updates it first: the server cancels one of

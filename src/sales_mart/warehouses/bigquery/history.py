@@ -8,6 +8,7 @@ from google.cloud import bigquery
 
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
+from sales_mart.warehouses.admission import PAST_LOAD_COLUMNS, PastLoad
 from sales_mart.warehouses.bigquery.connection import Client, existing_table, query, table_id
 from sales_mart.warehouses.history import (
     Publication,
@@ -30,6 +31,7 @@ __all__ = [
     "latest_load",
     "latest_publication",
     "loaded_days",
+    "past_loads",
     "pending_window",
 ]
 
@@ -39,18 +41,26 @@ def latest_load(client: Client, config: Config) -> Load | None:
     name = table_id(config, raw_schema(config), LOAD_RUNS)
     if existing_table(client, name) is None:
         return None
+    # All columns, since a table that 0.1 made has fewer.
+    rows = query(client, f"select * from `{name}` order by sequence desc limit 1")
+    return next((load_of(Target.BIGQUERY, dict(row.items())) for row in rows), None)
+
+
+def past_loads(client: Client, config: Config) -> list[PastLoad]:
+    """Return the last snapshot and every load after it, in their order."""
+    name = table_id(config, raw_schema(config), LOAD_RUNS)
     rows = query(
         client,
         f"""
-        select
-            run_id, mode, sequence, `rows`, yielded_rows, sale_date_window,
-            seal_digest, loaded_at
+        select {", ".join(PAST_LOAD_COLUMNS)}
         from `{name}`
-        order by sequence desc
-        limit 1
+        where sequence >= coalesce(
+            (select max(sequence) from `{name}` where mode = 'replace'), 0
+        )
+        order by sequence
         """,
     )
-    return next((load_of(Target.BIGQUERY, row.values()) for row in rows), None)
+    return [PastLoad(*row.values()) for row in rows]
 
 
 def check_latest(client: Client, config: Config, run_id: str) -> Load:

@@ -9,15 +9,21 @@ what did not happen.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from google.api_core import exceptions as api
-from google.cloud import bigquery
 
 from sales_mart.errors import DataError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.steps.plan import check_digest
+from sales_mart.warehouses.admission import LoadOptions, check_admission, check_removed_share
+from sales_mart.warehouses.bigquery.append import (
+    Delivery,
+    Effect,
+    append_statements,
+    effect_query,
+)
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
@@ -25,41 +31,36 @@ from sales_mart.warehouses.bigquery.connection import (
     query,
     run_job,
 )
-from sales_mart.warehouses.bigquery.dialect import (
-    date_predicate,
-    empty_table,
-    guarded_script,
-    literal,
-)
-from sales_mart.warehouses.bigquery.history import latest_load
+from sales_mart.warehouses.bigquery.dialect import Value, empty_table, guarded_script, literal
+from sales_mart.warehouses.bigquery.history import latest_load, past_loads
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
-from sales_mart.warehouses.history import Window, check_key, window_to_json
+from sales_mart.warehouses.history import Change, load_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from google.cloud import bigquery
+
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.admission import PastLoad
 
-__all__ = ["Change", "append_query", "change_script", "load"]
+__all__ = ["change_script", "load", "replace_statements"]
 
+_NOTHING_SAID = LoadOptions()
 _log = logging.getLogger(__name__)
 
 MAX_DATES = 4_000
 """Partitions that one BigQuery job may modify."""
 
 
-class Change(NamedTuple):
-    """What a load does to the raw table."""
-
-    window: Window
-    yielded_rows: int = 0
-
-
-def load(config: Config, run: RunFolder) -> Load:
+def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -> Load:
     """Load a sealed run into BigQuery and write the record `load-bigquery`.
 
     Raises:
         ConfigurationError: A column has another type, key ids would mix, or access is refused.
-        DataError: The batch has more dates than one job may touch.
+        DataError: The batch has more dates than one job may touch, or the load is refused: by age,
+            by rules, or for the rows that it would take away.
         SourceChangedError: A part is not the one that was sealed.
         TemporaryError: The server is away or busy, or another run loads at the same time.
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
@@ -71,7 +72,7 @@ def load(config: Config, run: RunFolder) -> Load:
     # in a bucket, the one that comes too late finds the table gone.
     seconds = config.data_warehouse.postgres.lock_timeout
     with run.alone(seconds, "clean"), bigquery_errors(config), client(config) as connected:
-        record = _load(connected, config, run, seal)
+        record = _load(connected, config, run, seal, options)
     run.write("load-bigquery", record)
     _log.info(
         "bigquery: %d rows in %s mode, load %d%s",
@@ -83,7 +84,7 @@ def load(config: Config, run: RunFolder) -> Load:
     return record
 
 
-def _load(client: Client, config: Config, run: RunFolder, seal: Seal) -> Load:
+def _load(client: Client, config: Config, run: RunFolder, seal: Seal, options: LoadOptions) -> Load:
     tables = LoadTables.of(config, seal)
     ensure_tables(client, config, tables)
     latest = latest_load(client, config)
@@ -91,7 +92,7 @@ def _load(client: Client, config: Config, run: RunFolder, seal: Seal) -> Load:
         _drop(client, tables.staging)
         return latest.model_copy(update={"already_loaded": True})
     try:
-        _change(client, config, run, seal, tables, latest.sequence + 1 if latest else 1)
+        _change(client, config, run, seal, tables, options)
     except (api.NotFound, UnexpectedError):
         loaded = latest_load(client, config)
         if not _is_this(loaded, seal):
@@ -107,15 +108,35 @@ def _load(client: Client, config: Config, run: RunFolder, seal: Seal) -> Load:
 
 
 def _change(  # noqa: PLR0913 - what a load needs
-    client: Client, config: Config, run: RunFolder, seal: Seal, tables: LoadTables, sequence: int
+    client: Client,
+    config: Config,
+    run: RunFolder,
+    seal: Seal,
+    tables: LoadTables,
+    options: LoadOptions,
 ) -> None:
     """Stage the rows and change the raw table, unless another load came in between."""
-    if seal.mode is Mode.APPEND:
-        _check_key(client, tables, seal)
+    past = past_loads(client, config)
+    sequence = past[-1].sequence + 1 if past else 1
+    holds_rows = bool(past) and _count(client, tables.raw) > 0
+    check_admission(config, run, seal, options, past, holds_rows=holds_rows)
+    before = _visible_rows(client, tables, past)
+    if seal.mode is Mode.REPLACE:
+        check_removed_share(config, seal, before, seal.rows_clean)
     prefix = stage(client, run, seal, tables.staging, sequence)
-    change = _plan_append(client, tables, seal) if seal.mode is Mode.APPEND else Change(None)
-    _check_dates(len(change.window or ()), run.run_id)
-    script = change_script(config, tables, seal, change, sequence)
+    if seal.mode is Mode.REPLACE:
+        change = Change(None, seal.rows_clean, removed_rows=before)
+        statements = replace_statements(config, tables, seal)
+    else:
+        delivery = Delivery.of(seal.business_date, past)
+        found = query(client, effect_query(tables, delivery))
+        effect = Effect.of((row[0], row[1], row[2]) for row in found)
+        change = effect.change
+        check_removed_share(config, seal, before, change.visible_after(before))
+        _check_dates(len(effect.changed), run.run_id)
+        statements = append_statements(tables, seal, delivery, effect)
+    values = load_values(config, seal, change, change.visible_after(before))
+    script = change_script(config, tables, statements, values, sequence)
 
     def start(job_id: str) -> bigquery.QueryJob:
         return client.query(script, job_id=job_id, job_retry=None)
@@ -140,115 +161,54 @@ def _check_dates(days: int, run_id: str) -> None:
         raise DataError(msg, remedy="Split the source by date, and load the pieces one by one.")
 
 
-def _check_key(client: Client, tables: LoadTables, seal: Seal) -> None:
-    rows = query(
-        client,
-        f"""
-        select key_id
-        from `{tables.load_runs}`
-        where (select count(*) from `{tables.raw}`) > 0
-        order by sequence desc
-        limit 1
-        """,
+def _count(client: Client, table: str, where: str = "true") -> int:
+    return next(iter(query(client, f"select count(*) from `{table}` where {where}")))[0]
+
+
+def _visible_rows(client: Client, tables: LoadTables, past: Sequence[PastLoad]) -> int:
+    """Return how many rows are visible: as the last load noted, else by counting them."""
+    if past and past[-1].visible_rows is not None:
+        return past[-1].visible_rows
+    return _count(client, tables.raw, "superseded_by is null")
+
+
+def replace_statements(config: Config, tables: LoadTables, seal: Seal) -> list[str]:
+    """Return the statements that make the table the staged rows."""
+    columns = ", ".join(CLEAN_COLUMNS)
+    run, day = literal(seal.run_id), literal(seal.business_date)
+    insert = (
+        f"insert into `{tables.raw}` ({columns}, run_id, business_date) "
+        f"select {columns}, {run}, {day} from `{tables.staging}`"
     )
-    check_key(next((row[0] for row in rows), None), seal)
-
-
-def _plan_append(client: Client, tables: LoadTables, seal: Seal) -> Change:
-    """Find out what replacing one business date changes, and which rows must stay out.
-
-    This runs before the transaction, which checks that no other load came in between.
-    """
-    day = bigquery.ScalarQueryParameter("day", "DATE", seal.business_date)
-    days = list(query(client, append_query(tables), [day]))
-    return Change(
-        window=tuple(row[0] for row in days if row[1]),
-        yielded_rows=sum(row[2] for row in days),
+    check = (
+        f"select if((select count(*) from `{tables.raw}`) = {seal.rows_clean}, "
+        "true, error('the raw table does not hold the sealed rows'))"
     )
-
-
-def append_query(tables: LoadTables) -> str:
-    """Ask what the staged rows would change by sale date; `@day` is their business date."""
-    return f"""
-        with held as (
-            select transaction_id, business_date, sale_date
-            from `{tables.raw}`
-            where
-                business_date = @day
-                or transaction_id in (select transaction_id from `{tables.staging}`)
-        ),
-        later as (
-            select transaction_id from held where business_date > @day
-        ),
-        changes as (
-            select
-                batch.sale_date,
-                later.transaction_id is null as is_change
-            from `{tables.staging}` as batch
-            left join later on batch.transaction_id = later.transaction_id
-            union all
-            select
-                sale_date,
-                true as is_change
-            from held
-            where business_date <= @day
-        )
-        select
-            sale_date,
-            countif(is_change) as changes,
-            countif(not is_change) as yielded_rows
-        from changes
-        group by sale_date
-        order by sale_date
-    """
+    return [empty_table(config, tables.raw), insert, check]
 
 
 def change_script(
-    config: Config, tables: LoadTables, seal: Seal, change: Change, sequence: int
+    config: Config,
+    tables: LoadTables,
+    statements: Sequence[str],
+    values: Mapping[str, Value],
+    sequence: int,
 ) -> str:
-    """Give the script that makes the staged rows the raw table's, all at once."""
-    rows = seal.rows_clean - change.yielded_rows
-    columns = ", ".join(CLEAN_COLUMNS)
-    day = literal(seal.business_date)
-    insert = (
-        f"insert into `{tables.raw}` ({columns}, run_id, business_date) "
-        f"select {columns}, {literal(seal.run_id)}, {day} from `{tables.staging}`"
-    )
-    if change.window is None:
-        where = "true"
-        remove = empty_table(config, tables.raw)
-    else:
-        where = f"{date_predicate('sale_date', change.window)} and business_date = {day}"
-        remove = (
-            f"delete from `{tables.raw}` "
-            f"where {date_predicate('sale_date', change.window)} and (business_date = {day} "
-            f"or (business_date < {day} and transaction_id in "
-            f"(select transaction_id from `{tables.staging}`)))"
-        )
-    if change.yielded_rows:
-        insert += (
-            " where transaction_id not in "
-            f"(select transaction_id from `{tables.raw}` where business_date > {day})"
-        )
-    check = (
-        f"select if((select count(*) from `{tables.raw}` where {where}) = {rows}, "
-        "true, error('the raw table does not hold the sealed rows'))"
-    )
-    values = (
-        literal(sequence),
-        literal(seal.run_id),
-        day,
-        literal(seal.mode.value),
-        literal(rows),
-        literal(change.yielded_rows),
-        literal(seal.key_id),
-        literal(window_to_json(change.window)),
-        literal(seal.digest),
-        "current_timestamp()",
-    )
+    """Return the script that changes the raw table and notes the load, all at once.
+
+    Args:
+        config: The configuration.
+        tables: The tables of the load.
+        statements: What changes the raw table.
+        values: What `load_runs` keeps of the load.
+        sequence: Its number.
+    """
+    noted = {"sequence": literal(sequence)}
+    noted |= {name: literal(value) for name, value in values.items()}
+    noted |= {"loaded_at": "current_timestamp()"}
     note = (
-        f"insert into `{tables.load_runs}` (sequence, run_id, business_date, mode, `rows`, "
-        "yielded_rows, key_id, sale_date_window, seal_digest, loaded_at) "
-        f"values ({', '.join(values)})"
+        f"insert into `{tables.load_runs}` ({', '.join(f'`{name}`' for name in noted)}) "
+        f"values ({', '.join(noted.values())})"
     )
-    return guarded_script(config, seal.run_id, sequence - 1, [remove, insert, check, note])
+    run_id = str(values["run_id"])
+    return guarded_script(config, run_id, sequence - 1, [*statements, note])

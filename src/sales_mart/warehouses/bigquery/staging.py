@@ -19,6 +19,7 @@ from sales_mart.warehouses.bigquery.connection import (
     Client,
     ensure_dataset,
     existing_table,
+    is_emulator,
     query,
     run_job,
     table_id,
@@ -45,17 +46,28 @@ _EXPIRY = timedelta(days=1)
 _SPARE = timedelta(hours=2)
 
 _Field = bigquery.SchemaField
+# What came after 0.1: nullable, so that they can be added to what it left.
+_SUPERSEDED_BY = _Field("superseded_by", "DATE", description="next later date; null: visible")
+_NEW_LOAD_COLUMNS = (
+    _Field("removed_rows", "INT64", description="visible rows that are gone"),
+    _Field("superseded_rows", "INT64", description="rows of earlier loads that it overrides"),
+    _Field("shown_again_rows", "INT64", description="rows that are visible again"),
+    _Field("visible_rows", "INT64", description="visible rows after the load"),
+    _Field("rules", "STRING", description="JSON object: the rules by reason"),
+    _Field("rejects", "STRING", description="JSON object: rejected rows by reason"),
+)
 _LOAD_RUNS_SCHEMA = (
     _Field("sequence", "INT64", "REQUIRED", description="1 for the first load, then one more each"),
     _Field("run_id", "STRING", "REQUIRED"),
     _Field("business_date", "DATE", "REQUIRED"),
     _Field("mode", "STRING", "REQUIRED", description="replace or append"),
-    _Field("rows", "INT64", "REQUIRED", description="rows of the run in the raw table"),
-    _Field("yielded_rows", "INT64", "REQUIRED", description="rows that a later date holds"),
+    _Field("rows", "INT64", "REQUIRED", description="visible rows that the run added"),
+    _Field("yielded_rows", "INT64", "REQUIRED", description="its rows that a later date overrides"),
     _Field("key_id", "STRING", "REQUIRED", description="key of the tokens, never the key itself"),
     _Field("sale_date_window", "STRING", description="JSON array of dates; null for all"),
     _Field("seal_digest", "STRING", "REQUIRED"),
     _Field("loaded_at", "TIMESTAMP", "REQUIRED"),
+    *_NEW_LOAD_COLUMNS,
 )
 _PUBLICATIONS_SCHEMA = (
     _Field("run_id", "STRING", "REQUIRED"),
@@ -113,6 +125,7 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
         raw.clustering_fields = ["product"]
         raw = client.create_table(raw, exists_ok=True)
     _check_columns(config, raw)
+    _add_columns(client, config, raw, (_SUPERSEDED_BY,))
     for name, columns in (
         (LOAD_RUNS, _LOAD_RUNS_SCHEMA),
         (PUBLICATIONS, _PUBLICATIONS_SCHEMA),
@@ -123,8 +136,29 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
         if table is None:
             table = bigquery.Table(full, schema=columns)
             table = client.create_table(table, exists_ok=True)
+        if name == LOAD_RUNS:
+            table = _add_columns(client, config, table, _NEW_LOAD_COLUMNS)
         if name == LOCK and not table.num_rows:
             query(client, f"insert into `{full}` (run_id) values ('')")
+
+
+def _add_columns(
+    client: Client, config: Config, table: bigquery.Table, columns: Sequence[bigquery.SchemaField]
+) -> bigquery.Table:
+    """Add the columns that a table of 0.1 lacks; views and grants on it stay."""
+    found = {field.name for field in table.schema}
+    missing = [field for field in columns if field.name not in found]
+    if not missing:
+        return table
+    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
+    added = [f"add column if not exists {each.name} {each.field_type}" for each in missing]
+    # The stand-in server takes one at a time, and does not see them in its own catalogue.
+    for addition in added if is_emulator(config) else [", ".join(added)]:
+        query(client, f"alter table `{name}` {addition}")
+    if is_emulator(config):
+        table.schema = [*table.schema, *missing]
+        return client.update_table(table, ["schema"])
+    return client.get_table(name)
 
 
 def _raw_columns(config: Config) -> list[bigquery.SchemaField]:
@@ -138,6 +172,7 @@ def _raw_columns(config: Config) -> list[bigquery.SchemaField]:
         *fields,
         _Field("run_id", "STRING", "REQUIRED"),
         _Field("business_date", "DATE", "REQUIRED"),
+        _SUPERSEDED_BY,
     ]
 
 
@@ -145,6 +180,8 @@ def _check_columns(config: Config, table: bigquery.Table) -> None:
     found = {field.name: field for field in table.schema}
     for wanted in _raw_columns(config):
         have = found.get(wanted.name)
+        if have is None and wanted is _SUPERSEDED_BY:
+            continue  # it is about to be added
         # A bare NUMERIC reports no scale and takes any.
         if have is not None and _same_type(have, wanted):
             continue

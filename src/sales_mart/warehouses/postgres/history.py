@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables, raw_schema
+from sales_mart.warehouses.admission import PAST_LOAD_COLUMNS, PastLoad
 from sales_mart.warehouses.history import (
     Publication,
     Window,
@@ -30,6 +32,7 @@ __all__ = [
     "latest_load",
     "latest_publication",
     "loaded_days",
+    "past_loads",
     "pending_window",
 ]
 
@@ -39,17 +42,32 @@ def latest_load(connection: Connection, config: Config) -> Load | None:
     schema = raw_schema(config)
     if not exists(connection, schema, LOAD_RUNS):
         return None
-    row = connection.execute(
-        SQL("""
-            select
-                run_id, mode, sequence, rows, yielded_rows, sale_date_window,
-                seal_digest, loaded_at
-            from {}
-            order by sequence desc
-            limit 1
-        """).format(Identifier(schema, LOAD_RUNS))
-    ).fetchone()
+    # All columns, since a table that 0.1 made has fewer.
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            SQL("select * from {} order by sequence desc limit 1").format(
+                Identifier(schema, LOAD_RUNS)
+            )
+        ).fetchone()
     return None if row is None else load_of(Target.POSTGRES, row)
+
+
+def past_loads(connection: Connection, config: Config) -> list[PastLoad]:
+    """Return the last snapshot and every load after it, in their order."""
+    rows = connection.execute(
+        SQL("""
+            select {columns}
+            from {loads}
+            where sequence >= coalesce(
+                (select max(sequence) from {loads} where mode = 'replace'), 0
+            )
+            order by sequence
+        """).format(
+            columns=SQL(", ").join(map(Identifier, PAST_LOAD_COLUMNS)),
+            loads=Identifier(raw_schema(config), LOAD_RUNS),
+        )
+    )
+    return [PastLoad(*row) for row in rows]
 
 
 def check_latest(connection: Connection, config: Config, run_id: str) -> Load:
