@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from sales_mart.errors import SalesMartError
 from sales_mart.lake.records import Load, Mode, Target
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.steps.load import load
+from sales_mart.steps.reconcile_sql import table
 from sales_mart.warehouses.admission import LoadOptions
 from support import Row, row, sealed_run, token
+from warehouses import ask, change, raw_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
 
-DAYS = ("2023-10-01", "2023-10-02", "2023-10-03", "2023-10-04")
+DAYS: tuple[str, ...] = ("2023-10-01", "2023-10-02", "2023-10-03", "2023-10-04")
 IDENTIFIERS = tuple(f"T{number}" for number in range(5))
 KEYS = ("sha256", "0123abcd")
 QUANTITIES = (5, 10, 100)
 PREFIXES = ("", "Hal", "Halal")
 KEPT_SHARE = 0.5
+_numbers = count(1)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Version(NamedTuple):
     sale_date: str
     business_date: str
     superseded_by: str | None
+
+    @property
+    def sale_day(self) -> date:
+        """Return the sale date as a date."""
+        return date.fromisoformat(self.sale_date)
 
 
 @dataclass
@@ -167,13 +178,15 @@ class Oracle:
         return False
 
 
-_rows = st.dictionaries(
+_PRICES: tuple[str, ...] = ("1.00", "2.00")
+_REASONS: tuple[str, ...] = ("quantity_range", "product_prefix", "date_format")
+_rows: st.SearchStrategy[dict[str, tuple[str, str]]] = st.dictionaries(
     st.sampled_from(IDENTIFIERS),
-    st.tuples(st.sampled_from(DAYS), st.sampled_from(("1.00", "2.00"))),
+    st.tuples(st.sampled_from(DAYS), st.sampled_from(_PRICES)),
     max_size=len(IDENTIFIERS),
 )
-_rejects = st.dictionaries(
-    st.sampled_from(("quantity_range", "product_prefix", "date_format")),
+_rejects: st.SearchStrategy[dict[str, int]] = st.dictionaries(
+    st.sampled_from(_REASONS),
     st.integers(1, 3),
     max_size=2,
 )
@@ -183,8 +196,7 @@ _rejects = st.dictionaries(
 def histories(draw: st.DrawFn, longest: int = 6) -> list[Step]:
     """Draw loads of few days and identifiers, most of them ordinary ones."""
     steps: list[Step] = []
-    rules = {"max_quantity": QUANTITIES[0], "product_prefix": PREFIXES[-1]}
-    key = KEYS[0]
+    quantity, prefix, key = QUANTITIES[0], PREFIXES[-1], KEYS[0]
     strict = draw(st.booleans())
     for number in range(draw(st.integers(1, longest))):
         what = draw(
@@ -195,10 +207,7 @@ def histories(draw: st.DrawFn, longest: int = 6) -> list[Step]:
             steps.append(replace(steps[again], again=steps[again].again or again))
             continue
         if what == "rules":
-            rules = {
-                "max_quantity": draw(st.sampled_from(QUANTITIES)),
-                "product_prefix": draw(st.sampled_from(PREFIXES)),
-            }
+            quantity, prefix = draw(st.sampled_from(QUANTITIES)), draw(st.sampled_from(PREFIXES))
         if what == "key":
             key = draw(st.sampled_from(KEYS))
         mode = Mode.REPLACE if what in ("snapshot", "key") else Mode.APPEND
@@ -209,24 +218,45 @@ def histories(draw: st.DrawFn, longest: int = 6) -> list[Step]:
                 draw(_rows),
                 draw(_rejects),
                 key,
+                quantity,
+                prefix,
                 share=KEPT_SHARE if strict else 1.0,
                 allow_empty=draw(st.booleans()),
                 accept_key=draw(st.booleans()),
                 accept_rules=draw(st.sampled_from((False, False, True))),
-                **rules,
             )
         )
     return steps
 
 
 class Site(NamedTuple):
-    """A warehouse with a lake: how to load into it and what its raw table holds."""
+    """A warehouse with a lake."""
 
     config: Config
     lake: Path
     target: Target
-    load: Callable[[Config, RunFolder, LoadOptions], Load]
-    versions: Callable[[], set[Version]]
+
+
+def site_of(config: Config, lake: Path, target: Target) -> Site:
+    """Make a site whose tables are there, so that they can be emptied for each history."""
+    load(config, sealed_run(config, lake, "first", []), target)
+    return Site(config, lake, target)
+
+
+def versions_in(site: Site) -> set[Version]:
+    """Return every row of the raw table."""
+    sql = _VERSIONS.format(raw_table(site.config, site.target))
+    return {as_version(values) for values in ask(site.config, site.target, sql)}
+
+
+def _empty(site: Site) -> None:
+    """Forget every load; the next history finds tables without rows."""
+    names = [raw_table(site.config, site.target)]
+    names.append(table(site.config, site.target, raw_schema(site.config), LOAD_RUNS))
+    if site.target is Target.POSTGRES:
+        change(site.config, site.target, f"truncate {', '.join(names)}")
+    else:
+        change(site.config, site.target, *(f"delete from {name} where true" for name in names))
 
 
 def configured(config: Config, step: Step) -> Config:
@@ -242,8 +272,9 @@ def configured(config: Config, step: Step) -> Config:
     return config.model_copy(update={"ingestion": ingestion})
 
 
-def check_history(site: Site, steps: Sequence[Step], name: str = "r") -> None:
+def check_history(site: Site, steps: Sequence[Step]) -> None:
     """Load step by step: the table is the oracle's, or the load was refused and changed nothing."""
+    _empty(site)
     truth = Oracle()
     runs: dict[int, tuple[Config, RunFolder]] = {}
     for position, step in enumerate(steps):
@@ -253,7 +284,7 @@ def check_history(site: Site, steps: Sequence[Step], name: str = "r") -> None:
             run = sealed_run(
                 config,
                 site.lake,
-                f"{name}{number}",
+                f"{next(_numbers)}",
                 step.values,
                 business_date=step.day,
                 mode=step.mode,
@@ -265,7 +296,7 @@ def check_history(site: Site, steps: Sequence[Step], name: str = "r") -> None:
         options = LoadOptions(step.accept_key, step.accept_rules)
         expected, code, record = truth.refusal(number, step), 0, None
         try:
-            record = site.load(*runs[number], options)
+            record = load(*runs[number], site.target, options)
         except SalesMartError as error:
             code = error.exit_code
         assert code == expected, (position, step)
@@ -275,7 +306,7 @@ def check_history(site: Site, steps: Sequence[Step], name: str = "r") -> None:
             truth.loaded.add(number)
             truth.last_number = number
             _check_record(record, step, before, truth)
-        assert site.versions() == truth.versions(), (position, step)
+        assert versions_in(site) == truth.versions(), (position, step)
 
 
 def _check_record(record: Load, step: Step, before: set[Version], truth: Oracle) -> None:
@@ -314,4 +345,4 @@ def as_version(values: Sequence[Any]) -> Version:
     )
 
 
-VERSIONS = "select transaction_id, price, sale_date, business_date, superseded_by from {}"
+_VERSIONS = "select transaction_id, price, sale_date, business_date, superseded_by from {}"

@@ -56,8 +56,14 @@ def stops(workflow: str) -> None:
         outputs={"rows-read": "0", "rows-clean": "0", "rows-quarantined": "0"},
         metrics=[_rows(workflow, what) for what in ("read", "clean", "quarantined")],
     )
-    step("load-postgres", *("load", "postgres", *run), secrets=POSTGRES, inputs=["run-id"])
-    step("load-bigquery", *("load", "bigquery", *run), inputs=["run-id"])
+    accept = ("--accept", "{{workflow.parameters.accept}}")
+    step(
+        "load-postgres",
+        *("load", "postgres", *run, *accept),
+        secrets=POSTGRES,
+        inputs=["run-id"],
+    )
+    step("load-bigquery", *("load", "bigquery", *run, *accept), inputs=["run-id"])
     step(
         "transform",
         *("transform", *run, *targets, "--select", "{{workflow.parameters.select}}"),

@@ -62,6 +62,11 @@ ARGUMENTS = (
         value="",
         description="true accepts files of no bytes, and rows of which the marts show none.",
     ),
+    Parameter(
+        name="accept",
+        value="",
+        description="new-key, new-rules or both with a comma: what a load refuses otherwise.",
+    ),
     Parameter(name="shards", value="1", description="Most pods that validate side by side."),
 )
 """Arguments of every template, each with a default."""

@@ -1,7 +1,7 @@
 """`make chaos`: every attack that takes long, in turn, and one table of what came of it.
 
 CHAOS_MINUTES (default 15) is shared out between the attacks, CHAOS_SEED makes them the same again,
-CHAOS_ONLY names some of them: processes, outages, fuzz, size.
+CHAOS_ONLY names some of them: processes, outages, fuzz, histories, size.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sales_mart.servers.local import local_servers
 from support import open_folder
 
 from .fuzz import fuzz
+from .histories import deliveries
 from .kills import Campaign, kills
 from .ledger import say
 from .outages import outages
@@ -43,9 +44,10 @@ def processes(servers: LocalServers, folder: Path, seconds: float, seed: int) ->
 
 
 ATTACKS: dict[str, tuple[Attack, float]] = {
-    "processes": (processes, 12.0),
+    "processes": (processes, 9.0),
     "outages": (outages, 1.2),
     "fuzz": (fuzz, 0.6),
+    "histories": (deliveries, 3.0),
     "size": (size, 1.2),
 }
 """What attacks, and how many of fifteen minutes it may take."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from sales_mart.servers.local import LocalServers
 
-__all__ = ["fuzz", "mutate", "read_as_the_oracle", "read_packed"]
+__all__ = ["examples", "fuzz", "mutate", "read_as_the_oracle", "read_packed"]
 
 _EXAMPLES = 100
 """Examples between two looks at the clock."""
@@ -171,15 +171,15 @@ def fuzz(_servers: LocalServers, folder: Path, seconds: float, seed: int) -> lis
     return [
         _mutations(seconds * 0.25, seed),
         _packed(seconds * 0.15, seed, folder),
-        _examples("random files, plan to seal", cases(), _whole, seconds * 0.3, seed),
-        _examples(
+        examples("random files, plan to seal", cases(), _whole, seconds * 0.3, seed),
+        examples(
             "random YAML",
             yaml_files(),
             lambda data: check_file(folder, data),
             seconds * 0.2,
             seed,
         ),
-        _examples(
+        examples(
             "random environment",
             st.dictionaries(names, variable_texts, max_size=4),
             check_environment,
@@ -236,13 +236,15 @@ def _repeat(attempt: Callable[[], None], seconds: float) -> tuple[int, list[str]
     return tried, found
 
 
-def _examples(
+def examples(  # noqa: PLR0913 - what an attack is made of
     name: str,
     strategy: st.SearchStrategy[Any],
     check_one: Callable[[Any], None],
     seconds: float,
     seed: int,
+    most: int = _EXAMPLES,
 ) -> Row:
+    """Try examples until the time is over, `most` of them between two looks at the clock."""
     end = time.monotonic() + seconds
     tried = 0
     found: list[str] = []
@@ -250,7 +252,7 @@ def _examples(
 
         @seeded(seed + tried)
         @settings(
-            max_examples=_EXAMPLES,
+            max_examples=most,
             database=None,
             deadline=None,
             phases=[Phase.generate, Phase.shrink],
@@ -265,7 +267,7 @@ def _examples(
             attack()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a find
             found.append(_say(error))
-        tried += _EXAMPLES
+        tried += most
     return _row(name, (tried, found))
 
 

@@ -154,6 +154,7 @@ def _some_other_value(dotted: str, default: object) -> str:
         "transformation.models": '["fact_sales"]',
         "ingestion.trust_input": "true",
         "ingestion.validation.max_reject_share": "0.5",
+        "ingestion.validation.max_removed_share": "0.5",
         "data_warehouse.bigquery.maximum_bytes_billed": "7",
     }
     number = isinstance(default, int | Decimal)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["chart_values", "effective", "postgres_login", "recommended", "template"]
 
 REDACTED = "**********"
+_REMOVED_SHARE = 0.5
+"""What is recommended; without the key a load may take any rows away, so older files load."""
 _REQUESTS = {"cpu": "200m", "memory": "512Mi"}
 """What the chart requests by default."""
 _REJECT_SHARE = 0.2
@@ -35,14 +37,15 @@ _UNITS = {
 
 
 def recommended() -> Config:
-    """Return the settings that `init` writes: keyed tokens, a limit of rejects, a schema of ours.
+    """Return the settings that `init` writes: keyed tokens, limits of loss, a schema of ours.
 
     Where others may create things in `public`, they could do so under our tables' names.
     """
+    limits = Validation(max_reject_share=_REJECT_SHARE, max_removed_share=_REMOVED_SHARE)
     return Config(
         data_mart=DataMart(postgres_schema="sales"),
         security=Security(algorithm="hmac-sha256"),
-        ingestion=Ingestion(validation=Validation(max_reject_share=_REJECT_SHARE)),
+        ingestion=Ingestion(validation=limits),
     )
 
 
@@ -87,10 +90,11 @@ def chart_values(config: Config) -> dict[str, Any]:
     dumped = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     for section in ("kubernetes", "orchestration", "pipeline"):
         dumped.pop(section, None)
-    # The chart has values of its own for these two, which a file that is silent must not get.
+    # The chart has values of its own for these, which a file that is silent must not get.
     dumped.setdefault("security", {})["algorithm"] = config.security.algorithm
     rules = dumped.setdefault("ingestion", {}).setdefault("validation", {})
     rules["max_reject_share"] = config.rules.max_reject_share
+    rules["max_removed_share"] = config.rules.max_removed_share
     warehouse = dumped.get("data_warehouse", {})
     for secret in ("user", "password", "secretName"):
         warehouse.get("postgres", {}).pop(secret, None)
