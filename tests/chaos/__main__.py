@@ -17,9 +17,9 @@ from sales_mart.servers.local import local_servers
 from support import open_folder
 
 from .fuzz import fuzz
-from .histories import deliveries
 from .kills import Campaign, kills
 from .ledger import say
+from .loads import deliveries
 from .outages import outages
 from .size import size
 from .table import Row, as_table

@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 from append_story import D1, D2, D3, STORY, dates, expected_after
 from sales_mart.errors import (
     ConfigurationError,
+    DataError,
     SourceChangedError,
     SupersededError,
     TemporaryError,
@@ -375,3 +376,78 @@ def test_a_load_that_is_killed_leaves_no_trace(config: Config, lake: Path) -> No
     assert [found[0] for found in raw_rows(config)] == [token("T1")]
     assert run.find("load-postgres", Load) is None
     assert load(config, run).sequence == 2
+
+
+def test_an_older_snapshot_is_refused_unless_it_is_a_former_run_by_its_id(
+    config: Config, lake: Path
+) -> None:
+    old = sealed_run(config, lake, "old", [row("T1", D1)], business_date=D1)
+    load(config, old)
+    load(config, sealed_run(config, lake, "new", [row("T2", D2)], business_date=D2))
+    never = sealed_run(config, lake, "never", [row("T3", D1)], business_date=D1)
+    for run, by_run_id in ((never, True), (old, False)):
+        with pytest.raises(DataError, match=r"snapshot of 2023-10-01, and load 2 \(run new\)") as e:
+            load(config, run, LoadOptions(by_run_id=by_run_id))
+        assert e.value.exit_code == 65
+    assert [found[0] for found in raw_rows(config)] == [token("T2")]
+    assert load(config, old).sequence == 3
+    assert [found[0] for found in raw_rows(config)] == [token("T1")]
+
+
+def ruled(config: Config, **rules: object) -> Config:
+    validation = config.rules.model_copy(update=rules)
+    ingestion = config.ingestion.model_copy(update={"validation": validation})
+    return config.model_copy(update={"ingestion": ingestion})
+
+
+def test_looser_rules_are_refused_with_the_days_and_accepted_once(
+    config: Config, lake: Path
+) -> None:
+    rejects = {"quantity_range": 2, "date_format": 1}
+    for number, day in enumerate((D1, D2)):
+        run = sealed_run(
+            config, lake, f"r{number}", [], business_date=day, mode=Mode.APPEND, rejects=rejects
+        )
+        load(config, run)
+    looser = ruled(config, max_quantity=200)
+    third, fourth, first = (
+        sealed_run(looser, lake, name, [], business_date=day, mode=Mode.APPEND, rejects=rejects)
+        for name, day in (("third", D3), ("fourth", "2023-10-04"), ("first", D1))
+    )
+    with pytest.raises(DataError, match=f"quantity_range of {D1}, {D2}$") as caught:
+        load(looser, third)
+    assert caught.value.details == {"days": {"quantity_range": [D1, D2]}}
+    with pytest.raises(DataError, match=f"quantity_range of {D2}$"):
+        load(looser, first)
+    load(looser, third, LoadOptions(accept_new_rules=True))
+    # Who has accepted them is not asked each day, until they are loosened again.
+    assert load(looser, fourth).rejects == rejects
+    loosest = ruled(config, max_quantity=300)
+    again = sealed_run(loosest, lake, "again", [], business_date=D1, mode=Mode.APPEND)
+    with pytest.raises(DataError, match=f"quantity_range of {D2}, {D3}, 2023-10-04$"):
+        load(loosest, again)
+
+
+def test_a_load_that_takes_too_many_rows_away_is_refused(config: Config, lake: Path) -> None:
+    limited = ruled(config, max_removed_share=0.5)
+    rows = [row(f"T{number}", D1) for number in range(4)]
+    append(limited, lake, "a", D1, rows)
+    with pytest.raises(DataError, match="1 rows would be visible, 4 are now") as caught:
+        append(limited, lake, "b", D1, rows[:1])
+    assert "MAX_REMOVED_SHARE" in caught.value.remedy
+    assert append(limited, lake, "c", D1, rows[:2]).visible_rows == 2
+    with pytest.raises(DataError, match="no row, and 2 rows are visible"):
+        append(limited, lake, "d", D2, [])
+    run = sealed_run(limited, lake, "e", [], business_date=D1, mode=Mode.APPEND, allow_empty=True)
+    assert load(limited, run).visible_rows == 0
+    # The limit is no part of a run: one that was refused may be loaded under another one.
+    again = sealed_run(limited, lake, "f", rows, business_date=D1, mode=Mode.APPEND)
+    assert load(config, again).rows == 4
+
+
+def test_a_delivery_leaves_a_snapshot_of_its_day_alone(config: Config, lake: Path) -> None:
+    load(config, sealed_run(config, lake, "all", [row(f"T{n}", D1) for n in range(5)]))
+    record = append(config, lake, "day", D1, [row("T0", D1, "3.00")])
+    assert (record.removed_rows, record.superseded_rows, record.visible_rows) == (0, 1, 5)
+    with pytest.raises(ConfigurationError, match="snapshot of the same name"):
+        append(config, lake, "all", D1, [row("T9", D1)])

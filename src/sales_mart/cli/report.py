@@ -19,10 +19,10 @@ _DIGEST = 12
 _LOADED = {
     "rows": "loaded rows",
     "yielded_rows": "left to later batches",
-    "removed_rows": "earlier rows removed",
-    "superseded_rows": "earlier rows superseded",
-    "shown_again_rows": "earlier rows shown again",
-    "visible_rows": "rows visible after the load",
+    "removed_rows": "rows removed",
+    "superseded_rows": "rows superseded",
+    "shown_again_rows": "rows shown again",
+    "visible_rows": "rows visible",
 }
 """What a load has counted, and what the table calls it."""
 

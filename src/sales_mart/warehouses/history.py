@@ -28,6 +28,7 @@ __all__ = [
     "pending",
     "publication_of",
     "require_latest",
+    "require_marks",
     "union_windows",
     "window_from_json",
     "window_months",
@@ -152,6 +153,19 @@ def require_latest(target: Target, latest: Load | None, run_id: str | None = Non
             msg, remedy="Let the newer run finish; to show this one again, load it again first."
         )
     return latest
+
+
+def require_marks(target: Target, latest: Load, *, found: bool) -> None:
+    """See that the raw table tells visible rows from superseded ones, as it did not in 0.1.
+
+    Raises:
+        ConfigurationError: The latest load is of version 0.1, and the table was not migrated yet.
+    """
+    if not found:
+        msg = f"run {latest.run_id} was loaded into {target} by an older version"
+        raise ConfigurationError(
+            msg, remedy="Run `sales-mart load` for it again, which adds what is missing."
+        )
 
 
 def check_sequence(latest: Load, sequence: int) -> None:

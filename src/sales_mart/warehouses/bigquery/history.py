@@ -17,6 +17,7 @@ from sales_mart.warehouses.history import (
     pending,
     publication_of,
     require_latest,
+    require_marks,
 )
 
 if TYPE_CHECKING:
@@ -93,9 +94,13 @@ def pending_window(client: Client, config: Config, run_id: str | None = None) ->
         )
         return [row[0] for row in rows]
 
+    latest = require_latest(Target.BIGQUERY, latest_load(client, config), run_id)
+    raw = existing_table(client, table_id(config, raw_schema(config), config.data_warehouse.table))
+    marks = raw is not None and "superseded_by" in {field.name for field in raw.schema}
+    require_marks(Target.BIGQUERY, latest, found=marks)
     return pending(
         config,
-        require_latest(Target.BIGQUERY, latest_load(client, config), run_id),
+        latest,
         latest_publication(client, config),
         lambda: has_live_tables(client, config),
         windows_since,

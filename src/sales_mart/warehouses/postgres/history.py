@@ -17,6 +17,7 @@ from sales_mart.warehouses.history import (
     pending,
     publication_of,
     require_latest,
+    require_marks,
 )
 from sales_mart.warehouses.postgres.connection import Connection, exists
 
@@ -101,9 +102,15 @@ def pending_window(
         )
         return [text for (text,) in rows]
 
+    latest = require_latest(Target.POSTGRES, latest_load(connection, config), run_id)
+    marks = connection.execute(
+        "select from pg_attribute where attrelid = to_regclass(%s) and attname = 'superseded_by'",
+        (f'"{raw_schema(config)}"."{config.data_warehouse.table}"',),
+    ).fetchone()
+    require_marks(Target.POSTGRES, latest, found=marks is not None)
     return pending(
         config,
-        require_latest(Target.POSTGRES, latest_load(connection, config), run_id),
+        latest,
         latest_publication(connection, config),
         lambda: has_live_tables(connection, config),
         windows_since,
