@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import count
@@ -15,11 +16,13 @@ from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.steps.load import load
 from sales_mart.steps.reconcile_sql import table
 from sales_mart.warehouses.admission import LoadOptions
+from sales_mart.warehouses.bigquery import connection as bigquery
+from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, row, sealed_run, token
-from warehouses import ask, change, raw_table
+from warehouses import raw_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
     from sales_mart.config import Config
@@ -230,33 +233,51 @@ def histories(draw: st.DrawFn, longest: int = 6) -> list[Step]:
 
 
 class Site(NamedTuple):
-    """A warehouse with a lake."""
+    """A warehouse with a lake, and the warehouse's session of whoever looks at it."""
 
     config: Config
     lake: Path
     target: Target
+    ask: Callable[[str], list[Sequence[Any]]]
 
 
-def site_of(config: Config, lake: Path, target: Target) -> Site:
+@contextmanager
+def site_of(config: Config, lake: Path, target: Target) -> Generator[Site]:
     """Make a site whose tables are there, so that they can be emptied for each history."""
     load(config, sealed_run(config, lake, "first", []), target)
-    return Site(config, lake, target)
+    if target is Target.POSTGRES:
+        with postgres.connect(config) as connection:
+
+            def run(sql: str) -> list[Sequence[Any]]:
+                cursor = connection.execute(sql.encode())
+                rows = cursor.fetchall() if cursor.description else []
+                connection.commit()
+                return list(rows)
+
+            yield Site(config, lake, target, run)
+        return
+    with bigquery.client(config) as client:
+
+        def query(sql: str) -> list[Sequence[Any]]:
+            return [found.values() for found in bigquery.query(client, sql)]
+
+        yield Site(config, lake, target, query)
 
 
 def versions_in(site: Site) -> set[Version]:
     """Return every row of the raw table."""
-    sql = _VERSIONS.format(raw_table(site.config, site.target))
-    return {as_version(values) for values in ask(site.config, site.target, sql)}
+    return {
+        as_version(values)
+        for values in site.ask(_VERSIONS.format(raw_table(site.config, site.target)))
+    }
 
 
 def _empty(site: Site) -> None:
     """Forget every load; the next history finds tables without rows."""
     names = [raw_table(site.config, site.target)]
     names.append(table(site.config, site.target, raw_schema(site.config), LOAD_RUNS))
-    if site.target is Target.POSTGRES:
-        change(site.config, site.target, f"truncate {', '.join(names)}")
-    else:
-        change(site.config, site.target, *(f"delete from {name} where true" for name in names))
+    for name in names:
+        site.ask(f"delete from {name} where true")
 
 
 def configured(config: Config, step: Step) -> Config:

@@ -248,7 +248,7 @@ def examples(  # noqa: PLR0913 - what an attack is made of
     end = time.monotonic() + seconds
     tried = 0
     found: list[str] = []
-    while time.monotonic() < end:
+    while not tried or time.monotonic() < end:
 
         @seeded(seed + tried)
         @settings(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from chaos.fuzz import examples
 from chaos.table import Row
-from histories import check_history, histories, site_of
+from histories import Site, Step, check_history, histories, site_of
 from sales_mart.lake.records import Target
 from warehouses import fresh_config
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["deliveries"]
 
-_SHARES = {Target.POSTGRES: 0.7, Target.BIGQUERY: 0.3}
+_SHARES = {Target.POSTGRES: 0.7, Target.BIGQUERY: 1.0}
+"""Of the time that is left."""
+_LONGEST = {Target.POSTGRES: 6, Target.BIGQUERY: 4}
+_MOST = {Target.POSTGRES: 25, Target.BIGQUERY: 5}
+"""Examples between two looks at the clock."""
 
 
 def deliveries(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
@@ -26,18 +30,20 @@ def deliveries(servers: LocalServers, folder: Path, seconds: float, seed: int) -
     rows: list[Row] = []
     deadline = time.monotonic() + seconds
     for target, share in _SHARES.items():
-        site = site_of(fresh_config(servers), folder / target, target)
         left = deadline - time.monotonic()
-        name = f"random histories of loads into {target}"
-        longest = 6 if target is Target.POSTGRES else 4
-        rows.append(
-            examples(
-                name,
-                histories(longest),
-                lambda steps, site=site: check_history(site, steps),
-                left if target is Target.BIGQUERY else seconds * share,
-                seed,
-                most=25,
+        with site_of(fresh_config(servers), folder / target, target) as site:
+
+            def check(steps: list[Step], site: Site = site) -> None:
+                check_history(site, steps)
+
+            rows.append(
+                examples(
+                    f"random histories of loads into {target}",
+                    histories(_LONGEST[target]),
+                    check,
+                    left * share,
+                    seed,
+                    most=_MOST[target],
+                )
             )
-        )
     return rows
