@@ -535,8 +535,8 @@ def test_what_pods_have_elsewhere_is_no_part_of_the_chart_s_values(tmp_path: Pat
     assert chart_values(load_config(path, environ={}))["config"] == {
         "data_warehouse": {"postgres": {}, "bigquery": {"location": "EU"}},
         "security": {"algorithm": "hmac-sha256"},
-        # The chart's own value must not get into a file that names none.
-        "ingestion": {"validation": {"max_reject_share": 1.0}},
+        # The chart's own values must not get into a file that names none.
+        "ingestion": {"validation": {"max_reject_share": 1.0, "max_removed_share": 1.0}},
     }
 
 
