@@ -36,6 +36,7 @@ RAW = {
     "source_row": "INT64",
     "run_id": "STRING",
     "business_date": "DATE",
+    "superseded_by": "DATE",
 }
 MEASURES = {
     "total_amount": NUMERIC,
