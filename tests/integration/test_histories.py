@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-EXAMPLES = {Target.POSTGRES: 120, Target.BIGQUERY: 10}
+EXAMPLES = {Target.POSTGRES: 200, Target.BIGQUERY: 16}
 LONGEST = {Target.POSTGRES: 6, Target.BIGQUERY: 4}
 
 
