@@ -308,20 +308,23 @@ def check_script(script: str, tables: Tables) -> list[str]:
     return statements
 
 
-def past(number: int, day: str, mode: Mode) -> PastLoad:
-    return PastLoad(number, f"run_id_{number}", *dates(day), mode, "sha256", 1, "{}", "{}")
+FIRST, SECOND = (date.fromisoformat(day) for day in (D1, D2))
 
 
-SNAPSHOT, DELIVERY = past(1, D1, Mode.REPLACE), past(2, D1, Mode.APPEND)
+def past(number: int, mode: Mode) -> PastLoad:
+    return PastLoad(number, f"run_id_{number}", FIRST, mode, "sha256", 1, "{}", "{}")
+
+
+SNAPSHOT, DELIVERY = past(1, Mode.REPLACE), past(2, Mode.APPEND)
 KINDS = ("added", "yielded", "removed", "removed_hidden", "superseded", "shown_again", "moved")
 EFFECTS = {
     "nothing": [],
-    "rows are added": [(*dates(D1), "added", 2)],
-    "everything": [(*dates(D2), kind, 1) for kind in KINDS],
+    "rows are added": [(FIRST, "added", 2)],
+    "everything": [(SECOND, kind, 1) for kind in KINDS],
 }
 PASTS = {
     "first": [],
-    "other day": [SNAPSHOT._replace(business_date=dates(D2)[0]), DELIVERY],
+    "other day": [SNAPSHOT._replace(business_date=SECOND), DELIVERY],
     "snapshot of the day": [SNAPSHOT, DELIVERY],
 }
 
@@ -345,7 +348,7 @@ def test_the_script_of_a_replacement_is_googlesql(seal: Seal) -> None:
 @pytest.mark.parametrize("effects", list(EFFECTS))
 def test_the_script_of_an_append_is_googlesql(seal: Seal, effects: str, loads: str) -> None:
     names = LoadTables.of(REAL, seal)
-    delivery, effect = Delivery.of(*dates(D1), PASTS[loads]), Effect.of(EFFECTS[effects])
+    delivery, effect = Delivery.of(FIRST, PASTS[loads]), Effect.of(EFFECTS[effects])
     statements = append_statements(names, seal, delivery, effect)
     script = change_script(REAL, names, statements, values_of(seal, effect.change), 3)
     found = check_script(script, TABLES | {names.staging: CLEAN})
@@ -361,7 +364,7 @@ def test_the_script_of_an_append_is_googlesql(seal: Seal, effects: str, loads: s
 @pytest.mark.parametrize("loads", list(PASTS))
 def test_the_look_ahead_of_an_append_is_googlesql(seal: Seal, loads: str) -> None:
     names = LoadTables.of(REAL, seal)
-    sql = effect_query(names, Delivery.of(*dates(D1), PASTS[loads]))
+    sql = effect_query(names, Delivery.of(FIRST, PASTS[loads]))
     found = analyse(sql, TABLES | {names.staging: CLEAN})
     assert found == {"sale_date": "DATE", "kind": "STRING", "row_count": "INT64"}
     # The names of runs are long; they are read where nothing else tells two rows apart.

@@ -11,7 +11,7 @@ from sales_mart.lake.records import Load, Mode, Target
 from sales_mart.rows.rule_changes import rules_as_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.records import Seal
