@@ -43,13 +43,12 @@ _SUMMARY = (
 def ours(url: str, settings: dict[str, Any], file: str, **_: object) -> Callable[[], Counts]:
     """Walk the whole road to PostgreSQL in a fresh lake."""
     from sales_mart.config import Config
-    from sales_mart.lake.records import Target
     from sales_mart.steps.pipeline import run
 
     config = Config.model_validate(settings)
     folder = TemporaryDirectory(prefix="sales-mart-bench-")
-    targets = [Target.POSTGRES]
-    run(config, folder.name, business_date=date(2023, 10, 1), source=file, targets=targets)
+    day = date(2023, 10, 1)
+    run(config, folder.name, business_date=day, source=file, targets=["postgres"])
 
     def count() -> Counts:
         summary = Path(folder.name) / "export" / "summary_sales.csv"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from sales_mart.config import Config
+from sales_mart.warehouses.base import shared_warehouses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,9 @@ _RESOURCES = {
     "properties": {"requests": _QUANTITIES, "limits": _QUANTITIES},
 }
 _STEPS = (
-    *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
-    *("publish", "export", "days", "notify"),
+    *("plan", "validate", "seal"),
+    *(f"load-{name}" for name in shared_warehouses()),
+    *("transform", "reconcile", "publish", "export", "days", "notify"),
 )
 _DURATION = {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"}
 _COUNT = {"type": "integer", "minimum": 1}
@@ -111,7 +113,8 @@ def schema() -> str:
     for name in ("orchestration", "kubernetes"):
         del config["properties"][name]
     for name in ("user", "password", "secretName"):
-        del definitions["Postgres"]["properties"][name]
+        del definitions["PostgresSettings"]["properties"][name]
+    definitions["DataWarehouse"]["properties"]["targets"]["items"]["enum"] = [*shared_warehouses()]
     for name in ("Orchestration", "Kubernetes", "Resources"):
         del definitions[name]
     document = {

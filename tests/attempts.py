@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import SalesMartError
-from sales_mart.lake.records import Target
 from support import row
+from targets import Target
 from warehouses import ask, raw_table
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def attempt(task: Callable[[], object]) -> Ended:
 
 
 def configured(config: Config, target: Target, **settings: object) -> Config:
-    """Give the configuration with other settings of one warehouse."""
+    """Give the configuration with other settings of one warehouse, or of all."""
+    common = {key: settings.pop(key) for key in ("lock_timeout",) if key in settings}
     section = getattr(config.data_warehouse, target.value).model_copy(update=settings)
-    warehouse = config.data_warehouse.model_copy(update={target.value: section})
+    warehouse = config.data_warehouse.model_copy(update={target.value: section, **common})
     return config.model_copy(update={"data_warehouse": warehouse})
 
 

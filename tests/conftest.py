@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-LONG = ("integration", "chart", "docs")
+LONG = ("conformance", "integration", "chart", "docs")
 
 
 @pytest.hookimpl(trylast=True)

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from hypothesis import strategies as st
 
 from sales_mart.errors import SalesMartError
-from sales_mart.lake.records import Load, Mode, Target
+from sales_mart.lake.records import Load, Mode
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.steps.load import load
-from sales_mart.steps.reconcile_sql import table
 from sales_mart.warehouses.admission import LoadOptions
 from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, row, sealed_run, token
-from warehouses import raw_table
+from targets import Target
+from warehouses import raw_table, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -15,9 +15,9 @@ from sales_mart.config.report import chart_values, effective
 from sales_mart.control_characters import visible
 from sales_mart.dbt_runner.process import variables
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Target
 from sales_mart.rows.checker import Judge
 from sales_mart.rows.tokens import Tokeniser
+from targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sales_mart.lake.records import Target
 from sales_mart.names import published_tables
-from sales_mart.steps.reconcile_sql import table
+from targets import Target
+from warehouses import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ EXPORTS = ("manifest.json", "summary_sales.csv", "summary_sales.json", "summary_
 
 def marts_query(config: Config, target: Target) -> str:
     """Give the query for the rows of all marts as text; one query is one moment."""
-    line = "t::text" if target is Target.POSTGRES else "to_json_string(t)"
+    line = "t::text" if target == Target.POSTGRES else "to_json_string(t)"
     return " union all ".join(
         f"select '{name}' as mart, {line} as line from {table(config, target, place, name)} as t"
         for name, (place, _) in published_tables(config, target).items()

@@ -1,4 +1,4 @@
-"""Both warehouses of a test: configurations with schemas of their own, questions, changes."""
+"""All warehouses of a test: configurations with schemas of their own, questions, changes."""
 
 from __future__ import annotations
 
@@ -6,19 +6,17 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.config import Config
-from sales_mart.lake.records import Target
-from sales_mart.names import fact_table, next_schema, raw_schema
-from sales_mart.steps.reconcile_sql import table
+from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.bigquery import connection as bigquery
-from sales_mart.warehouses.bigquery.load import load as load_bigquery
 from sales_mart.warehouses.postgres import connection as postgres
-from sales_mart.warehouses.postgres.load import load as load_postgres
+from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
+    from sales_mart.warehouses.base import Dialect
 
 BOTH = (Target.POSTGRES, Target.BIGQUERY)
 POSTGRES = (Target.POSTGRES,)
@@ -34,25 +32,32 @@ def fresh_config(servers: LocalServers, **rules: object) -> Config:
     return Config.model_validate(settings)
 
 
-def loaded(config: Config, run: RunFolder, targets: Sequence[Target] = BOTH) -> RunFolder:
+def loaded(config: Config, run: RunFolder, targets: Sequence[str] = BOTH) -> RunFolder:
     """Load a sealed run into the targets."""
     for target in targets:
-        (load_postgres if target is Target.POSTGRES else load_bigquery)(config, run)
+        open_warehouse(config, target).load(run)
     return run
 
 
-def ask(config: Config, target: Target, sql: str) -> list[tuple[Any, ...]]:
+def dialect(config: Config, target: str) -> Dialect:
+    """Return how a target's SQL is written."""
+    return open_warehouse(config, target).dialect
+
+
+def table(config: Config, target: str, schema: str, name: str) -> str:
+    """Return the quoted name of a table."""
+    return dialect(config, target).table(schema, name)
+
+
+def ask(config: Config, target: str, sql: str) -> list[tuple[Any, ...]]:
     """Run a query."""
-    if target is Target.POSTGRES:
-        with postgres.connect(config) as connection:
-            return connection.execute(sql.encode()).fetchall()
-    with bigquery.client(config) as client:
-        return [tuple(found.values()) for found in bigquery.query(client, sql)]
+    with open_warehouse(config, target).session() as session:
+        return list(session.query(sql))
 
 
-def change(config: Config, target: Target, *statements: str) -> None:
+def change(config: Config, target: str, *statements: str) -> None:
     """Run statements that change something."""
-    if target is Target.POSTGRES:
+    if target == Target.POSTGRES:
         with postgres.connect(config) as connection:
             for sql in statements:
                 connection.execute(sql.encode())
@@ -63,12 +68,14 @@ def change(config: Config, target: Target, *statements: str) -> None:
             list(bigquery.query(client, sql))
 
 
-def next_table(config: Config, target: Target, name: str) -> str:
+def next_table(config: Config, target: str, name: str) -> str:
     """Give the quoted name of a next mart, by the name of its model."""
-    name = fact_table(target) if name == "fact_sales" else name
-    return table(config, target, next_schema(config, target), name)
+    warehouse = open_warehouse(config, target)
+    name = warehouse.fact_table if name == "fact_sales" else name
+    return warehouse.dialect.table(warehouse.next_schema, name)
 
 
-def raw_table(config: Config, target: Target) -> str:
+def raw_table(config: Config, target: str) -> str:
     """Give the quoted name of the raw table."""
-    return table(config, target, raw_schema(config), config.data_warehouse.table)
+    warehouse = open_warehouse(config, target)
+    return warehouse.dialect.table(warehouse.raw_schema, config.data_warehouse.table)

@@ -7,7 +7,7 @@ from hera.workflows import DAG, Parameter, Step, Steps, Task, WorkflowTemplate
 from workflows.graph import road, stops
 from workflows.notify import notify
 from workflows.spec import ARGUMENTS, workflow_template
-from workflows.templates import POSTGRES, step
+from workflows.templates import WAREHOUSES, step
 
 __all__ = ["backfill"]
 
@@ -35,7 +35,7 @@ def backfill() -> WorkflowTemplate:
             *("--catch-up", "{{workflow.parameters.catch-up}}"),
             *("--source", "{{workflow.parameters.source}}"),
             *("--target", "{{workflow.parameters.targets}}"),
-            secrets=POSTGRES,
+            secrets=WAREHOUSES,
             outputs={"days": "[]"},
         )
         stops("sales-mart-backfill")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hera.workflows import DAG, Gauge, Label, Parameter, Task, WorkflowTemplate
 
+from sales_mart.warehouses.base import shared_warehouses
 from workflows.notify import notify
 from workflows.spec import ARGUMENTS, labels, workflow_template
-from workflows.templates import KEY, POSTGRES, step
+from workflows.templates import KEY, WAREHOUSES, secrets_of, step
 
 __all__ = ["daily", "road", "stops"]
 
@@ -57,29 +58,29 @@ def stops(workflow: str) -> None:
         metrics=[_rows(workflow, what) for what in ("read", "clean", "quarantined")],
     )
     accept = ("--accept", "{{workflow.parameters.accept}}")
-    step(
-        "load-postgres",
-        *("load", "postgres", *run, *accept),
-        secrets=POSTGRES,
-        inputs=["run-id"],
-    )
-    step("load-bigquery", *("load", "bigquery", *run, *accept), inputs=["run-id"])
+    for name in shared_warehouses():
+        step(
+            f"load-{name}",
+            *("load", name, *run, *accept),
+            secrets=secrets_of(name),
+            inputs=["run-id"],
+        )
     step(
         "transform",
         *("transform", *run, *targets, "--select", "{{workflow.parameters.select}}"),
-        secrets=POSTGRES,
+        secrets=WAREHOUSES,
         inputs=["run-id", "targets"],
     )
     step(
         "reconcile",
         *("reconcile", *run, *targets),
-        secrets=POSTGRES,
+        secrets=WAREHOUSES,
         inputs=["run-id", "targets"],
     )
     step(
         "publish",
         *("publish", *run, *targets),
-        secrets=POSTGRES,
+        secrets=WAREHOUSES,
         inputs=["run-id", "targets"],
         outputs={"published-at": "0"},
         metrics=[
@@ -93,7 +94,7 @@ def stops(workflow: str) -> None:
             )
         ],
     )
-    step("export", *("export", *run), secrets=POSTGRES, inputs=["run-id"])
+    step("export", *("export", *run), secrets=WAREHOUSES, inputs=["run-id"])
 
 
 def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
@@ -127,7 +128,7 @@ def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
             with_param="{{tasks.plan.outputs.parameters.shards}}",
         )
         Task(name="seal", template="seal", depends="validate.Succeeded", arguments=given)
-        for target in ("postgres", "bigquery"):
+        for target in shared_warehouses():
             Task(
                 name=f"load-{target}",
                 template=f"load-{target}",
@@ -139,9 +140,15 @@ def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
         Task(
             name="transform",
             template="transform",
-            depends="plan.Succeeded && "
-            "(load-postgres.Succeeded || load-postgres.Skipped) && "
-            "(load-bigquery.Succeeded || load-bigquery.Skipped)",
+            depends=" && ".join(
+                [
+                    "plan.Succeeded",
+                    *(
+                        f"(load-{name}.Succeeded || load-{name}.Skipped)"
+                        for name in shared_warehouses()
+                    ),
+                ]
+            ),
             arguments=chosen,
         )
         for before, name in (("transform", "reconcile"), ("reconcile", "publish")):

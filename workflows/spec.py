@@ -17,6 +17,7 @@ from hera.workflows.models import (
     TTLStrategy,
 )
 
+from sales_mart.warehouses.base import shared_warehouses
 from workflows.templates import volumes
 
 __all__ = ["ARGUMENTS", "labels", "workflow_template"]
@@ -50,7 +51,7 @@ ARGUMENTS = (
     Parameter(
         name="targets",
         value="",
-        description="postgres, bigquery or both with a comma. Empty: as configured.",
+        description="Warehouses, such as postgres,bigquery. Empty: as configured.",
     ),
     Parameter(
         name="select",
@@ -105,7 +106,7 @@ def workflow_template(name: str, *, entrypoint: str) -> WorkflowTemplate:
         # More than there ever are: for pods of a workflow only a number is allowed.
         pod_disruption_budget=PodDisruptionBudgetSpec(min_available=IntOrString(root=9999)),
         synchronization=Synchronization(
-            mutexes=[Mutex(name="sales-mart-postgres"), Mutex(name="sales-mart-bigquery")]
+            mutexes=[Mutex(name=f"sales-mart-{name}") for name in shared_warehouses()]
         ),
         metrics=[
             Counter(

@@ -21,11 +21,22 @@ from hera.workflows.models import (
 )
 
 from sales_mart import __version__
+from sales_mart.warehouses.base import shared_warehouses, warehouse_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["IMAGE", "KEY", "POSTGRES", "RETRY_EXPRESSION", "WEBHOOK", "retries", "step", "volumes"]
+__all__ = [
+    "IMAGE",
+    "KEY",
+    "RETRY_EXPRESSION",
+    "WAREHOUSES",
+    "WEBHOOK",
+    "retries",
+    "secrets_of",
+    "step",
+    "volumes",
+]
 
 IMAGE = f"sales-mart:{__version__}"
 """Stands in until the chart puts a site's image in its place."""
@@ -42,10 +53,16 @@ def _secret(variable: str, secret: str, key: str) -> SecretEnv:
     return SecretEnv(name=variable, secret_name=secret, secret_key=key, optional=True)
 
 
-POSTGRES = (
-    _secret("POSTGRES_USER", "postgres-credentials", "user"),
-    _secret("POSTGRES_PASSWORD", "postgres-credentials", "password"),
-)
+def secrets_of(name: str) -> tuple[SecretEnv, ...]:
+    """Give the variables of a warehouse's secret, which is called after it."""
+    return tuple(
+        _secret(variable, f"{name}-credentials", key)
+        for variable, key in warehouse_class(name).secrets.items()
+    )
+
+
+WAREHOUSES = tuple(secret for name in shared_warehouses() for secret in secrets_of(name))
+"""The secrets of all warehouses: what a site does not use is left out by the chart."""
 KEY = (_secret("PII_HASH_KEY", "pii-hash-key", "key"),)
 WEBHOOK = (_secret("SALES_MART_WEBHOOK_URL", "sales-mart-webhook", "url"),)
 

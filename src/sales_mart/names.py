@@ -1,4 +1,4 @@
-"""What the tables are called and where they stand: the same words in both warehouses."""
+"""What the tables are called and where they stand: the same words in all warehouses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from sales_mart.lake.records import Target
+from sales_mart.warehouses.base import open_warehouse, warehouse_class
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -39,27 +39,26 @@ PRODUCT_MONTHS = "sales_by_product_month"
 
 
 def raw_schema(config: Config) -> str:
-    """Name of the private schema (PostgreSQL) or dataset (BigQuery) of the raw tables."""
+    """Name of the private schema, or dataset, of the raw tables."""
     return config.data_warehouse.dataset
 
 
-def mart_schema(config: Config, target: Target) -> str:
+def mart_schema(config: Config, target: str) -> str:
     """Name of the schema or dataset that readers look at."""
-    mart = config.data_mart
-    return mart.postgres_schema if target is Target.POSTGRES else mart.dataset
+    return open_warehouse(config, target).mart_schema
 
 
-def next_schema(config: Config, target: Target) -> str:
+def next_schema(config: Config, target: str) -> str:
     """Name of the schema or dataset where the next marts are built and tested."""
-    return f"{mart_schema(config, target)}__next"
+    return open_warehouse(config, target).next_schema
 
 
-def fact_table(target: Target) -> str:
+def fact_table(target: str) -> str:
     """Name of the fact table."""
-    return "pg_sales" if target is Target.POSTGRES else "fact_sales"
+    return warehouse_class(target).fact_table
 
 
-def published_tables(config: Config, target: Target) -> dict[str, tuple[str, str]]:
+def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
     """Tables that `publish` makes current: name -> (schema or dataset, column of its window).
 
     The column is what a window of sale dates selects: the date itself, the month's first day, or

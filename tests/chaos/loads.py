@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from chaos.fuzz import examples
 from chaos.table import Row
 from histories import Site, Step, check_history, histories, site_of
-from sales_mart.lake.records import Target
+from targets import Target
 from warehouses import fresh_config
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from attempts import attempt, configured
 from chaos.table import Row
 from faulty import Fault, Http, Wire, http, wire
 from sales_mart.config import Config
-from sales_mart.lake.records import Target
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.summary import published_summary
+from targets import Target
 from warehouses import BOTH, ask, fresh_config, raw_table
 
 if TYPE_CHECKING:

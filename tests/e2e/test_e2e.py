@@ -19,12 +19,12 @@ from chart.rendering import MATRIX
 from e2e.cluster import CHART, wait_for
 from hooks import webhook
 from sales_mart.config import Config
-from sales_mart.lake.records import Target
 from sales_mart.lake.storage import open_storage
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.status import summarise
 from sales_mart.steps.summary import published_summary
 from sales_mart.synthetic.generate import generate
+from targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path

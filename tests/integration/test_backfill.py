@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.steps.backfill import loaded_days, unloaded_days
 from sales_mart.warehouses.bigquery.load import load as load_bigquery
 from sales_mart.warehouses.postgres.load import load as load_postgres
 from support import row, sealed_run
+from targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
-from sales_mart.lake.records import Export, Load, Mode, Publish, Target
+from sales_mart.lake.records import Export, Load, Mode, Publish
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import PUBLICATIONS, mart_schema, raw_schema
@@ -29,6 +29,7 @@ from sales_mart.steps.top import top
 from sales_mart.warehouses.bigquery.connection import client, query, table_id
 from sales_mart.warehouses.bigquery.dialect import literal
 from sales_mart.warehouses.postgres.connection import connect
+from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,7 +202,7 @@ def test_the_manifest_vouches_for_every_file(config: Config, lake: Path, target:
 def test_the_record_says_where_and_from_where(config: Config, lake: Path, target: Target) -> None:
     exported(config, lake, target, SAMPLE)
     record = RunFolder(str(lake), "a").read("export", Export)
-    assert record.target is target
+    assert record.target == target
     assert record.destination == str(lake / "export")
     assert [file.rows for file in record.files] == [3, 3, 3]
 

@@ -21,16 +21,16 @@ from histories import (
     site_of,
     versions_in,
 )
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import fact_table, mart_schema
 from sales_mart.steps.load import load
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
-from sales_mart.steps.reconcile_sql import table
 from sales_mart.steps.transform import transform
 from support import sealed_run
-from warehouses import BOTH, ask
+from targets import Target
+from warehouses import BOTH, ask, table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ import pytest
 from hostile_database import Hostile, hostile_database
 from sales_mart.dbt_runner import worker as dbt_child
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps.doctor import examine_warehouses
 from sales_mart.steps.export import export
@@ -24,6 +24,7 @@ from sales_mart.steps.transform import transform
 from sales_mart.warehouses.postgres.connection import connect, lock_target
 from sales_mart.warehouses.postgres.load import load
 from support import row, sealed_run
+from targets import Target
 from warehouses import POSTGRES
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from pydantic import SecretStr
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Target
 from sales_mart.steps.pipeline import run
 from sales_mart.warehouses.postgres import connection as postgres
+from targets import Target
 from warehouses import BOTH, ask, fresh_config
 
 if TYPE_CHECKING:

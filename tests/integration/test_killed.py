@@ -17,10 +17,10 @@ from chaos.kills import Campaign
 from chaos.ledger import CLEAN, KILLS, STOPS, Aim
 from chaos.site import STORY, Site
 from chaos.table import Row, as_table
-from sales_mart.lake.records import Target
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING, published_tables
 from sales_mart.steps.summary import published_summary
 from sales_mart.warehouses.bigquery.dialect import LOCK
+from targets import Target
 from warehouses import ask, raw_table
 
 if TYPE_CHECKING:

@@ -30,9 +30,10 @@ from sales_mart.warehouses.bigquery.connection import (
     query,
     table_id,
 )
-from sales_mart.warehouses.bigquery.history import check_latest, latest_load, pending_window
 from sales_mart.warehouses.bigquery.load import load
+from sales_mart.warehouses.bigquery.reader import BigQuerySession
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables
+from sales_mart.warehouses.history import check_latest, latest_load, pending_window
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:
@@ -147,24 +148,24 @@ def test_a_then_b_then_a_again_loads_a(config: Config, lake: Path, connected: Cl
 def test_an_older_run_is_superseded(config: Config, lake: Path, connected: Client) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
-    assert check_latest(connected, config, "b").sequence == 2
+    assert check_latest(BigQuerySession(connected, config), "b").sequence == 2
     with pytest.raises(SupersededError, match="superseded by b"):
-        check_latest(connected, config, "a")
+        check_latest(BigQuerySession(connected, config), "a")
 
 
 def test_nothing_loaded_yet_is_said(config: Config, connected: Client) -> None:
-    assert latest_load(connected, config) is None
+    assert latest_load(BigQuerySession(connected, config)) is None
     with pytest.raises(ConfigurationError, match="nothing is loaded"):
-        check_latest(connected, config, "a")
+        check_latest(BigQuerySession(connected, config), "a")
     with pytest.raises(ConfigurationError, match="nothing is loaded"):
-        pending_window(connected, config)
+        pending_window(BigQuerySession(connected, config))
 
 
 def test_before_the_first_publication_everything_is_pending(
     config: Config, lake: Path, connected: Client
 ) -> None:
     append(config, lake, "a", D1, [row("T1", D1)])
-    assert pending_window(connected, config) == (1, None)
+    assert pending_window(BigQuerySession(connected, config)) == (1, None)
 
 
 def test_key_ids_do_not_mix(config: Config, lake: Path, connected: Client) -> None:
@@ -180,7 +181,7 @@ def test_key_ids_do_not_mix(config: Config, lake: Path, connected: Client) -> No
     )
     with pytest.raises(ConfigurationError, match="tokens of key sha256"):
         load(config, other)
-    latest = latest_load(connected, config)
+    latest = latest_load(BigQuerySession(connected, config))
     assert latest is not None
     assert latest.sequence == 1
     whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
@@ -208,7 +209,7 @@ def test_a_process_that_comes_too_late_finds_its_run_loaded(
     monkeypatch.setattr(stop, "stage", overtaken)
     assert load(config, run).already_loaded
     assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
-    latest = latest_load(connected, config)
+    latest = latest_load(BigQuerySession(connected, config))
     assert latest is not None
     assert latest.sequence == 1
 
@@ -274,7 +275,7 @@ def test_a_failure_after_the_change_takes_it_back(
         with pytest.raises(UnexpectedError):
             load(config, run)
     assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
-    latest = latest_load(connected, config)
+    latest = latest_load(BigQuerySession(connected, config))
     assert latest is not None
     assert latest.run_id == "a"
     assert load(config, run).sequence == 2
@@ -303,7 +304,7 @@ def test_a_lost_row_is_noticed(config: Config, lake: Path, connected: Client) ->
     run.write("seal", run.read("seal", Seal).model_copy(update={"rows_clean": 2}))
     with pytest.raises(UnexpectedError, match="does not hold the 2 sealed rows"):
         load(config, run)
-    assert latest_load(connected, config) is None
+    assert latest_load(BigQuerySession(connected, config)) is None
 
 
 def test_a_changed_part_is_refused(config: Config, lake: Path) -> None:
@@ -339,7 +340,7 @@ def test_too_many_dates_are_refused_before_the_load(
         load(config, run)
     assert caught.value.exit_code == 65
     assert caught.value.remedy
-    assert latest_load(connected, config) is None
+    assert latest_load(BigQuerySession(connected, config)) is None
 
 
 def test_old_dates_count_as_touched(
@@ -349,7 +350,7 @@ def test_old_dates_count_as_touched(
     monkeypatch.setattr(stop, "MAX_DATES", 2)
     with pytest.raises(DataError, match="touches 3 sale dates"):
         append(config, lake, "b", D1, [row("T1", D3)])
-    latest = latest_load(connected, config)
+    latest = latest_load(BigQuerySession(connected, config))
     assert latest is not None
     assert latest.run_id == "a"
 

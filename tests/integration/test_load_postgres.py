@@ -25,9 +25,10 @@ from sales_mart.errors import (
 from sales_mart.lake.records import Load, Mode, Part, Seal
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.warehouses.admission import LoadOptions
+from sales_mart.warehouses.history import check_latest, latest_load
 from sales_mart.warehouses.postgres.connection import connect, lock_target
-from sales_mart.warehouses.postgres.history import check_latest, latest_load
 from sales_mart.warehouses.postgres.load import load
+from sales_mart.warehouses.postgres.reader import PostgresSession
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:
@@ -65,8 +66,7 @@ def append(config: Config, lake: Path, run_id: str, day: str, rows: Sequence[Row
 
 
 def with_lock_timeout(config: Config, seconds: int) -> Config:
-    settings = config.data_warehouse.postgres.model_copy(update={"lock_timeout": seconds})
-    warehouse = config.data_warehouse.model_copy(update={"postgres": settings})
+    warehouse = config.data_warehouse.model_copy(update={"lock_timeout": seconds})
     return config.model_copy(update={"data_warehouse": warehouse})
 
 
@@ -136,7 +136,7 @@ def test_every_value_arrives_exactly(
 
 def latest_sequence(config: Config) -> int:
     with connect(config) as connection:
-        latest = latest_load(connection, config)
+        latest = latest_load(PostgresSession(connection, config))
     return latest.sequence if latest else 0
 
 
@@ -210,9 +210,9 @@ def test_an_older_run_is_superseded(config: Config, lake: Path) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
     with connect(config) as connection:
-        assert check_latest(connection, config, "b").sequence == 2
+        assert check_latest(PostgresSession(connection, config), "b").sequence == 2
         with pytest.raises(SupersededError, match="superseded by b"):
-            check_latest(connection, config, "a")
+            check_latest(PostgresSession(connection, config), "a")
 
 
 def test_key_ids_do_not_mix(config: Config, lake: Path) -> None:

@@ -10,15 +10,16 @@ from psycopg.sql import SQL, Identifier
 
 from append_story import D1, D2, dates
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.names import raw_schema
 from sales_mart.steps.load import load
 from sales_mart.warehouses.bigquery.connection import client, query
-from sales_mart.warehouses.bigquery.history import latest_load as latest_bigquery_load
-from sales_mart.warehouses.bigquery.history import pending_window as pending_bigquery_window
+from sales_mart.warehouses.bigquery.reader import BigQuerySession
+from sales_mart.warehouses.history import latest_load, pending_window
 from sales_mart.warehouses.postgres.connection import connect
-from sales_mart.warehouses.postgres.history import latest_load, pending_window
+from sales_mart.warehouses.postgres.reader import PostgresSession
 from support import row, sealed_run, token
+from targets import Target
 from warehouses import ask, raw_table
 
 if TYPE_CHECKING:
@@ -118,14 +119,14 @@ def test_tables_of_0_1_are_migrated_in_place(config: Config, lake: Path, target:
     made_by_0_1(config, target)
     if target is Target.POSTGRES:
         with connect(config) as connection:
-            old = latest_load(connection, config)
+            old = latest_load(PostgresSession(connection, config))
             with pytest.raises(ConfigurationError, match="by an older version"):
-                pending_window(connection, config)
+                pending_window(PostgresSession(connection, config))
     else:
         with client(config) as connected:
-            old = latest_bigquery_load(connected, config)
+            old = latest_load(BigQuerySession(connected, config))
             with pytest.raises(ConfigurationError, match="by an older version"):
-                pending_bigquery_window(connected, config)
+                pending_window(BigQuerySession(connected, config))
     assert old is not None
     assert (old.run_id, old.visible_rows, old.rules) == ("old", None, None)
     new = [row("T1", D2), row("T3", D2)]

@@ -13,11 +13,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sales_mart.errors import ReconciliationError
-from sales_mart.lake.records import Target
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform, transform_sql
 from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, sealed_run, token
+from targets import Target
 from warehouses import BOTH, POSTGRES, ask, change, fresh_config, loaded, next_table, raw_table
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def planted(config: Config, target: Target) -> tuple[list[str], set[int]]:
     fact = next_table(config, target, "fact_sales")
     places = config.rules.max_decimals
     last = f"cast('{price(1, places):f}' as numeric)"
-    if target is Target.BIGQUERY:
+    if target == Target.BIGQUERY:
         last = f"parse_numeric('{price(1, places):f}')"
 
     def row(day: int, n: int = 0) -> str:
@@ -280,7 +280,7 @@ def planted(config: Config, target: Target) -> tuple[list[str], set[int]]:
         sides = [f"(select {column} from {fact} where {row(number, n)})" for n in (0, 1)]
         first, second = (ask(config, target, side[1:-1])[0][0] for side in sides)
         quoted = [f"'{value}'" if column == "product" else f"{value}" for value in (first, second)]
-        if column in ("amount", "price") and target is Target.BIGQUERY:
+        if column in ("amount", "price") and target == Target.BIGQUERY:
             quoted = [f"parse_numeric('{value}')" for value in (first, second)]
         statements.append(
             f"update {fact} set {column} = case when {row(number)} then {quoted[1]} "

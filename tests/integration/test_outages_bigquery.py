@@ -12,7 +12,7 @@ from google.cloud.bigquery import LoadJobConfig
 
 from attempts import DAY, NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Fault, Http, http
-from sales_mart.lake.records import Load, Part, Seal, Target
+from sales_mart.lake.records import Load, Part, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import next_schema, published_tables
 from sales_mart.steps import doctor, transform
@@ -22,6 +22,7 @@ from sales_mart.warehouses.bigquery.load import load
 from sales_mart.warehouses.bigquery.publish import publish_marts
 from sales_mart.warehouses.bigquery.staging import LoadTables
 from support import sealed_run
+from targets import Target
 from warehouses import ask
 
 if TYPE_CHECKING:

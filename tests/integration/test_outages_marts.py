@@ -18,7 +18,7 @@ import pytest
 
 from attempts import attempt, configured
 from faulty import Fault, Http, Wire, http, wire
-from sales_mart.lake.records import Export, Load, Publish, Reconcile, Target
+from sales_mart.lake.records import Export, Load, Publish, Reconcile
 from sales_mart.steps import summary
 from sales_mart.steps.export import export
 from sales_mart.steps.publish import publish
@@ -27,6 +27,7 @@ from sales_mart.steps.transform import transform
 from sales_mart.warehouses.postgres import connection as postgres
 from shown import EXPORTS, digests, exported_files, is_vouched, marts_query, state
 from support import row, sealed_run
+from targets import Target
 from warehouses import BOTH, ask, fresh_config, loaded
 
 if TYPE_CHECKING:

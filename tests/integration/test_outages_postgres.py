@@ -20,18 +20,18 @@ from pydantic import SecretStr
 from attempts import NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Wire, closed_port, wire
 from sales_mart.errors import TemporaryError
-from sales_mart.lake.records import Load, Mode, Target, Transform
+from sales_mart.lake.records import Load, Mode, Transform
 from sales_mart.names import mart_schema, raw_schema
 from sales_mart.servers.local import LocalServers, local_servers
 from sales_mart.steps import doctor
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
-from sales_mart.steps.reconcile_sql import table
 from sales_mart.steps.transform import transform
 from sales_mart.warehouses.postgres import connection as postgres
 from sales_mart.warehouses.postgres.load import load
 from support import mount_or_skip, open_folder, sealed_run
-from warehouses import POSTGRES, ask, fresh_config, loaded
+from targets import Target
+from warehouses import POSTGRES, ask, fresh_config, loaded, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from append_story import D1, D2, STORY
 from sales_mart.config.file import load_config
 from sales_mart.errors import ConfigurationError, MartsChangedError, SupersededError
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.names import (
     PRODUCT_MONTHS,
     PUBLICATIONS,
@@ -30,11 +30,12 @@ from sales_mart.warehouses.bigquery.connection import (
     table_id,
 )
 from sales_mart.warehouses.bigquery.dialect import date_predicate
-from sales_mart.warehouses.bigquery.history import latest_publication, pending_window
 from sales_mart.warehouses.bigquery.load import load
 from sales_mart.warehouses.bigquery.publish import publish_marts
-from sales_mart.warehouses.history import Window, window_months
+from sales_mart.warehouses.bigquery.reader import BigQuerySession
+from sales_mart.warehouses.history import Window, latest_publication, pending_window, window_months
 from support import Row, row, sealed_run
+from targets import Target
 
 NUMBER_BYTES = {"DATE": 8, "DATETIME": 8, "INTEGER": 8, "NUMERIC": 16}
 """Logical bytes that BigQuery bills a value of a type."""
@@ -97,7 +98,7 @@ def connected(config: Config) -> Generator[Client]:
 
 def build(connected: Client, config: Config, run: RunFolder, *, full: bool = False) -> Built:
     """Build the next tables of the pending window, or of everything, as `transform` does."""
-    sequence, window = pending_window(connected, config)
+    sequence, window = pending_window(BigQuerySession(connected, config))
     window = None if full else window
     raw = table_id(config, raw_schema(config), config.data_warehouse.table)
     days = months = "true"
@@ -172,10 +173,13 @@ def test_the_first_publication_shows_every_mart(
     shown = contents(connected, config)
     assert shown == rebuilt(connected, config)
     assert sum(values[4] for values in shown["fact_sales"]) == Decimal("50.00")
-    published = latest_publication(connected, config)
+    published = latest_publication(BigQuerySession(connected, config))
     assert published is not None
     assert (published.sequence, published.mart_rules_digest) == (1, config.mart_rules_digest)
-    assert pending_window(connected, config) == (1, None)  # of the load, not of what is pending
+    assert pending_window(BigQuerySession(connected, config)) == (
+        1,
+        None,
+    )  # of the load, not of what is pending
 
 
 def test_the_live_tables_are_partitioned_and_clustered(
@@ -288,7 +292,7 @@ def test_marts_that_are_not_built_are_named(config: Config, lake: Path, connecte
     connected.delete_table(table_id(config, next_schema(config, BQ), "sales_by_date"))
     with pytest.raises(ConfigurationError, match=r"sales_by_date has not been built"):
         show(config, built)
-    assert latest_publication(connected, config) is None
+    assert latest_publication(BigQuerySession(connected, config)) is None
 
 
 def test_a_live_table_with_other_columns_is_refused(
@@ -307,7 +311,7 @@ def test_a_table_that_is_gone_is_built_whole_again(
 ) -> None:
     show(config, loaded(connected, config, lake, "a", [row("T1", D1), row("T2", D2)]))
     connected.delete_table(table_id(config, mart_schema(config, BQ), "summary_sales"))
-    assert pending_window(connected, config) == (1, None)
+    assert pending_window(BigQuerySession(connected, config)) == (1, None)
     built = loaded(connected, config, lake, "b", [row("T3", D3)], day=D3, mode=Mode.APPEND)
     assert built.window is None
     show(config, built)
@@ -340,7 +344,7 @@ def test_an_edit_is_found_though_version_0_1_recorded_nothing(
     query(connected, edit.format(-1))
     show(config, built)
     assert contents(connected, config) == rebuilt(connected, config)
-    assert latest_publication(connected, config) is not None
+    assert latest_publication(BigQuerySession(connected, config)) is not None
 
     # Recorded by now, so that the marts need no other to be compared with.
     query(connected, f"update `{by_date}` set avg_price = 1 where sale_date = date '{D1}'")

@@ -19,15 +19,7 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.lake.records import (
-    Load,
-    Mode,
-    Publish,
-    Reconcile,
-    Target,
-    TargetTransform,
-    Transform,
-)
+from sales_mart.lake.records import Load, Mode, Publish, Reconcile, TargetTransform, Transform
 from sales_mart.names import (
     PRODUCT_MONTHS,
     PUBLICATIONS,
@@ -37,11 +29,13 @@ from sales_mart.names import (
     raw_schema,
 )
 from sales_mart.steps.publish import publish
+from sales_mart.warehouses.history import pending_window
 from sales_mart.warehouses.postgres.connection import connect, lock_target
-from sales_mart.warehouses.postgres.history import pending_window
 from sales_mart.warehouses.postgres.load import load
 from sales_mart.warehouses.postgres.publish import publish_marts
+from sales_mart.warehouses.postgres.reader import PostgresSession
 from support import Row, row, sealed_run
+from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -95,7 +89,7 @@ class Built(NamedTuple):
 def build(config: Config, run: RunFolder) -> Built:
     """Build the next marts of the latest load, as `transform` would."""
     with connect(config) as connection:
-        sequence, window = pending_window(connection, config)
+        sequence, window = pending_window(PostgresSession(connection, config))
         home = Identifier(next_schema(config, PG))
         connection.execute(SQL("drop schema if exists {} cascade").format(home))
         connection.execute(SQL("create schema {}").format(home))
@@ -264,7 +258,7 @@ def test_appends_end_as_a_full_build(config: Config, lake: Path) -> None:
             connection.execute(
                 SQL("delete from {}").format(Identifier(raw_schema(config), PUBLICATIONS))
             )
-            assert pending_window(connection, config)[1] is None
+            assert pending_window(PostgresSession(connection, config))[1] is None
         assert shown == rebuilt(config)
 
 
@@ -534,13 +528,12 @@ def test_the_window_covers_all_loads_since_the_publication(config: Config, lake:
     ingestion = config.ingestion.model_copy(update={"validation": rules})
     with connect(config) as connection:
         other = config.model_copy(update={"ingestion": ingestion})
-        assert pending_window(connection, other) == (3, None)
+        assert pending_window(PostgresSession(connection, other)) == (3, None)
 
 
 def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
     built = loaded(config, lake, "a", [row("T1", D1)])
-    settings = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
-    warehouse = config.data_warehouse.model_copy(update={"postgres": settings})
+    warehouse = config.data_warehouse.model_copy(update={"lock_timeout": 1})
     with connect(config) as connection:
         lock_target(connection, config)
         with pytest.raises(TemporaryError, match="another run holds the lock"):

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sales_mart.errors import ConfigurationError, ReconciliationError, SupersededError
-from sales_mart.lake.records import Mode, Reconcile, Target, Transform
+from sales_mart.lake.records import Mode, Reconcile, Transform
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
-from sales_mart.steps.reconcile_sql import MARTS, row_checksum
+from sales_mart.steps.reconcile_sql import FACT_COLUMNS, MARTS, columns_of
 from sales_mart.steps.transform import transform
 from support import Row, row, sealed_run, token
+from targets import Target
 from warehouses import (
     BOTH,
     POSTGRES,
     ask,
     change,
+    dialect,
     fresh_config,
     loaded,
     next_table,
@@ -272,14 +274,14 @@ def test_rows_of_another_run_are_found(
 
 def test_both_warehouses_hash_a_row_alike(built: tuple[Config, RunFolder]) -> None:
     """Equal sums could hide two errors, equal checksums of single rows can't."""
-    config = built[0]
+    config, facts = built[0], columns_of(FACT_COLUMNS, 2)
     found = [
         sorted(
             (str(identifier), int(checksum))
             for identifier, checksum in ask(
                 config,
                 target,
-                f"select transaction_id, {row_checksum(target, 2)} as checksum "
+                f"select transaction_id, {dialect(config, target).row_checksum(facts)} as checksum "
                 f"from {next_table(config, target, 'fact_sales')}",
             )
         )

@@ -25,21 +25,27 @@ from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, EmptyInputError, RejectedShareError, TemporaryError
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import fact_table, mart_schema, raw_schema
 from sales_mart.steps.pipeline import StopEvent, run, together
-from sales_mart.steps.status import STOPS, summarise
+from sales_mart.steps.status import summarise
 from sales_mart.steps.summary import published_summary
 from sales_mart.synthetic.generate import generate, write
 from sales_mart.warehouses.bigquery.connection import client
 from sales_mart.warehouses.postgres.connection import connect
 from support import open_folder
+from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from sales_mart.servers.local import LocalServers
+
+STOPS = (
+    *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
+    *("publish", "export"),
+)
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -69,7 +75,7 @@ def facts(config: Config, target: Target) -> set[tuple[Any, ...]]:
     """Read the published fact table of a warehouse."""
     columns = "transaction_id, product, price, quantity, amount, sale_date"
     schema, name = mart_schema(config, target), fact_table(target)
-    if target is Target.POSTGRES:
+    if target == Target.POSTGRES:
         with connect(config) as connection:
             table = sql.Identifier(schema, name)
             query = sql.SQL("select {} from {}").format(sql.SQL(columns), table)

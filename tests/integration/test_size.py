@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sales_mart.lake.records import Target
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps.plan import plan
 from sales_mart.steps.seal import seal
 from sales_mart.steps.validate import validate_shard
+from targets import Target
 from warehouses import POSTGRES, ask, loaded, raw_table
 
 if TYPE_CHECKING:

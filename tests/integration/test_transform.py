@@ -17,7 +17,7 @@ from sales_mart.errors import (
     TemporaryError,
     TestFailedError,
 )
-from sales_mart.lake.records import Mode, Target, Transform
+from sales_mart.lake.records import Mode, Transform
 from sales_mart.lake.temporary import hold_folder
 from sales_mart.names import next_schema
 from sales_mart.steps.publish import publish
@@ -26,6 +26,7 @@ from sales_mart.steps.transform import transform, warm
 from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, row, sealed_run, token
+from targets import Target
 from warehouses import (
     BOTH,
     POSTGRES,
@@ -272,9 +273,8 @@ def test_a_failed_test_stops_the_run_and_says_where_to_look(
 
 
 def test_a_lock_that_another_holds_is_worth_a_retry(config: Config, lake: Path) -> None:
-    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
     config = config.model_copy(
-        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"lock_timeout": 1})}
     )
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
     raw = raw_table(config, Target.POSTGRES)
@@ -286,9 +286,8 @@ def test_a_lock_that_another_holds_is_worth_a_retry(config: Config, lake: Path) 
 
 
 def test_two_that_build_the_same_marts_take_turns(config: Config, lake: Path) -> None:
-    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
     config = config.model_copy(
-        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"lock_timeout": 1})}
     )
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
     schema = next_schema(config, Target.POSTGRES)
@@ -302,9 +301,8 @@ def test_two_that_build_the_same_marts_take_turns(config: Config, lake: Path) ->
 
 
 def test_two_runs_of_one_lake_do_not_build_at_once(config: Config, lake: Path) -> None:
-    server = config.data_warehouse.postgres.model_copy(update={"lock_timeout": 1})
     config = config.model_copy(
-        update={"data_warehouse": config.data_warehouse.model_copy(update={"postgres": server})}
+        update={"data_warehouse": config.data_warehouse.model_copy(update={"lock_timeout": 1})}
     )
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
     with hold_folder(lake / "runs", 0), pytest.raises(TemporaryError, match="another process"):

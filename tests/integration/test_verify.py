@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError, MartsChangedError
-from sales_mart.lake.records import Mode, Target
+from sales_mart.lake.records import Mode
 from sales_mart.names import (
     PRODUCT_MONTHS,
     PUBLICATIONS,
@@ -23,11 +23,21 @@ from sales_mart.names import (
 from sales_mart.steps.export import export
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
-from sales_mart.steps.reconcile_sql import table
 from sales_mart.steps.transform import transform
 from sales_mart.steps.verify import verify
 from support import Row, row, sealed_run
-from warehouses import BOTH, POSTGRES, ask, change, fresh_config, loaded, next_table, raw_table
+from targets import Target
+from warehouses import (
+    BOTH,
+    POSTGRES,
+    ask,
+    change,
+    fresh_config,
+    loaded,
+    next_table,
+    raw_table,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence

@@ -20,10 +20,8 @@ import yaml
 
 from sales_mart import __version__
 from sales_mart.cli import app, main
-from sales_mart.cli.session import TargetName
 from sales_mart.config.file import load_config
 from sales_mart.config.report import recommended
-from sales_mart.lake.records import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -103,8 +101,12 @@ def test_version(ask: Ask) -> None:
     assert ask("--version") == (0, f"sales-mart {__version__}\n", "")
 
 
-def test_target_names_are_those_of_the_records() -> None:
-    assert [each.value for each in TargetName] == [each.value for each in Target]
+def test_a_target_that_is_no_warehouse_is_refused(ask: Ask) -> None:
+    for command in ("load oracle", "load --target oracle", "publish --target=oracle"):
+        code, _, said = ask(*command.split(), "--run-id", "r", "--lake", "lake")
+        assert code == 2
+        assert "'oracle' is not a warehouse" in said
+        assert "The warehouses are postgres, bigquery." in said
 
 
 # --- errors
@@ -115,7 +117,7 @@ def test_target_names_are_those_of_the_records() -> None:
     [
         (["nope"], "No such command 'nope'."),
         (["plan", "--shards", "0"], "Invalid value for '--shards'"),
-        (["load", "oracle"], "Invalid value for 'target'"),
+        (["load", "oracle"], "'oracle' is not a warehouse"),
         (["load"], "load works on one warehouse"),
         (["load", "postgres", "--target", "bigquery"], "load works on one warehouse"),
         (["seal"], "seal continues a run, and no run is given"),

@@ -19,8 +19,8 @@ from sales_mart.config.keys import keys, section_of
 from sales_mart.config.report import chart_values, effective, recommended, template
 from sales_mart.config.texts import OWN_TABLES, is_own_table
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Target
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
+from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,6 +181,27 @@ def test_a_section_as_json_and_one_key_of_it_beside() -> None:
     assert config.rules.product_prefix == "Halal"
 
 
+OLD_LOCK_TIMEOUT = "data_warehouse: {postgres: {port: 5433, lock_timeout: 7}}\n"
+
+
+def test_the_old_name_of_the_lock_timeout_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(OLD_LOCK_TIMEOUT)
+    variable = "SALES_MART_DATA_WAREHOUSE__POSTGRES__LOCK_TIMEOUT"
+    for environ, overrides, seconds, origin in (
+        ({}, {}, 7, "c.yaml:1"),
+        ({variable: "8"}, {}, 8, variable),
+        ({variable: "8"}, {"data_warehouse.lock_timeout": 9}, 9, "command line"),
+    ):
+        config, origins = load_with_origins(path, overrides, environ)
+        assert config.data_warehouse.lock_timeout == seconds
+        assert config.data_warehouse.postgres.port == 5433
+        assert origins["data_warehouse.lock_timeout"].endswith(origin)
+    old = {"data_warehouse": {"postgres": {"lock_timeout": 7}}}
+    assert Config.model_validate(old).data_warehouse.lock_timeout == 7
+    assert old == {"data_warehouse": {"postgres": {"lock_timeout": 7}}}
+
+
 def test_what_kubernetes_sets_for_a_service_is_not_ours() -> None:
     environ = {"SALES_MART_PORT": "tcp://10.0.0.1:80", "SALES_MART_SERVICE_HOST": "10.0.0.1"}
     assert load_config(SAMPLE, environ=environ) == load_config(SAMPLE, environ={})
@@ -191,7 +212,7 @@ def test_what_kubernetes_sets_for_a_service_is_not_ours() -> None:
 UNKNOWN = """\
 c.yaml:3: data_warehouse.postgres.hots is not a key; did you mean data_warehouse.postgres.host? \
 The keys of data_warehouse.postgres are: secretName, dbname, host, port, user, password, sslmode, \
-connect_timeout, lock_timeout, statement_timeout, application_name"""
+connect_timeout, statement_timeout, application_name"""
 
 
 @pytest.mark.parametrize(

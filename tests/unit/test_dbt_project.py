@@ -17,8 +17,9 @@ import pytest
 from googlesql import analyse, evaluate
 from sales_mart.config import Config
 from sales_mart.dbt_runner.process import DbtProcess, project_folder
-from sales_mart.lake.records import Target
-from sales_mart.steps.reconcile_sql import Questions, row_checksum
+from sales_mart.steps.reconcile_sql import FACT_COLUMNS, Questions, columns_of
+from sales_mart.warehouses.base import open_warehouse
+from targets import Target
 
 if TYPE_CHECKING:
     from sales_mart.warehouses.history import Window
@@ -221,7 +222,7 @@ def test_a_window_prunes_partitions_by_literals(postgres: Compiled) -> None:
 
 def test_reconciliation_asks_googlesql(config: Config) -> None:
     window = WINDOWS["a window"]
-    asked = Questions(config, Target.BIGQUERY, lambda _: [])
+    asked = Questions(open_warehouse(config, Target.BIGQUERY), lambda _: [])
     day = date(2023, 10, 1)
     expected = {"sale_date": "DATE", "row_count": "INT64", "amount": NUMERIC, "quantity": "INT64"}
     assert analyse(asked.days_sql(checksum=False), TABLES) == expected
@@ -266,7 +267,9 @@ def test_a_mean_is_rounded_once_in_googlesql(
 def test_both_warehouses_write_money_and_dates_alike(config: Config) -> None:
     """What the checksum of `reconcile` hashes, down to the years before 1000."""
     texts = {"0.05": "0.05", "10": "10.00", "10.1": "10.10", "12345678901234567.89": None}
-    checksum = row_checksum(Target.BIGQUERY, config.rules.max_decimals)
+    checksum = open_warehouse(config, Target.BIGQUERY).dialect.row_checksum(
+        columns_of(FACT_COLUMNS, config.rules.max_decimals)
+    )
     (canonical,) = re.findall(r"md5\((.*)\)\), 15\)", checksum)
     for price, text in texts.items():
         sql = (

@@ -26,8 +26,9 @@ from sales_mart.errors import (
     TestFailedError,
     UnexpectedError,
 )
-from sales_mart.lake.records import NodeResult, Target
+from sales_mart.lake.records import NodeResult
 from sales_mart.steps import transform
+from targets import Target
 
 SECRET = "correct horse battery staple"
 
@@ -322,8 +323,7 @@ LEAVE_DBT_BEHIND = """
 import os, signal
 from sales_mart.config import Config
 from sales_mart.dbt_runner.process import DbtProcess
-from sales_mart.lake.records import Target
-process = DbtProcess(Config(), Target.BIGQUERY)
+process = DbtProcess(Config(), "bigquery")
 print(process._process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -12,10 +12,11 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from sales_mart.config import Config, Postgres
+from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.warehouses.postgres.connection import connect, credentials, postgres_errors, sslmode
 from sales_mart.warehouses.postgres.credentials import find_login
+from sales_mart.warehouses.postgres.settings import PostgresSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +61,8 @@ def configured(**settings: Any) -> Config:
     ],
 )
 def test_tls_is_verified_unless_the_server_is_this_machine(host: str, mode: str) -> None:
-    assert sslmode(Postgres(host=host)) == mode
-    assert sslmode(Postgres(host=host, sslmode="require")) == "require"
+    assert sslmode(PostgresSettings(host=host)) == mode
+    assert sslmode(PostgresSettings(host=host, sslmode="require")) == "require"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_what_libpq_reads_from_the_environment_counts_as_a_host(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert sslmode(Postgres(host=host)) == mode
+    assert sslmode(PostgresSettings(host=host)) == mode
 
 
 def test_credentials_come_from_the_environment_first(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sales_mart.servers.local import LocalServers
 
-__all__ = ["DataDir", "Local", "add_to", "on_local_servers", "ways_in"]
+__all__ = ["DataDir", "Local", "add_to", "on_local_servers"]
 
 PANEL = "Around the road"
 
@@ -62,7 +62,7 @@ def on_local_servers(session: Session, data_dir: Path) -> Generator[LocalServers
         }
         # Credentials of the environment, a mounted secret or a cluster are meant for another
         # server. These win over them all.
-        ours = {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": servers.postgres_password}
+        ours = servers.credentials()
         kept = {name: os.environ.pop(name, None) for name in ours}
         os.environ.update(ours)
         try:
@@ -74,16 +74,10 @@ def on_local_servers(session: Session, data_dir: Path) -> Generator[LocalServers
                     os.environ[name] = value
 
 
-def ways_in(servers: LocalServers) -> tuple[str, str]:
-    """Tell how to connect to the servers while they run."""
-    return f"PostgreSQL: psql '{servers.postgres_url}'", f"BigQuery: {servers.bigquery_endpoint}"
-
-
 def _local(session: Session, *, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Keep the local servers up, to look at the marts with psql, until Ctrl-C."""
     with on_local_servers(session, data_dir) as servers:
-        places = {"postgres": servers.postgres_url, "bigquery": servers.bigquery_endpoint}
-        session.emit(places, *ways_in(servers), "They run until Ctrl-C.")
+        session.emit(servers.addresses(), *servers.ways_in(), "They run until Ctrl-C.")
         # That is how it is ended, and no error.
         with suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sales_mart import logs
-from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers, ways_in
+from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
 from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import Session, run_command
@@ -80,7 +80,7 @@ def _run(  # noqa: PLR0913 - options of a command
     with ExitStack() as stack:
         if local:
             servers = stack.enter_context(on_local_servers(session, data_dir))
-            for line in ways_in(servers):
+            for line in servers.ways_in():
                 _log.info("%s, while this runs", line)
         config = session.config
         warn_of_plain_tokens(config)

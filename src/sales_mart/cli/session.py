@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec
 
@@ -22,19 +21,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from sales_mart.config import Config
-    from sales_mart.lake.records import Target
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["Session", "TargetName", "command", "lake_command", "run_command"]
+__all__ = ["Session", "command", "lake_command", "run_command"]
 
 P = ParamSpec("P")
-
-
-class TargetName(StrEnum):
-    """The values of `lake.records.Target`, which takes too long to import for `--help`."""
-
-    POSTGRES = "postgres"
-    BIGQUERY = "bigquery"
 
 
 _BASE: dict[str, tuple[Any, object]] = {
@@ -143,22 +134,21 @@ class Session:
             )
         return RunFolder(self.lake, self.run_id)
 
-    def targets(self, chosen: Sequence[str] | None) -> tuple[Target, ...]:
+    def targets(self, chosen: Sequence[str] | None) -> tuple[str, ...]:
         """Give the targets to work on: those chosen, else the configuration's.
 
         Raises:
             ConfigurationError: A name is no warehouse's.
         """
-        from sales_mart.lake.records import Target
+        from sales_mart.warehouses.base import names
 
-        names = [name.strip() for each in chosen or () for name in each.split(",") if name.strip()]
-        unknown = [name for name in names if name not in set(TargetName)]
+        listed = [name.strip() for each in chosen or () for name in each.split(",")]
+        unknown = [name for name in listed if name and name not in names()]
         if unknown:
             msg = f"{unknown[0]!r} is not a warehouse"
-            raise ConfigurationError(msg, remedy=f"The warehouses are {', '.join(TargetName)}.")
-        if not names:
-            return self.config.data_warehouse.targets
-        return tuple(target for target in Target if target.value in names)
+            raise ConfigurationError(msg, remedy=f"The warehouses are {', '.join(names())}.")
+        known = tuple(name for name in names() if name in listed)
+        return known or self.config.data_warehouse.targets
 
     def hand_over(self, folder: str | None, values: Mapping[str, object]) -> None:
         """Write values into files of their names, for a workflow to pass on; lists as JSON.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from sales_mart.cli.session import Session, TargetName, run_command
+from sales_mart.cli.session import Session, run_command
 
 if TYPE_CHECKING:
     from datetime import date
@@ -74,8 +74,9 @@ Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
-        metavar="postgres|bigquery",
-        help="Warehouse; may be repeated, or several with commas. Default: all configured.",
+        metavar="NAME",
+        help="Warehouse, such as postgres or bigquery; may be repeated, or several with commas. "
+        "Default: all configured.",
     ),
 ]
 Outputs = Annotated[
@@ -302,10 +303,12 @@ def _seal(session: Session, *, outputs: Outputs = None) -> None:
 
 def _load(  # noqa: PLR0913 - options of a command
     session: Session,
-    target: Annotated[TargetName | None, typer.Argument(help="Warehouse.")] = None,
+    target: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Warehouse, such as postgres or bigquery.")
+    ] = None,
     *,
     target_option: Annotated[
-        TargetName | None, typer.Option("--target", help="The same as an option.")
+        str | None, typer.Option("--target", metavar="NAME", help="The same as an option.")
     ] = None,
     accept_new_key: AcceptNewKey = False,
     accept_new_rules: AcceptNewRules = False,
@@ -313,17 +316,17 @@ def _load(  # noqa: PLR0913 - options of a command
 ) -> None:
     """Put the run's rows into the raw table of one warehouse, in one transaction."""
     from sales_mart.errors import ConfigurationError
-    from sales_mart.lake.records import Target
     from sales_mart.steps.load import load
+    from sales_mart.warehouses.base import names
 
     chosen = target or target_option
     if chosen is None or (target and target_option and target != target_option):
         msg = "load works on one warehouse"
-        raise ConfigurationError(
-            msg, remedy="Write `sales-mart load postgres` or `sales-mart load bigquery`."
-        )
+        commands = " or ".join(f"`sales-mart load {name}`" for name in names())
+        raise ConfigurationError(msg, remedy=f"Write {commands}.")
     options = load_options(accept, new_key=accept_new_key, new_rules=accept_new_rules)
-    session.emit(load(session.config, session.run(), Target(chosen), options))
+    for name in session.targets([chosen]):
+        session.emit(load(session.config, session.run(), name, options))
 
 
 def _transform(

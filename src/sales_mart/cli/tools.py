@@ -11,7 +11,7 @@ import typer
 
 from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
 from sales_mart.cli.output import print_data, print_json, table
-from sales_mart.cli.session import Session, TargetName, command, lake_command, run_command
+from sales_mart.cli.session import Session, command, lake_command, run_command
 from sales_mart.cli.steps import BusinessDate, Destination, Targets
 
 __all__ = ["add_to"]
@@ -75,7 +75,8 @@ def _top(  # noqa: PLR0913 - options of a command
     month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="Month of sale.")],
     limit: Annotated[int, typer.Option("--limit", min=1, help="So many products.")] = 5,
     target: Annotated[
-        TargetName | None, typer.Option("--target", help="Warehouse to ask. Default: the first.")
+        str | None,
+        typer.Option("--target", metavar="NAME", help="Warehouse to ask. Default: the first."),
     ] = None,
     local: Local = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
@@ -87,9 +88,9 @@ def _top(  # noqa: PLR0913 - options of a command
         chosen = session.targets([target] if target else None)[0]
         rows = top(session.config, month, limit, chosen)
     session.emit(
-        {"month": month, "target": chosen.value, "products": rows},
+        {"month": month, "target": chosen, "products": rows},
         table(
-            f"Best products of {month} ({chosen.value})",
+            f"Best products of {month} ({chosen})",
             list(rows[0]) if rows else [],
             [list(row.values()) for row in rows],
         ),
@@ -176,7 +177,7 @@ def _init(
 
 def _show(session: Session) -> None:
     """Show every key: its value (never a secret's) and where it came from."""
-    from sales_mart.config.report import effective, postgres_login
+    from sales_mart.config.report import effective, logins
     from sales_mart.rows.tokens import warn_of_plain_tokens
 
     config, origins = session.loaded
@@ -186,10 +187,15 @@ def _show(session: Session) -> None:
         (row["key"], _plain(row["value"]), row["origin"] + _without_effect(row["effect"]))
         for row in rows
     ]
-    login = postgres_login(config)
-    cells.append(("(PostgreSQL connects as)", login["user"], login["origin"]))
+    known = logins(config)
+    for title, login in known.values():
+        cells.append((f"({title} connects as)", login["user"], login["origin"]))
     session.emit(
-        {"digest": config.digest, "postgres_login": login, "keys": rows},
+        {
+            "digest": config.digest,
+            **{f"{name}_login": login for name, (_, login) in known.items()},
+            "keys": rows,
+        },
         table("", ("key", "value", "origin"), cells),
     )
 

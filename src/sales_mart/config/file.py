@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from sales_mart.config import Config
 from sales_mart.config.keys import Key, fields_of, keys, nearest, nearest_key, section_of
+from sales_mart.config.renamed import rename
 from sales_mart.config.yaml import Given, read_yaml
 from sales_mart.errors import ConfigurationError
 from sales_mart.rows.tokens import warn_of_plain_tokens
@@ -86,6 +87,7 @@ def load_with_origins(
     trees += _read_environment(environ)
     trees += [_override(key, value) for key, value in (overrides or {}).items()]
     for tree in trees:
+        rename(tree)
         values.update(_flatten(tree, Config, (), problems))
     try:
         config = Config.model_validate(_nested(values))

@@ -49,6 +49,12 @@ class Key(NamedTuple):
         return marked or SecretStr in _types(self.field.annotation)
 
     @property
+    def local(self) -> bool:
+        """Whether its value is meant for this computer only, and pods have it from elsewhere."""
+        extra = self.field.json_schema_extra
+        return self.secret or (isinstance(extra, dict) and bool(extra.get("local")))
+
+    @property
     def effect(self) -> str:
         """`run` when runs read it, `chart` when only `config values` does, `none` otherwise."""
         extra = self.field.json_schema_extra

@@ -5,35 +5,36 @@ Precedence: command line, environment (`SALES_MART_DATA_WAREHOUSE__POSTGRES__HOS
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    SecretStr,
     field_validator,
     model_validator,
 )
 
+from sales_mart.config.renamed import rename
+from sales_mart.config.section import CHART, UNSHOWN, UNUSED, Section
 from sales_mart.config.texts import (
     Address,
-    Database,
     ExactDecimal,
     Identifier,
     Project,
-    SecretName,
+    TargetName,
     Zone,
     is_own_table,
 )
-from sales_mart.lake.records import Target
 from sales_mart.rows.characters import nfc
+from sales_mart.warehouses.base import DEFAULT_TARGETS, names
+from sales_mart.warehouses.bigquery.settings import BigQuerySettings
+from sales_mart.warehouses.postgres.settings import PostgresSettings
 
-__all__ = ["FIELDS", "MARTS", "Config", "DataMart", "Postgres", "Security", "Validation"]
+__all__ = ["FIELDS", "MARTS", "Config", "DataMart", "Security", "Validation"]
 
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
 FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
@@ -47,40 +48,17 @@ Model = Literal[
 ]
 MARTS: tuple[Model, ...] = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
 
-_UNUSED: dict[str, Any] = {"effect": False}
-"""Marks a key that other systems read: accepted, without effect on a run."""
-_CHART: dict[str, Any] = {"effect": "chart"}
-"""Marks a key that only `config values` reads, for the chart's values."""
-_UNSHOWN: dict[str, Any] = {"writeOnly": True}
-"""Marks a key that names a file with a secret, and may hold the secret by mistake."""
 
-
-class _Section(BaseModel):
-    # A value in the wrong place may be a password.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
-    )
-
-    @field_validator("*")
-    @classmethod
-    def _no_nul(cls, value: Any) -> Any:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if isinstance(text, str) and "\0" in text:
-            msg = "must not hold a NUL, which neither a warehouse nor a file system takes"
-            raise ValueError(msg)
-        return value
-
-
-class Pipeline(_Section):
+class Pipeline(Section):
     """What the pipeline is called."""
 
-    name: str = Field(default="sales_mart", json_schema_extra=_UNUSED)
+    name: str = Field(default="sales_mart", json_schema_extra=UNUSED)
     """Name of the pipeline. No effect."""
-    version: str = Field(default="1.0.0", json_schema_extra=_UNUSED)
+    version: str = Field(default="1.0.0", json_schema_extra=UNUSED)
     """Version of the pipeline's configuration. No effect."""
 
 
-class DataLake(_Section):
+class DataLake(Section):
     """Where the raw files are and where runs are kept."""
 
     gcs_bucket: str | None = None
@@ -94,57 +72,8 @@ class DataLake(_Section):
     """Folder or gs:// prefix that runs are kept in. Default: `gs://<gcs_bucket>/sales-mart`."""
 
 
-class Postgres(_Section):
-    """How to reach PostgreSQL, and as whom."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    secret_name: SecretName = Field(default="postgres-credentials", alias="secretName")
-    """Secret with the keys `user` and `password`."""
-    dbname: Database = "postgres"
-    """Database."""
-    host: Address = "localhost"
-    """Host name, address, or folder of a Unix socket."""
-    port: int = Field(default=5432, ge=1, le=65535)
-    """TCP port."""
-    user: str | None = None
-    """User; better kept in the environment or the secret."""
-    password: SecretStr | None = None
-    """Password; better kept in the environment or the secret."""
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = (
-        None
-    )
-    """TLS mode of libpq. Default: `verify-full`, on loopback and sockets `prefer`."""
-    connect_timeout: int = Field(default=10, ge=1)
-    """Seconds to wait for a connection."""
-    lock_timeout: int = Field(default=60, ge=1)
-    """Seconds to wait for a lock, such as another run's."""
-    statement_timeout: int = Field(default=3600, ge=1)
-    """Seconds that one statement may take."""
-    application_name: str = "sales_mart"
-    """Name that the server shows for our sessions."""
-
-
-class BigQuery(_Section):
-    """How to reach BigQuery."""
-
-    location: str = "US"
-    """Location of the datasets."""
-    credentials_file: str | None = Field(default=None, json_schema_extra=_UNSHOWN)
-    """Service account file for BigQuery alone; gs:// has application default credentials.
-    Default: those too."""
-    api_endpoint: Address | None = None
-    """Another endpoint of the API, such as an emulator's."""
-    maximum_bytes_billed: int | None = Field(default=None, ge=1)
-    """Queries that would bill more bytes are refused by the server."""
-    request_timeout: int = Field(default=60, ge=1)
-    """Seconds that a request may take, its repetitions while the server is away included."""
-    job_timeout: int = Field(default=3600, ge=1)
-    """Seconds that one job may take."""
-
-
-class DataWarehouse(_Section):
-    """The private raw tables, in both warehouses under the same names."""
+class DataWarehouse(Section):
+    """The private raw tables, in all warehouses under the same names."""
 
     project_id: Project = "sales-mart"
     """Google Cloud project."""
@@ -152,36 +81,38 @@ class DataWarehouse(_Section):
     """Dataset on BigQuery and schema on PostgreSQL of the raw tables."""
     table: Identifier = "raw_transactions"
     """Raw table."""
-    targets: tuple[Target, ...] = (Target.POSTGRES, Target.BIGQUERY)
+    targets: tuple[TargetName, ...] = DEFAULT_TARGETS
     """Warehouses to load."""
-    postgres: Postgres = Postgres()
+    lock_timeout: int = Field(default=60, ge=1)
+    """Seconds to wait for a lock, such as another run's."""
+    postgres: PostgresSettings = PostgresSettings()
     """PostgreSQL."""
-    bigquery: BigQuery = BigQuery()
+    bigquery: BigQuerySettings = BigQuerySettings()
     """BigQuery."""
 
     @field_validator("targets")
     @classmethod
-    def _some_target(cls, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    def _some_target(cls, targets: tuple[str, ...]) -> tuple[str, ...]:
         if not targets:
-            msg = "name at least one of postgres, bigquery"
+            msg = f"name at least one of {', '.join(names())}"
             raise ValueError(msg)
-        return tuple(target for target in Target if target in targets)
+        return tuple(name for name in names() if name in targets)
 
 
-class DataMart(_Section):
+class DataMart(Section):
     """The marts that readers see."""
 
     dataset: Identifier = "transactions_mart"
     """Dataset of the marts on BigQuery."""
     postgres_schema: Identifier = "public"
     """Schema of the marts on PostgreSQL."""
-    table: str = Field(default="sales_by_product", json_schema_extra=_UNUSED)
+    table: str = Field(default="sales_by_product", json_schema_extra=UNUSED)
     """Name of another system's mart. No effect: every mart is always built."""
     export: Address | None = None
     """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
 
 
-class Validation(_Section):
+class Validation(Section):
     """The rules of a valid transaction that a site may set."""
 
     min_price: Annotated[ExactDecimal, AfterValidator(abs)] = Field(
@@ -215,12 +146,12 @@ class Validation(_Section):
         return tuple(name for name in FIELDS if name in fields)
 
 
-class Ingestion(_Section):
+class Ingestion(Section):
     """How raw rows are judged."""
 
-    fastapi_endpoint: str | None = Field(default=None, json_schema_extra=_UNUSED)
+    fastapi_endpoint: str | None = Field(default=None, json_schema_extra=UNUSED)
     """Endpoint of the upload service. No effect."""
-    batch_size: int = Field(default=10_000, ge=1, json_schema_extra=_UNUSED)
+    batch_size: int = Field(default=10_000, ge=1, json_schema_extra=UNUSED)
     """Rows per batch of another system. No effect: rows stream in blocks of bytes."""
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
@@ -228,34 +159,34 @@ class Ingestion(_Section):
     """The rules."""
 
 
-class Transformation(_Section):
+class Transformation(Section):
     """The dbt project."""
 
-    dbt_project: str = Field(default="sales_mart", json_schema_extra=_UNUSED)
+    dbt_project: str = Field(default="sales_mart", json_schema_extra=UNUSED)
     """Name of another system's dbt project. No effect: ours ships with the package."""
-    models: tuple[Model, ...] = Field(default=MARTS, json_schema_extra=_UNUSED)
+    models: tuple[Model, ...] = Field(default=MARTS, json_schema_extra=UNUSED)
     """Marts of interest. No effect: never removes a mart; an unknown name is an error."""
 
 
-class Orchestration(_Section):
+class Orchestration(Section):
     """When the pipeline runs; on Kubernetes the chart's values own both."""
 
-    airflow_dag: str | None = Field(default=None, json_schema_extra=_CHART)
+    airflow_dag: str | None = Field(default=None, json_schema_extra=CHART)
     """Name of the workflow. Read by `config values` only."""
-    schedule: str = Field(default="0 0 * * *", json_schema_extra=_CHART)
+    schedule: str = Field(default="0 0 * * *", json_schema_extra=CHART)
     """Cron schedule. Read by `config values` only."""
     timezone: Zone = "UTC"
     """Time zone in which the schedule fires and a business date begins."""
 
 
-class Security(_Section):
+class Security(Section):
     """How identifiers become tokens."""
 
     pii_fields: tuple[str, ...] = ("transaction_id",)
     """Columns to replace by a token: exactly `[transaction_id]`."""
     algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
     """How a token is made. `sha256` needs no key, and whoever can enumerate ids can undo it."""
-    key_file: str | None = Field(default=None, json_schema_extra=_UNSHOWN)
+    key_file: str | None = Field(default=None, json_schema_extra=UNSHOWN)
     """File with the key of `hmac-sha256`. Default: the variable `PII_HASH_KEY`."""
 
     @field_validator("pii_fields")
@@ -270,27 +201,27 @@ class Security(_Section):
         return fields
 
 
-class Resources(_Section):
+class Resources(Section):
     """Resources of a pod. Read by `config values` only: the chart's values own them."""
 
-    cpu: str = Field(default="500m", json_schema_extra=_CHART)
+    cpu: str = Field(default="500m", json_schema_extra=CHART)
     """CPU limit."""
-    memory: str = Field(default="1Gi", json_schema_extra=_CHART)
+    memory: str = Field(default="1Gi", json_schema_extra=CHART)
     """Memory limit."""
 
 
-class Kubernetes(_Section):
+class Kubernetes(Section):
     """Where the workflow lives; the chart's values own it."""
 
     namespace: str = "data-pipeline"
     """Namespace of the secrets."""
-    helm_chart: str | None = Field(default=None, json_schema_extra=_UNUSED)
+    helm_chart: str | None = Field(default=None, json_schema_extra=UNUSED)
     """Name of another system's chart. No effect."""
     resources: Resources = Resources()
     """Resources of a pod."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration; load it with `sales_mart.load_config`."""
 
     pipeline: Pipeline = Pipeline()
@@ -311,6 +242,15 @@ class Config(_Section):
     """Tokens."""
     kubernetes: Kubernetes = Kubernetes()
     """Kubernetes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        tree = copy.deepcopy(cast("dict[str, Any]", values))
+        rename(tree)
+        return tree
 
     @model_validator(mode="after")
     def _places_differ(self) -> Config:

@@ -12,13 +12,14 @@ import yaml
 from sales_mart.config import Config, DataMart, Security
 from sales_mart.config.keys import fields_of, keys, section_of
 from sales_mart.config.model import Ingestion, Validation
+from sales_mart.warehouses.base import names, open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sales_mart.config.keys import Section
 
-__all__ = ["chart_values", "effective", "postgres_login", "recommended", "template"]
+__all__ = ["chart_values", "effective", "logins", "recommended", "template"]
 
 REDACTED = "**********"
 _REMOVED_SHARE = 0.5
@@ -67,16 +68,14 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
     ]
 
 
-def postgres_login(config: Config) -> dict[str, str | None]:
-    """Tell as whom PostgreSQL is reached, and which place says so; not the password."""
-    from sales_mart.errors import ConfigurationError
-    from sales_mart.warehouses.postgres.credentials import find_login
-
-    try:
-        login = find_login(config)
-    except ConfigurationError as error:
-        return {"user": None, "origin": error.message}
-    return {"user": login.user, "origin": login.origin}
+def logins(config: Config) -> dict[str, tuple[str, dict[str, str | None]]]:
+    """Return as whom each warehouse is reached: name -> title, and user and origin."""
+    warehouses = [open_warehouse(config, name) for name in names()]
+    return {
+        each.name: (each.title, {"user": login[0], "origin": login[1]})
+        for each in warehouses
+        if (login := each.login()) is not None
+    }
 
 
 def chart_values(config: Config) -> dict[str, Any]:
@@ -95,13 +94,11 @@ def chart_values(config: Config) -> dict[str, Any]:
     rules = dumped.setdefault("ingestion", {}).setdefault("validation", {})
     rules["max_reject_share"] = config.rules.max_reject_share
     rules["max_removed_share"] = config.rules.max_removed_share
-    warehouse = dumped.get("data_warehouse", {})
-    for secret in ("user", "password", "secretName"):
-        warehouse.get("postgres", {}).pop(secret, None)
-    # Pods have the key in their environment, and the service account's file where the chart mounts
-    # it; a path of this computer would be no way to either.
-    dumped["security"].pop("key_file", None)
-    warehouse.get("bigquery", {}).pop("credentials_file", None)
+    # Pods have secrets in their environment, or as files where the chart mounts them; a path of
+    # this computer would be no way to them.
+    for key in keys().values():
+        if key.local:
+            _drop(dumped, key.path)
     return {
         "fullnameOverride": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"),
         "namespace": config.kubernetes.namespace,
@@ -110,8 +107,24 @@ def chart_values(config: Config) -> dict[str, Any]:
             "timezone": config.orchestration.timezone,
         },
         "resources": _resources(limits.cpu, limits.memory),
-        "postgres": {"secretName": config.data_warehouse.postgres.secret_name},
+        **_secret_names(config),
         "config": dumped,
+    }
+
+
+def _drop(tree: dict[str, Any], path: tuple[str, ...]) -> None:
+    for name in path[:-1]:
+        tree = tree.get(name, {})
+    tree.pop(path[-1], None)
+
+
+def _secret_names(config: Config) -> dict[str, dict[str, str]]:
+    """Give the names of the secrets of the warehouses that are reached by one."""
+    sections = {name: getattr(config.data_warehouse, name, None) for name in names()}
+    return {
+        name: {"secretName": section.secret_name}
+        for name, section in sections.items()
+        if section is not None and hasattr(section, "secret_name")
     }
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from sales_mart.warehouses.base import names
 
 __all__ = [
     "OWN_TABLES",
@@ -20,6 +23,7 @@ __all__ = [
     "Identifier",
     "Project",
     "SecretName",
+    "TargetName",
     "Zone",
     "is_own_table",
 ]
@@ -104,6 +108,19 @@ def _is_zone(name: str) -> str:
     return name
 
 
+def _is_target(name: str) -> str:
+    if name not in names():
+        *others, last = (repr(each) for each in names())
+        expected = f"{', '.join(others)} or {last}" if others else last
+        kind = "enum"
+        raise PydanticCustomError(kind, "Input should be {expected}", {"expected": expected})
+    return name
+
+
+def _list_targets(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(names())
+
+
 def _shortest_text(value: object) -> object:
     """Read a YAML float by its shortest text, so that `10.1` is exactly 10.1."""
     return repr(value) if isinstance(value, float) else value
@@ -121,6 +138,8 @@ Database = Annotated[Address, AfterValidator(_no_quotes)]
 """Name of a database, which messages name too."""
 SecretName = Annotated[str, AfterValidator(_is_secret_name)]
 """Name of a Kubernetes secret, or nothing."""
+TargetName = Annotated[str, AfterValidator(_is_target), Field(json_schema_extra=_list_targets)]
+"""Name of a warehouse that is installed."""
 Zone = Annotated[str, AfterValidator(_is_zone)]
 """Name of a time zone."""
 ExactDecimal = Annotated[Decimal, BeforeValidator(_shortest_text)]

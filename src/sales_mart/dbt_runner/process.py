@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
-from sales_mart.lake.records import NodeResult, Target
+from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import ScratchFolder, Turn
 from sales_mart.names import next_schema, raw_schema
-from sales_mart.warehouses.postgres.connection import credentials, sslmode
+from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def project_folder() -> Path:
     raise UnexpectedError(msg, remedy="Install the package again.")
 
 
-def variables(config: Config, target: Target, window: Window = None) -> dict[str, Any]:
+def variables(config: Config, target: str, window: Window = None) -> dict[str, Any]:
     """Give the vars of the dbt project.
 
     `min_price` is rounded up to the scale of prices, which decides every price the same way and
@@ -88,7 +88,8 @@ def variables(config: Config, target: Target, window: Window = None) -> dict[str
         "raw_schema": raw_schema(config),
         "raw_table": config.data_warehouse.table,
         "next_schema": next_schema(config, target),
-        "emulator": target is Target.BIGQUERY and _is_emulator(config),
+        "emulator": False,
+        **open_warehouse(config, target).dbt_variables(),
     }
 
 
@@ -100,7 +101,7 @@ class DbtProcess:
     """
 
     def __init__(
-        self, config: Config, target: Target, *, offline: bool = False, turn: Turn | None = None
+        self, config: Config, target: str, *, offline: bool = False, turn: Turn | None = None
     ) -> None:
         """Start the process, which imports dbt and reads the project in the background.
 
@@ -255,7 +256,7 @@ def _yaml(values: dict[str, Any]) -> str:
     return re.sub(r"[^\x20-\x7e]", lambda found: f"\\U{ord(found[0]):08x}", text)
 
 
-def environment(config: Config, target: Target, *, offline: bool = False) -> dict[str, str]:
+def environment(config: Config, target: str, *, offline: bool = False) -> dict[str, str]:
     """Give the environment of a process: settings and secrets of its own target, no others.
 
     Variables of dbt itself are left out: they would turn its options.
@@ -263,48 +264,7 @@ def environment(config: Config, target: Target, *, offline: bool = False) -> dic
     known = {
         name: value for name, value in without_secrets().items() if not name.startswith("DBT_")
     }
-    warehouse = config.data_warehouse
-    if target is Target.POSTGRES:
-        if not offline:
-            user, password = credentials(config)
-            known |= {"POSTGRES_USER": user, "POSTGRES_PASSWORD": password.get_secret_value()}
-        settings: Mapping[str, object] = {
-            "POSTGRES__HOST": warehouse.postgres.host,
-            "POSTGRES__PORT": warehouse.postgres.port,
-            "POSTGRES__DBNAME": warehouse.postgres.dbname,
-            "POSTGRES__SSLMODE": sslmode(warehouse.postgres),
-            "POSTGRES__CONNECT_TIMEOUT": warehouse.postgres.connect_timeout,
-            "POSTGRES__STATEMENT_TIMEOUT": warehouse.postgres.statement_timeout,
-            "POSTGRES__LOCK_TIMEOUT": warehouse.postgres.lock_timeout,
-            "POSTGRES__APPLICATION_NAME": warehouse.postgres.application_name,
-        }
-    else:
-        bigquery = warehouse.bigquery
-        method = "service-account" if bigquery.credentials_file else "oauth"
-        anonymous = offline or _is_emulator(config)
-        known["SALES_MART_BIGQUERY_METHOD"] = "oauth-secrets" if anonymous else method
-        if _is_emulator(config):
-            # A proxy of the environment is no way to this computer.
-            known |= {"NO_PROXY": "*", "no_proxy": "*"}
-        settings = {
-            "PROJECT_ID": warehouse.project_id,
-            "BIGQUERY__LOCATION": bigquery.location,
-            "BIGQUERY__API_ENDPOINT": bigquery.api_endpoint or "",
-            "BIGQUERY__CREDENTIALS_FILE": bigquery.credentials_file or "",
-            "BIGQUERY__MAXIMUM_BYTES_BILLED": bigquery.maximum_bytes_billed or 0,
-            "BIGQUERY__REQUEST_TIMEOUT": bigquery.request_timeout,
-            "BIGQUERY__JOB_TIMEOUT": bigquery.job_timeout,
-        }
-    return known | {
-        f"SALES_MART_DATA_WAREHOUSE__{key}": str(value) for key, value in settings.items()
-    }
-
-
-def _is_emulator(config: Config) -> bool:
-    # A site with PostgreSQL only does not pay for Google's libraries.
-    from sales_mart.warehouses.bigquery.connection import is_emulator
-
-    return is_emulator(config)
+    return known | open_warehouse(config, target).dbt_environment(offline=offline)
 
 
 def _results(folder: Path) -> tuple[tuple[NodeResult, ...], dict[str, str]]:

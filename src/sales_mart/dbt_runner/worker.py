@@ -15,17 +15,25 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.error_codes import quotes_values
+from sales_mart.warehouses.base import warehouse_class
 from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACTION, LOCK_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-__all__ = ["begin_session", "bigquery_message", "postgres_message"]
+__all__ = [
+    "alone_in",
+    "begin_session",
+    "bigquery_message",
+    "postgres_message",
+    "replace_bigquery",
+    "replace_postgres",
+]
 
 _GRACE_SECONDS = 10.0
 _SERVER_SECONDS = 5.0  # what the server's word about its own timeout may take to reach us
@@ -58,7 +66,7 @@ def main() -> int:
     command = orders.get()
     outcome: dict[str, Any] = {"kind": None, "message": "", "built": {}}
     begun = time.monotonic()
-    alone = _alone_in(command["schema"]) if order["target"] == "postgres" else nullcontext(dict)
+    alone = warehouse_class(order["target"]).keep_others_out(command["schema"])
     try:
         with alone as built:
             done = runner.invoke(command["arguments"])
@@ -78,16 +86,24 @@ def main() -> int:
 def _ready(target: str, parse: list[str]) -> Any:
     from dbt.cli.main import dbtRunner
 
-    adapter: Any = importlib.import_module(f"dbt.adapters.{target}")
-    if target == "postgres":
-        adapter.PostgresAdapter.ConnectionManager = _postgres_connections()
-    else:
-        adapter.BigQueryAdapter.ConnectionManager = _bigquery_connections()
-        clients: Any = importlib.import_module("dbt.adapters.bigquery.clients")
-        clients.BigQueryClient = _client()
+    warehouse_class(target).prepare_dbt()
     parsed = dbtRunner().invoke(parse)
     # A project that does not parse says so again, to whom it concerns, when the command runs.
     return dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # pyright: ignore[reportArgumentType]
+
+
+def replace_postgres() -> None:
+    """Put our parts into the adapter of PostgreSQL."""
+    adapter: Any = importlib.import_module("dbt.adapters.postgres")
+    adapter.PostgresAdapter.ConnectionManager = _postgres_connections()
+
+
+def replace_bigquery() -> None:
+    """Put our parts into the adapter of BigQuery."""
+    adapter: Any = importlib.import_module("dbt.adapters.bigquery")
+    adapter.BigQueryAdapter.ConnectionManager = _bigquery_connections()
+    clients: Any = importlib.import_module("dbt.adapters.bigquery.clients")
+    clients.BigQueryClient = _client()
 
 
 def _kind(error: BaseException) -> str:
@@ -99,7 +115,7 @@ def _kind(error: BaseException) -> str:
 
 
 @contextmanager
-def _alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
+def alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
     """Keep every other dbt out of a schema of PostgreSQL, as long as this process lives.
 
     Two that build the same tables would take them from one another; one of them may be what is left

@@ -35,18 +35,10 @@ __all__ = [
     "Run",
     "Seal",
     "SourceObject",
-    "Target",
     "TargetTransform",
     "Transform",
     "Validate",
 ]
-
-
-class Target(StrEnum):
-    """A warehouse that the marts are built in."""
-
-    POSTGRES = "postgres"
-    BIGQUERY = "bigquery"
 
 
 class Mode(StrEnum):
@@ -181,7 +173,7 @@ class Seal(_Counts):
 class Load(Record):
     """Stop `load`: the run's rows stand in the raw table of one warehouse."""
 
-    target: Target
+    target: str
     mode: Mode
     sequence: int = Field(description="1 for the first load of the target, then one more each")
     rows: int = Field(description="rows that this run added, of those that the raw table shows")
@@ -235,7 +227,7 @@ class NodeResult(_Frozen):
 class TargetTransform(_Frozen):
     """What dbt built and tested in one warehouse, where no reader looks."""
 
-    target: Target
+    target: str
     sequence: int
     window: tuple[date, ...] | None
     nodes: tuple[NodeResult, ...]
@@ -267,13 +259,13 @@ class DayTotals(_Frozen):
 class Reconcile(Record):
     """Stop `reconcile`: the next marts agree with each other and with the seal."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[str, ...]
     days: int = Field(description="sale dates compared")
     rows: int
     amount: Decimal
     quantity: int
-    sequences: dict[Target, int]
-    facts: dict[Target, dict[date, tuple[int, Decimal, int]]] = Field(
+    sequences: dict[str, int]
+    facts: dict[str, dict[date, tuple[int, Decimal, int]]] = Field(
         default={},
         description="target → sale date → rows, amount and quantity of the next facts",
     )
@@ -282,7 +274,7 @@ class Reconcile(Record):
 class Publish(Record):
     """Stop `publish`: the marts that readers see are the ones of this run."""
 
-    rows: dict[Target, dict[str, int]] = Field(description="target -> mart -> rows visible")
+    rows: dict[str, dict[str, int]] = Field(description="target -> mart -> rows visible")
     published_at: datetime = Field(description="when the last of the targets changed")
 
 
@@ -299,7 +291,7 @@ class Export(Record):
     """Stop `export`: the summary as files, and the manifest that vouches for them."""
 
     destination: str
-    target: Target
+    target: str
     files: tuple[ExportedFile, ...]
 
 

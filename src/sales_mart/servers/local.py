@@ -88,6 +88,18 @@ class LocalServers:
             f"?passfile={self.folder / 'pgpass'}"
         )
 
+    def addresses(self) -> dict[str, str | None]:
+        """Give where each warehouse is, by its name."""
+        return {"postgres": self.postgres_url, "bigquery": self.bigquery_endpoint}
+
+    def ways_in(self) -> tuple[str, str]:
+        """Tell how to connect to the servers while they run."""
+        return f"PostgreSQL: psql '{self.postgres_url}'", f"BigQuery: {self.bigquery_endpoint}"
+
+    def credentials(self) -> dict[str, str]:
+        """Give the environment variables that say who connects."""
+        return {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": self.postgres_password}
+
     def settings(self) -> dict[str, Any]:
         """Give the configuration that points at the servers, to lay over one's own."""
         warehouse: dict[str, Any] = {}

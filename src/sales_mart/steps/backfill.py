@@ -6,9 +6,10 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Target
 from sales_mart.source.objects import DATE_MARK
 from sales_mart.steps.plan import is_daily, sources
+from sales_mart.warehouses import history
+from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ def days_of_range(
 
 
 def unloaded_days(
-    config: Config, days: Sequence[date], targets: Sequence[Target] | None = None
+    config: Config, days: Sequence[date], targets: Sequence[str] | None = None
 ) -> list[date]:
     """Keep the business dates that at least one of the targets has not loaded.
 
@@ -57,19 +58,10 @@ def unloaded_days(
     return [day for day in days if not all(day in each for each in loaded)]
 
 
-def loaded_days(config: Config, target: Target) -> set[date]:
+def loaded_days(config: Config, target: str) -> set[date]:
     """Ask a warehouse for the business dates whose batches it holds.
 
     A snapshot loaded in between has replaced the batches before it.
     """
-    if target is Target.POSTGRES:
-        from sales_mart.warehouses.postgres import connection as postgres
-        from sales_mart.warehouses.postgres import history as postgres_loads
-
-        with postgres.connect(config) as connection:
-            return postgres_loads.loaded_days(connection, config)
-    from sales_mart.warehouses.bigquery import connection as bigquery
-    from sales_mart.warehouses.bigquery import history as bigquery_loads
-
-    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        return bigquery_loads.loaded_days(client, config)
+    with open_warehouse(config, target).session() as session:
+        return history.loaded_days(session)

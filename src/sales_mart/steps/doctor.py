@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from sales_mart.business_date import business_date as find_date
 from sales_mart.config.report import chart_values
 from sales_mart.errors import BY_GRAVITY, ConfigurationError, SalesMartError
-from sales_mart.lake.records import Target
+from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -25,25 +25,8 @@ __all__ = ["Check", "Report", "examine", "examine_warehouses"]
 
 Status = Literal["ok", "warn", "fail"]
 
-_DISTRIBUTIONS = (
-    "sales-mart",
-    "polars",
-    "polars-hash",
-    "pyarrow",
-    "pgpq",
-    "psycopg",
-    "google-cloud-bigquery",
-    "google-cloud-storage",
-    "dbt-core",
-    "dbt-postgres",
-    "dbt-bigquery",
-)
-_OLDEST_POSTGRES = 140000
+_DISTRIBUTIONS = ("sales-mart", "polars", "polars-hash", "pyarrow", "pgpq", "dbt-core")
 _SECONDS = 30
-_TIMEOUTS = {
-    "postgres": ("connect_timeout", "lock_timeout", "statement_timeout"),
-    "bigquery": ("request_timeout", "job_timeout"),
-}
 
 
 class Check(BaseModel):
@@ -91,7 +74,8 @@ def examine(
         loaded.append(load())
         found.add("configuration", "ok", "every key and value is known")
     for config, origins in loaded:
-        _check_credentials(found, config, origins)
+        for name in names():
+            open_warehouse(config, name).check_credentials(found, origins)
         with found.about("key"):
             _check_key(found, config)
         with found.about("lake"):
@@ -105,7 +89,7 @@ def examine(
     return found.report()
 
 
-def examine_warehouses(config: Config, targets: Sequence[Target]) -> Report:
+def examine_warehouses(config: Config, targets: Sequence[str]) -> Report:
     """Check that the warehouses can be reached and that the rights suffice; change nothing."""
     found = _Findings()
     _check_warehouses(found, config, targets)
@@ -143,34 +127,13 @@ class _Findings:
 
 def _versions() -> str:
     known = [f"python {platform.python_version()}"]
-    for name in _DISTRIBUTIONS:
+    brought = (each for name in names() for each in warehouse_class(name).packages)
+    for name in (*_DISTRIBUTIONS, *brought):
         try:
             known.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             known.append(f"{name} (not installed)")
     return ", ".join(known)
-
-
-def _check_credentials(found: _Findings, config: Config, origins: Mapping[str, str]) -> None:
-    from sales_mart.warehouses.postgres.credentials import find_login
-
-    postgres = config.data_warehouse.postgres
-    if Target.POSTGRES in config.data_warehouse.targets:
-        with suppress(ConfigurationError):  # which the check of the server tells
-            login = find_login(config)
-            how = "a password" if login.password.get_secret_value() else "no password"
-            found.add(
-                "credentials", "ok", f"PostgreSQL user {login.user}, {how}, from {login.origin}"
-            )
-    for key, value in (("user", postgres.user), ("password", postgres.password)):
-        origin = origins[f"data_warehouse.postgres.{key}"]
-        if value is not None and ":" in origin:
-            found.add(
-                "credentials",
-                "warn",
-                f"data_warehouse.postgres.{key} stands in the file ({origin})",
-                f"Use POSTGRES_USER and POSTGRES_PASSWORD, or the secret {postgres.secret_name!r}.",
-            )
 
 
 def _check_key(found: _Findings, config: Config) -> None:
@@ -233,103 +196,23 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
     found.add("source", "ok", f"{', '.join(patterns)}: {len(objects)} objects, {size:,} bytes")
 
 
-def _check_warehouses(found: _Findings, config: Config, targets: Sequence[Target]) -> None:
-    config = _impatient(config)
-    if Target.POSTGRES in targets:
-        with found.about("postgres"):
-            _check_postgres(found, config)
-    if Target.BIGQUERY in targets:
-        with found.about("bigquery"):
-            _check_bigquery(found, config)
+def _check_warehouses(found: _Findings, config: Config, targets: Sequence[str]) -> None:
+    config = _impatient(config, targets)
+    for target in targets:
+        with found.about(target):
+            open_warehouse(config, target).check(found)
 
 
-def _impatient(config: Config) -> Config:
+def _impatient(config: Config, targets: Sequence[str]) -> Config:
     """Give the configuration with time for a look, not for a load."""
     warehouse = config.data_warehouse
-    changed: dict[str, BaseModel] = {}
-    for name, timeouts in _TIMEOUTS.items():
+    changed: dict[str, object] = {"lock_timeout": min(warehouse.lock_timeout, _SECONDS)}
+    for name in targets:
         section: BaseModel = getattr(warehouse, name)
+        timeouts = warehouse_class(name).timeouts
         values = {each: min(getattr(section, each), _SECONDS) for each in timeouts}
         changed[name] = section.model_copy(update=values)
     return config.model_copy(update={"data_warehouse": warehouse.model_copy(update=changed)})
-
-
-def _check_postgres(found: _Findings, config: Config) -> None:
-    from sales_mart.warehouses.postgres.connection import connect, ensure_schema
-    from sales_mart.warehouses.postgres.owners import check_owners, grants_of_create, schemas
-
-    postgres = config.data_warehouse.postgres
-    place = f"{postgres.host}:{postgres.port}/{postgres.dbname}"
-    with connect(config) as connection:
-        version = connection.info.server_version
-        name = f"PostgreSQL {version // 10_000}.{version % 10_000} at {place}"
-        if version < _OLDEST_POSTGRES:
-            msg = f"{name} is older than 14"
-            raise ConfigurationError(msg, remedy="Upgrade the server.")
-        secure = "with TLS" if connection.pgconn.ssl_in_use else "without TLS"
-        found.add("postgres", "ok", f"{name}, as {connection.info.user}, {secure}")
-        # All of it is rolled back: the proof that the rights suffice leaves nothing behind.
-        for schema in schemas(config):
-            ensure_schema(connection, schema)
-            _try_table(connection, schema)
-        grants = grants_of_create(connection, config)
-        with found.about("postgres owners"):
-            check_owners(connection, config)
-    for schema, role in grants:
-        found.add(
-            "postgres rights",
-            "warn",
-            f"{'everybody' if role == 'public' else role} may create things in schema {schema}, "
-            "and keep a run from making its own",
-            f"Let an administrator run: revoke create on schema {schema} from {role};",
-        )
-    found.add("postgres rights", "ok", "schemas and tables can be created where they are needed")
-
-
-def _try_table(connection: Any, schema: str) -> None:
-    from psycopg import sql
-
-    table = sql.Identifier(schema, f"sales_mart_doctor_{secrets.token_hex(4)}")
-    connection.execute(sql.SQL("create table {} (number integer)").format(table))
-
-
-def _check_bigquery(found: _Findings, config: Config) -> None:
-    from google.api_core.exceptions import NotFound
-    from google.cloud.bigquery import QueryJobConfig
-
-    from sales_mart.names import mart_schema, next_schema, raw_schema
-    from sales_mart.warehouses.bigquery.connection import bigquery_errors, client, is_emulator
-
-    warehouse = config.data_warehouse
-    with bigquery_errors(config), client(config) as api:
-        job = api.query("select 1", QueryJobConfig(dry_run=True), job_retry=None)
-        where = warehouse.bigquery.api_endpoint if is_emulator(config) else "BigQuery"
-        found.add(
-            "bigquery", "ok", f"{where}: queries run in {warehouse.project_id} ({job.location})"
-        )
-        for dataset in (
-            raw_schema(config),
-            mart_schema(config, Target.BIGQUERY),
-            next_schema(config, Target.BIGQUERY),
-        ):
-            try:
-                there = api.get_dataset(f"{warehouse.project_id}.{dataset}")
-            except NotFound:
-                found.add(
-                    "bigquery rights",
-                    "ok" if is_emulator(config) else "warn",
-                    f"dataset {dataset} does not exist yet; the first run makes it",
-                    "The account needs bigquery.datasets.create for that.",
-                )
-                continue
-            wanted = warehouse.bigquery.location
-            same = str(there.location or wanted).upper() == wanted.upper()
-            found.add(
-                "bigquery rights",
-                "ok" if same else "warn",
-                f"dataset {dataset} is in {there.location}",
-                "" if same else f"Set data_warehouse.bigquery.location, now {wanted}, to that.",
-            )
 
 
 def _check_chart(found: _Findings, config: Config, chart: Mapping[str, Any]) -> None:

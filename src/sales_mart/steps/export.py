@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
-from sales_mart.lake.records import Export, ExportedFile, Load, Publish, Target
+from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
 from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
-from sales_mart.names import mart_schema
 from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
+from sales_mart.warehouses.base import DEFAULT_TARGETS, names, open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -103,7 +103,7 @@ def read_manifest(storage: Storage) -> Mapping[str, Any] | None:
     return manifest if isinstance(manifest, dict) else None
 
 
-def check_digests(config: Config, target: Target, manifest: Mapping[str, Any]) -> list[str]:
+def check_digests(config: Config, target: str, manifest: Mapping[str, Any]) -> list[str]:
     """Say which files of a manifest are not what the published summary gives; all of them is none.
 
     Raises:
@@ -126,15 +126,8 @@ def _places(config: Config) -> dict[str, dict[str, str]]:
     No address: the same server has another one behind a proxy or after a failover. All warehouses,
     so that the file does not depend on which of them a run works on.
     """
-    warehouse = config.data_warehouse
-    databases = {
-        Target.POSTGRES: {"database": warehouse.postgres.dbname},
-        Target.BIGQUERY: {"project": warehouse.project_id},
-    }
-    return {
-        target.value: {**database, "schema": mart_schema(config, target)}
-        for target, database in databases.items()
-    }
+    known = {*DEFAULT_TARGETS, *config.data_warehouse.targets}
+    return {name: open_warehouse(config, name).place for name in names() if name in known}
 
 
 def _check_owner(config: Config, storage: Storage) -> None:
@@ -144,7 +137,7 @@ def _check_owner(config: Config, storage: Storage) -> None:
         return  # nothing is there, or version 0.1 wrote it
     theirs = cast("dict[str, object]", recorded)
     places = _places(config)
-    ours = {target.value: places[target] for target in config.data_warehouse.targets}
+    ours = {target: places[target] for target in config.data_warehouse.targets}
     if all(theirs.get(name, place) == place for name, place in ours.items()):
         return
     theirs = {name: theirs[name] for name in ours if name in theirs}
@@ -165,7 +158,7 @@ def _in_words(places: Mapping[str, object]) -> str:
     )
 
 
-def _target(config: Config, run: RunFolder) -> Target:
+def _target(config: Config, run: RunFolder) -> str:
     """Give the first configured warehouse that shows the run."""
     shown = run.read("publish", Publish).rows
     for target in config.data_warehouse.targets:
@@ -175,7 +168,7 @@ def _target(config: Config, run: RunFolder) -> Target:
     raise ConfigurationError(msg, remedy="Run `sales-mart publish` for it first.")
 
 
-def _check_shown(run: RunFolder, target: Target, sequence: int) -> None:
+def _check_shown(run: RunFolder, target: str, sequence: int) -> None:
     loaded = run.read(f"load-{target}", Load).sequence
     if sequence > loaded:
         msg = f"run {run.run_id} is superseded: {target} shows the marts of a later load"

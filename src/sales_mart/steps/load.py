@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
-from sales_mart.warehouses.admission import LoadOptions
+from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.lake.records import Load, Target
+    from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.admission import LoadOptions
 
 __all__ = ["load"]
 
 
-def load(
-    config: Config, run: RunFolder, target: Target, options: LoadOptions | None = None
-) -> Load:
-    """Load a sealed run into a warehouse and write the record `load-postgres` or `load-bigquery`.
+def load(config: Config, run: RunFolder, target: str, options: LoadOptions | None = None) -> Load:
+    """Load a sealed run into a warehouse and write the record `load-<name>`.
 
     Args:
         config: The configuration of the run.
@@ -34,6 +32,4 @@ def load(
         TemporaryError: The server is away or busy, or another run loads at the same time.
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
-    return importlib.import_module(f"sales_mart.warehouses.{target}.load").load(
-        config, run, options or LoadOptions()
-    )
+    return open_warehouse(config, target).load(run, options)

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
-from sales_mart.lake.records import Run, Target
+from sales_mart.lake.records import Run
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage, temporary_folder
 from sales_mart.logs import at_stop, gravest
@@ -64,7 +64,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     mode: Mode | None = None,
     run_id: str | None = None,
     shards: int = 1,
-    targets: Sequence[Target] | None = None,
+    targets: Sequence[str] | None = None,
     destination: str | None = None,
     progress: Callable[[StopEvent], None] | None = None,
     dry_run: bool = False,
@@ -122,7 +122,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         place = RunFolder(storage, made.run_id)
         # Two that walk the same run would do each other no harm, but the one would take away the
         # records that the other has just written.
-        stack.enter_context(place.alone(config.data_warehouse.postgres.lock_timeout))
+        stack.enter_context(place.alone(config.data_warehouse.lock_timeout))
         with at_stop(run_id=made.run_id):
             if dry_run:
                 _rehearse(walk, config, place, made, chosen)
@@ -174,7 +174,7 @@ def _walk(  # noqa: PLR0913 - what the road needs
     config: Config,
     place: RunFolder,
     made: Plan,
-    targets: Sequence[Target],
+    targets: Sequence[str],
     destination: str | None,
     options: LoadOptions,
     *,
@@ -212,15 +212,13 @@ def _close_input(walk: _Walk, config: Config, place: RunFolder, made: Plan) -> N
         close_input(config, place)
 
 
-def _load(
-    walk: _Walk, config: Config, place: RunFolder, target: Target, options: LoadOptions
-) -> None:
+def _load(walk: _Walk, config: Config, place: RunFolder, target: str, options: LoadOptions) -> None:
     with walk.stop(f"load-{target}"):
         load(config, place, target, options)
 
 
 def _rehearse(
-    walk: _Walk, config: Config, place: RunFolder, made: Plan, targets: Sequence[Target]
+    walk: _Walk, config: Config, place: RunFolder, made: Plan, targets: Sequence[str]
 ) -> None:
     from sales_mart.steps.doctor import examine_warehouses
     from sales_mart.steps.transform import transform_sql

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Load, Publish, Reconcile, Target, TargetTransform, Transform
+from sales_mart.lake.records import Load, Publish, Reconcile, TargetTransform, Transform
+from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
@@ -22,7 +21,7 @@ __all__ = ["publish"]
 _log = logging.getLogger(__name__)
 
 
-def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publish:
+def publish(config: Config, run: RunFolder, targets: Sequence[str]) -> Publish:
     """Make the marts of a run current, warehouse by warehouse, and write the record `publish`.
 
     Within a warehouse all marts change at once. Between two warehouses there is no common
@@ -38,9 +37,8 @@ def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publis
     """
     built = {target: _audited(run, target) for target in targets}
     reconciled = run.read("reconcile", Reconcile).facts
-    shown: dict[Target, Publication] = {
-        target: _warehouse(target).publish_marts(
-            config,
+    shown: dict[str, Publication] = {
+        target: open_warehouse(config, target).publish(
             run,
             marts.window,
             marts.sequence,
@@ -60,16 +58,12 @@ def publish(config: Config, run: RunFolder, targets: Sequence[Target]) -> Publis
     return record
 
 
-def _warehouse(target: Target) -> ModuleType:
-    return importlib.import_module(f"sales_mart.warehouses.{target}.publish")
-
-
-def _audited(run: RunFolder, target: Target) -> TargetTransform:
+def _audited(run: RunFolder, target: str) -> TargetTransform:
     """Give what was built in a warehouse, if it is what was tested and compared last."""
     load = run.read(f"load-{target}", Load)
     transform = run.read("transform", Transform)
     reconcile = run.read("reconcile", Reconcile)
-    built = next((marts for marts in transform.targets if marts.target is target), None)
+    built = next((marts for marts in transform.targets if marts.target == target), None)
     if built is None or built.sequence != load.sequence:
         raise _not_passed(run, target, "transform")
     if reconcile.sequences.get(target) != load.sequence:
@@ -77,6 +71,6 @@ def _audited(run: RunFolder, target: Target) -> TargetTransform:
     return built
 
 
-def _not_passed(run: RunFolder, target: Target, stop: str) -> ConfigurationError:
+def _not_passed(run: RunFolder, target: str, stop: str) -> ConfigurationError:
     msg = f"the last load of run {run.run_id} into {target} has not passed {stop}"
     return ConfigurationError(msg, remedy=f"Run `sales-mart {stop}` for it first.")

@@ -12,23 +12,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import MartsChangedError
-from sales_mart.lake.records import Target
-from sales_mart.names import (
-    PRODUCT_MONTHS,
-    PUBLISHED_SLICES,
-    fact_table,
-    next_schema,
-    published_tables,
-    raw_schema,
-)
+from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES, fact_table, published_tables
 from sales_mart.rows import money
 from sales_mart.steps.reconcile_sql import (
     FACT_COLUMNS,
     MARTS,
     MEAN,
     Sums,
-    row_checksum,
-    table,
+    columns_of,
     within,
 )
 from sales_mart.warehouses.history import window_months
@@ -37,8 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
 
-    from sales_mart.config import Config
     from sales_mart.lake.records import DayTotals
+    from sales_mart.warehouses.base import Warehouse
     from sales_mart.warehouses.history import Window
 
 __all__ = [
@@ -96,12 +87,13 @@ class Difference(NamedTuple):
 class PublishedMarts:
     """SQL about the published marts of one warehouse, in its dialect."""
 
-    def __init__(self, config: Config, target: Target) -> None:
+    def __init__(self, warehouse: Warehouse) -> None:
         """Name the tables."""
-        self._target = target
+        config, dialect = warehouse.config, warehouse.dialect
+        self._dialect = dialect
         self._decimals = config.rules.max_decimals
-        self._tables = published_tables(config, target)
-        self._fact = fact_table(target)
+        self._tables = published_tables(config, warehouse.name)
+        self._fact = warehouse.fact_table
         self._columns = {
             self._fact: FACT_COLUMNS,
             **{
@@ -110,12 +102,10 @@ class PublishedMarts:
             },
         }
         self.live = {
-            name: table(config, target, schema, name) for name, (schema, _) in self._tables.items()
+            name: dialect.table(schema, name) for name, (schema, _) in self._tables.items()
         }
-        self.next = {
-            name: table(config, target, next_schema(config, target), name) for name in self._tables
-        }
-        self.slices = table(config, target, raw_schema(config), PUBLISHED_SLICES)
+        self.next = {name: dialect.table(warehouse.next_schema, name) for name in self._tables}
+        self.slices = dialect.table(warehouse.raw_schema, PUBLISHED_SLICES)
 
     def record_sql(self, window: Window, *, recorded: bool) -> list[str]:
         """Statements that record the slices of the next marts, before those become the live ones.
@@ -262,7 +252,7 @@ class PublishedMarts:
 
     def _mart_slices(self, name: str, relation: str, condition: str) -> str:
         column = self._tables[name][1]
-        checksum = row_checksum(self._target, self._decimals, self._columns[name])
+        checksum = self._dialect.row_checksum(columns_of(self._columns[name], self._decimals))
         # With their digits: a plain NUMERIC of the emulator has 18.
         number = f"numeric({29 + self._decimals}, {self._decimals})"
         _, amount, quantity = self._measures(name)
@@ -299,7 +289,7 @@ where {condition}
 select
     mart,
     '{_RECORD}' as other,
-    {self._text("slice")} as slice,
+    {self._dialect.as_text("slice")} as slice,
     {_summed()}
 from (
     select
@@ -337,7 +327,11 @@ having {differing}
         rows, amount, quantity = self._measures(here)
         column = next((key for key in keys if key != "product"), None)
         is_month_of_days = here == "sales_by_date" and column == "sale_month"
-        own = f"{self._month('sale_date')} as sale_month" if is_month_of_days else ", ".join(keys)
+        own = (
+            f"{self._dialect.month_start('sale_date')} as sale_month"
+            if is_month_of_days
+            else ", ".join(keys)
+        )
         compared = ["rows", "amount", *(["quantity"] if quantity != _NONE else [])]
         differing = " or ".join(
             f"sum(sides.{name}_here) <> sum(sides.{name}_there)" for name in compared
@@ -350,7 +344,7 @@ having {differing}
 select
     '{here}' as mart,
     '{there}' as other,
-    {self._text(column or "cast(null as date)")} as slice,
+    {self._dialect.as_text(column or "cast(null as date)")} as slice,
     {_summed()}
 from (
     select
@@ -372,14 +366,6 @@ from (
 {grouped}
 having count(*) > 0
 """
-
-    def _text(self, expression: str) -> str:
-        return f"cast({expression} as {'text' if self._target is Target.POSTGRES else 'string'})"
-
-    def _month(self, column: str) -> str:
-        if self._target is Target.POSTGRES:
-            return f"cast(date_trunc('month', cast({column} as timestamp)) as date)"
-        return f"cast(date_trunc({column}, month) as date)"
 
 
 def _summed() -> str:
@@ -420,7 +406,7 @@ def listed(found: Sequence[object]) -> str:
 
 
 def check_published(
-    target: Target, found: Sequence[Difference], done: str, run_id: str | None = None
+    target: str, found: Sequence[Difference], done: str, run_id: str | None = None
 ) -> None:
     """See that nothing was found.
 
@@ -433,7 +419,7 @@ def check_published(
 
 
 def check_reconciled(
-    target: Target,
+    target: str,
     reconciled: Mapping[date, tuple[int, Decimal, int]] | None,
     built: Mapping[date, DayTotals],
     run_id: str,

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
-from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Target, Transform
+from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Transform
 from sales_mart.steps.reconcile_sql import Questions, Sums
-from sales_mart.warehouses.reading import reading
+from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.history import check_latest
 
 if TYPE_CHECKING:
     from datetime import date
@@ -39,7 +40,7 @@ _HEX = re.compile("[0-9a-f]{3}")
 class _Side:
     """One warehouse: its questions, and what `load` and `transform` left for this run."""
 
-    target: Target
+    target: str
     questions: Questions
     load: Load
     window: Window
@@ -54,7 +55,7 @@ class _Found:
     marts: dict[str, tuple[int, Decimal]]
 
 
-def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reconcile:
+def reconcile(config: Config, run: RunFolder, targets: Sequence[str]) -> Reconcile:
     """Compare the next marts with the seal and with each other; write the record `reconcile`.
 
     In each warehouse: the run's raw rows are the sealed ones, and the fact table holds exactly
@@ -107,12 +108,12 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[Target]) -> Reco
 
 
 @contextmanager
-def _side(config: Config, run: RunFolder, target: Target) -> Generator[_Side]:
+def _side(config: Config, run: RunFolder, target: str) -> Generator[_Side]:
     """Open a warehouse in which this run is the latest load, and the marts were built from it."""
-    with reading(config, target) as reader:
-        latest = reader.check_latest(run.run_id)
-        questions = Questions(config, target, reader.ask)
-        yield _Side(target, questions, latest, _built_window(run, latest))
+    warehouse = open_warehouse(config, target)
+    with warehouse.session() as session:
+        latest = check_latest(session, run.run_id)
+        yield _Side(target, Questions(warehouse, session.query), latest, _built_window(run, latest))
 
 
 def _built_window(run: RunFolder, latest: Load) -> Window:

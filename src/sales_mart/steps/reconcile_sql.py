@@ -1,4 +1,4 @@
-"""What `reconcile` asks a warehouse: the same questions, in either dialect of SQL."""
+"""What `reconcile` asks a warehouse: the same questions, in any dialect of SQL."""
 
 from __future__ import annotations
 
@@ -7,21 +7,15 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sales_mart.lake.records import DayTotals, Target
-from sales_mart.names import (
-    PRODUCT_MONTHS,
-    STAGING,
-    fact_table,
-    next_schema,
-    published_tables,
-    raw_schema,
-)
+from sales_mart.lake.records import DayTotals
+from sales_mart.marts import Column, Kind
+from sales_mart.names import PRODUCT_MONTHS, STAGING, published_tables
 from sales_mart.rows import money
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sales_mart.config import Config
+    from sales_mart.warehouses.base import Warehouse
     from sales_mart.warehouses.history import Window
 
 __all__ = [
@@ -32,8 +26,7 @@ __all__ = [
     "STAGING_FLAGS",
     "Questions",
     "Sums",
-    "row_checksum",
-    "table",
+    "columns_of",
     "within",
 ]
 
@@ -64,11 +57,27 @@ MARTS = {
 A mean is not among them, since the local BigQuery server divides floats. What it is the mean of is:
 the facts, and the sums by product and month.
 """
-_MONEY = ("price", "amount", "total_amount", "total_price")
 MEAN = "avg_price"
 AVERAGE_DECIMALS = 2
 """Decimals of `avg_price`, whatever the amounts have."""
-_TEXTS = ("transaction_id", "product")
+_KINDS: dict[str, Kind] = {
+    "transaction_id": "text",
+    "product": "text",
+    **dict.fromkeys(("price", "amount", "total_amount", "total_price", MEAN), "decimal"),
+    **dict.fromkeys(("sale_date", "sale_month"), "date"),
+}
+
+
+def columns_of(names: Iterable[str], decimals: int) -> tuple[Column, ...]:
+    """Return columns of the marts by their names; amounts have so many decimals."""
+    return tuple(
+        Column(
+            name=name,
+            kind=_KINDS.get(name, "integer"),
+            scale=AVERAGE_DECIMALS if name == MEAN else decimals,
+        )
+        for name in names
+    )
 
 
 class Sums(NamedTuple):
@@ -91,79 +100,33 @@ class Sums(NamedTuple):
         return f"{self.rows} rows, amount {self.amount:f}, quantity {self.quantity}"
 
 
-def table(config: Config, target: Target, schema: str, name: str) -> str:
-    """Give the quoted name of a table."""
-    if target is Target.POSTGRES:
-        return f'"{schema}"."{name}"'
-    return f"`{config.data_warehouse.project_id}.{schema}.{name}`"
-
-
-def row_checksum(target: Target, decimals: int, columns: Sequence[str] = FACT_COLUMNS) -> str:
-    """Give the expression of a row's checksum, a number of 60 bits.
-
-    It is the first 15 hex digits of the MD5 of the row's canonical text: the columns with `|`
-    between them, money with all its decimals. MD5 guards against mistakes here, not against people,
-    and both warehouses have it.
-    """
-    if target is Target.POSTGRES:
-        # The text of a numeric(…, n) has n decimals; that of a date is ISO in our session.
-        fields = [name if name in _TEXTS else f"cast({name} as text)" for name in columns]
-        text = " || '|' || ".join(fields)
-        return f"cast(cast('x' || left(md5({text}), 15) as bit(60)) as bigint)"
-    fields = [_bigquery_text(name, decimals) for name in columns]
-    text = ", '|', ".join(fields)
-    digits = f"left(to_hex(md5(concat({text}))), 15)"
-    # As a bignumeric: the sum of a day outgrows 64 bits, and a row's checksum the numeric that the
-    # emulator reads through a view.
-    return f"cast(cast(concat('0x', {digits}) as int64) as bignumeric)"
-
-
-def _bigquery_text(column: str, decimals: int) -> str:
-    if column in _TEXTS:
-        return column
-    if column == MEAN:
-        decimals = AVERAGE_DECIMALS
-    is_money = column in (*_MONEY, MEAN)
-    return _bigquery_money(column, decimals) if is_money else f"cast({column} as string)"
-
-
-def _bigquery_money(column: str, decimals: int) -> str:
-    """Give the text of a NUMERIC with all its decimals; BigQuery's own drops zeros at the end."""
-    text = f"cast({column} as string)"
-    whole = f"regexp_extract({text}, r'^[0-9]+')"
-    if decimals == 0:
-        return whole
-    part = f"coalesce(regexp_extract({text}, r'[.]([0-9]+)$'), '0')"
-    return f"concat({whole}, '.', rpad({part}, {decimals}, '0'))"
-
-
 class Questions:
     """The questions to one warehouse, about its next marts or its published ones."""
 
     def __init__(
         self,
-        config: Config,
-        target: Target,
+        warehouse: Warehouse,
         ask: Callable[[str], Iterable[Sequence[Any]]],
         *,
         published: bool = False,
     ) -> None:
         """Take what runs one statement and gives its rows."""
+        dialect, config = warehouse.dialect, warehouse.config
         self._ask = ask
         self._published = published
-        self._staging = table(config, target, raw_schema(config), STAGING)
+        self._staging = dialect.table(warehouse.raw_schema, STAGING)
         schemas = {
-            name: schema if published else next_schema(config, target)
-            for name, (schema, _) in published_tables(config, target).items()
+            name: schema if published else warehouse.next_schema
+            for name, (schema, _) in published_tables(config, warehouse.name).items()
         }
-        fact = fact_table(target)
-        self._fact = table(config, target, schemas[fact], fact)
+        fact = warehouse.fact_table
+        self._fact = dialect.table(schemas[fact], fact)
         self._decimals = decimals = config.rules.max_decimals
-        self._checksum = row_checksum(target, decimals)
+        self._checksum = dialect.row_checksum(columns_of(FACT_COLUMNS, decimals))
         self._marts = {
-            table(config, target, schemas[name], name): (
+            dialect.table(schemas[name], name): (
                 name,
-                row_checksum(target, decimals, columns),
+                dialect.row_checksum(columns_of(columns, decimals)),
             )
             for name, columns in MARTS.items()
         }

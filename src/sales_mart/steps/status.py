@@ -18,27 +18,14 @@ from sales_mart.lake.records import (
     Reconcile,
     Run,
     Seal,
-    Target,
     Transform,
 )
+from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["STOPS", "Agreement", "LoadSummary", "RowSummary", "RunSummary", "summarise"]
-
-STOPS = (
-    "plan",
-    "validate",
-    "seal",
-    "load-postgres",
-    "load-bigquery",
-    "transform",
-    "reconcile",
-    "publish",
-    "export",
-)
-"""The stops of the road, in order, as their records are called."""
+__all__ = ["Agreement", "LoadSummary", "RowSummary", "RunSummary", "summarise"]
 
 
 class _Part(BaseModel):
@@ -61,7 +48,7 @@ class RowSummary(_Part):
 class LoadSummary(_Part):
     """What one warehouse took in."""
 
-    target: Target
+    target: str
     sequence: int
     rows: int
     yielded_rows: int
@@ -75,7 +62,7 @@ class LoadSummary(_Part):
 class Agreement(_Part):
     """What `reconcile` found the same everywhere."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[str, ...]
     days: int
     rows: int
     amount: Decimal
@@ -107,7 +94,7 @@ class RunSummary(_Part):
     quarantine: str | None = None
     loads: tuple[LoadSummary, ...] = ()
     agreement: Agreement | None = None
-    marts: dict[Target, dict[str, int]] = {}
+    marts: dict[str, dict[str, int]] = {}
     published_at: datetime | None = None
     destination: str | None = None
     files: tuple[ExportedFile, ...] = ()
@@ -122,7 +109,7 @@ def summarise(run: RunFolder) -> RunSummary:
     """
     plan = run.read("plan", Plan)
     seal = run.find("seal", Seal)
-    loads = [run.find(f"load-{target}", Load) for target in Target]
+    loads = {f"load-{target}": run.find(f"load-{target}", Load) for target in names()}
     transform = run.find("transform", Transform)
     reconcile = run.find("reconcile", Reconcile)
     publish = run.find("publish", Publish)
@@ -135,7 +122,7 @@ def summarise(run: RunFolder) -> RunSummary:
         "plan": True,
         "validate": validated >= len(plan.shards),
         "seal": seal,
-        **{f"load-{target}": load for target, load in zip(Target, loads, strict=True)},
+        **loads,
         "transform": transform,
         "reconcile": reconcile,
         "publish": publish,
@@ -148,11 +135,11 @@ def summarise(run: RunFolder) -> RunSummary:
         source=plan.source,
         objects=len(plan.objects),
         bytes=sum(each.size for each in plan.objects),
-        done=tuple(stop for stop in STOPS if left[stop]),
+        done=tuple(stop for stop, record in left.items() if record),
         warnings=plan.warnings,
         quarantine=f"{run.uri}/quarantine" if seal and seal.rows_quarantined else None,
         rows=RowSummary.model_validate(seal, from_attributes=True) if seal else None,
-        loads=tuple(_load_summary(load) for load in loads if load),
+        loads=tuple(_load_summary(load) for load in loads.values() if load),
         agreement=Agreement.model_validate(reconcile, from_attributes=True) if reconcile else None,
         marts=publish.rows if publish else {},
         published_at=publish.published_at if publish else None,

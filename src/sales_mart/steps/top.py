@@ -11,7 +11,6 @@ from sales_mart.steps.summary import best_products
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.lake.records import Target
 
 __all__ = ["top"]
 
@@ -19,7 +18,7 @@ _MOST = 1_000_000
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})", re.ASCII)
 
 
-def top(config: Config, month: str, limit: int, target: Target) -> list[dict[str, Any]]:
+def top(config: Config, month: str, limit: int, target: str) -> list[dict[str, Any]]:
     """Give the products of a month with the highest `total_amount`, best first.
 
     It reads one month of the published `summary_sales`: a partition on BigQuery, an index on

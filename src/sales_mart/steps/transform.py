@@ -18,11 +18,12 @@ from sales_mart.errors import (
     TestFailedError,
     UnexpectedError,
 )
-from sales_mart.lake.records import NodeResult, Target, TargetTransform, Transform
+from sales_mart.lake.records import NodeResult, TargetTransform, Transform
 from sales_mart.lake.storage import is_gcs
 from sales_mart.lake.temporary import Turn
 from sales_mart.logs import gravest
-from sales_mart.names import next_schema
+from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.history import pending_window
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -47,14 +48,14 @@ class WarmDbt:
     """dbt processes that got ready while other work went on, one per target."""
 
     def __init__(self, turn: Turn | None = None) -> None:
-        self._processes: dict[Target, DbtProcess] = {}
+        self._processes: dict[str, DbtProcess] = {}
         self.turn = turn
 
-    def start(self, config: Config, target: Target) -> None:
+    def start(self, config: Config, target: str) -> None:
         """Start the process of a target."""
         self._processes[target] = DbtProcess(config, target, turn=self.turn)
 
-    def take(self, target: Target) -> DbtProcess | None:
+    def take(self, target: str) -> DbtProcess | None:
         """Give the process of a target, once: a process runs one command."""
         return self._processes.pop(target, None)
 
@@ -66,7 +67,7 @@ class WarmDbt:
 
 @contextmanager
 def warm(
-    config: Config, targets: Sequence[Target], run: RunFolder | None = None
+    config: Config, targets: Sequence[str], run: RunFolder | None = None
 ) -> Generator[WarmDbt]:
     """Start dbt for the targets in the background; what is left over ends with the context.
 
@@ -96,7 +97,7 @@ def _in_line(run: RunFolder | None) -> Generator[Turn | None]:
 def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     config: Config,
     run: RunFolder,
-    targets: Sequence[Target],
+    targets: Sequence[str],
     *,
     select: str | None = None,
     full_refresh: bool = False,
@@ -130,13 +131,13 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         turn = warm.turn if warm is not None else None
         turn = turn or stack.enter_context(_in_line(run))
         if turn is not None:
-            turn.take(config.data_warehouse.postgres.lock_timeout)
+            turn.take(config.data_warehouse.lock_timeout)
         pending = {target: _pending(config, run, target) for target in targets}
         if full_refresh:
             pending = {target: (sequence, None) for target, (sequence, _) in pending.items()}
         # From here on the next marts are in pieces: no record of before may vouch for them.
         run.forget("transform", "reconcile")
-        processes: dict[Target, DbtProcess] = {}
+        processes: dict[str, DbtProcess] = {}
         for target, (_, window) in pending.items():
             ready = warm.take(target) if warm is not None else None
             process = stack.enter_context(ready or DbtProcess(config, target, turn=turn))
@@ -162,7 +163,7 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 window=window,
                 nodes=tuple(_without_folder(node) for node in outcomes[target].nodes),
                 seconds=outcomes[target].seconds,
-                built=_built(config, target, outcomes[target]),
+                built=open_warehouse(config, target).built_tables(outcomes[target].built),
                 full_refresh=full_refresh,
             )
             for target, (sequence, window) in pending.items()
@@ -186,17 +187,7 @@ def _check_selection(select: str) -> None:
         raise ConfigurationError(msg, remedy=_SELECT)
 
 
-def _built(config: Config, target: Target, outcome: Outcome) -> dict[str, str]:
-    """Give what tells the tables that were just built apart from all others of their names."""
-    if target is Target.POSTGRES:
-        return dict(outcome.built)
-    from sales_mart.warehouses.bigquery import connection as bigquery
-
-    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        return bigquery.built_tables(client, config)
-
-
-def transform_sql(config: Config, target: Target, window: Window = None) -> dict[str, str]:
+def transform_sql(config: Config, target: str, window: Window = None) -> dict[str, str]:
     """Compile the models without a connection: name of the model -> SQL.
 
     Raises:
@@ -211,27 +202,16 @@ def transform_sql(config: Config, target: Target, window: Window = None) -> dict
         return process.compiled()
 
 
-def _pending(config: Config, run: RunFolder, target: Target) -> tuple[int, Window]:
+def _pending(config: Config, run: RunFolder, target: str) -> tuple[int, Window]:
     """Give the load to build from and its window, if the run is the latest load."""
-    if target is Target.POSTGRES:
-        from sales_mart.warehouses.postgres import connection as postgres
-        from sales_mart.warehouses.postgres import history as postgres_loads
-        from sales_mart.warehouses.postgres import owners as postgres_owners
-
-        with postgres.connect(config) as connection:
-            postgres_owners.check_owners(connection, config)
-            pending = postgres_loads.pending_window(connection, config, run.run_id)
-            # dbt's process locks it.
-            postgres.ensure_lock(connection, next_schema(config, target))
-            return pending
-    from sales_mart.warehouses.bigquery import connection as bigquery
-    from sales_mart.warehouses.bigquery import history as bigquery_loads
-
-    with bigquery.bigquery_errors(config), bigquery.client(config) as client:
-        return bigquery_loads.pending_window(client, config, run.run_id)
+    warehouse = open_warehouse(config, target)
+    with warehouse.session() as session:
+        pending = pending_window(session, run.run_id)
+    warehouse.before_build()
+    return pending
 
 
-def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMartError | None:
+def error_of(target: str, outcome: Outcome, process: DbtProcess) -> SalesMartError | None:
     """Tell what went wrong on a target; None when nothing did."""
     errors = [_node_error(target, node) for node in outcome.nodes if node.status == "error"]
     failed = [node for node in outcome.nodes if node.status == "fail"]
@@ -248,7 +228,7 @@ def error_of(target: Target, outcome: Outcome, process: DbtProcess) -> SalesMart
 
 
 def _tests_failed(
-    target: Target, failed: Sequence[NodeResult], tested: Mapping[str, str]
+    target: str, failed: Sequence[NodeResult], tested: Mapping[str, str]
 ) -> TestFailedError:
     shown = "; ".join(
         f"{_name(node)} of {tested.get(node.unique_id) or 'the marts'} "
@@ -263,7 +243,7 @@ def _tests_failed(
     )
 
 
-def _node_error(target: Target, node: NodeResult) -> SalesMartError:
+def _node_error(target: str, node: NodeResult) -> SalesMartError:
     text = " ".join((node.message or "").split())
     kind = _NODE_ERRORS.get(text.partition(" Error")[0], "unexpected")
     return _classified(
@@ -274,7 +254,7 @@ def _node_error(target: Target, node: NodeResult) -> SalesMartError:
     )
 
 
-def _command_error(target: Target, outcome: Outcome) -> SalesMartError:
+def _command_error(target: str, outcome: Outcome) -> SalesMartError:
     text = " ".join(outcome.message.split())
     return _classified(
         f"{target}: dbt failed: {text}", text, outcome.kind or "", {"target": target}

@@ -22,14 +22,15 @@ from sales_mart.names import fact_table
 from sales_mart.steps.export import check_digests, export_place, read_manifest
 from sales_mart.steps.published_sql import Difference, PublishedMarts, listed
 from sales_mart.steps.reconcile_sql import Questions, Sums
-from sales_mart.warehouses.reading import reading
+from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.history import has_live_tables, latest_publication, pending_window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.lake.records import DayTotals, Target
+    from sales_mart.lake.records import DayTotals
     from sales_mart.lake.storage import Storage
     from sales_mart.warehouses.history import Publication, Window
 
@@ -74,7 +75,7 @@ class Verification(BaseModel):
 class _Side:
     """What one warehouse shows."""
 
-    target: Target
+    target: str
     published: Publication
     days: Mapping[date, DayTotals]
     marts: Mapping[str, tuple[int, Decimal]]
@@ -102,7 +103,7 @@ class _Checks:
 
 def verify(
     config: Config,
-    targets: Sequence[Target],
+    targets: Sequence[str],
     *,
     lake: str | None = None,
     destination: str | None = None,
@@ -138,23 +139,24 @@ def _has_place(config: Config, lake: str | None) -> bool:
     return bool(config.data_mart.export or lake)
 
 
-def _look_at(checks: _Checks, config: Config, target: Target) -> _Side | None:
+def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
     """Compare the marts of one warehouse with raw and with each other."""
     with ExitStack() as stack:
-        reader = stack.enter_context(reading(config, target))
-        published = reader.latest_publication()
+        warehouse = open_warehouse(config, target)
+        session = stack.enter_context(warehouse.session())
+        published = latest_publication(session)
         if published is None:
             msg = f"nothing has been published in {target}"
             raise ConfigurationError(msg, remedy="Run `sales-mart run` first.")
-        if not reader.has_live_tables():
+        if not has_live_tables(session):
             checks.add(f"{target}: marts", ["a published mart is gone"], "")
             return None
         recorded = published.slices is not None
-        marts = PublishedMarts(config, target)
-        found = marts.differences(reader.ask, None, recorded=recorded)
+        marts = PublishedMarts(warehouse)
+        found = marts.differences(session.query, None, recorded=recorded)
         ours = [each for each in found if each.is_of_record]
         between = [each for each in found if not each.is_of_record]
-        questions = Questions(config, target, reader.ask, published=True)
+        questions = Questions(warehouse, session.query, published=True)
         side = _Side(target, published, questions.days(checksum=True), questions.marts())
         rows = sum(day.rows for day in side.days.values())
         agreed = f"{rows} rows of {len(side.days)} days, run {published.run_id}"
@@ -168,14 +170,14 @@ def _look_at(checks: _Checks, config: Config, target: Target) -> _Side | None:
             )
         checks.add(f"{target}: marts with each other", between, agreed)
         name = f"{target}: facts and raw"
-        pending = _pending(config, reader.pending_window(), published)
+        pending = _pending(config, pending_window(session), published)
         if pending is None:
             checks.skip(name, "all marts wait to be published", "Run `sales-mart run`.")
         else:
             raw = questions.raw_days()
             differing = _differing(target, side.days, raw, pending)
             checks.add(name, differing, _raw_words(raw, pending))
-        if reader.latest_publication() != published:
+        if latest_publication(session) != published:
             msg = f"another run was published in {target} at the same moment"
             raise TemporaryError(msg, remedy="Run `sales-mart verify` again.")
     return side
@@ -190,7 +192,7 @@ def _pending(config: Config, waiting: tuple[int, Window], published: Publication
 
 
 def _differing(
-    target: Target,
+    target: str,
     days: Mapping[date, DayTotals],
     raw: Mapping[date, DayTotals],
     pending: Sequence[date],

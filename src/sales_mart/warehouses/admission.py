@@ -12,8 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError, DataError
-from sales_mart.lake.records import Load, Mode, Target
+from sales_mart.lake.records import Load, Mode
 from sales_mart.rows.rule_changes import loosened, rules_as_data
+from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,7 +142,7 @@ def _check_age(latest: PastLoad, run: RunFolder, seal: Seal, options: LoadOption
     """Refuse an older snapshot after a newer load, unless a former run is asked for by its id."""
     if seal.business_date >= latest.business_date:
         return
-    if options.by_run_id and any(run.find(f"load-{target}", Load) for target in Target):
+    if options.by_run_id and any(run.find(f"load-{target}", Load) for target in names()):
         return
     msg = (
         f"run {seal.run_id} is a snapshot of {seal.business_date}, and load {latest.sequence} "

@@ -1,4 +1,4 @@
-"""What a warehouse's history of loads and publications means; each one only asks for its rows."""
+"""What was loaded and published, as `load_runs` and `publications` of any warehouse have it."""
 
 from __future__ import annotations
 
@@ -7,25 +7,35 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
-from sales_mart.lake.records import Load, Mode, Target
+from sales_mart.lake.records import Load, Mode
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables
 from sales_mart.rows.rule_changes import rules_as_data
+from sales_mart.warehouses.admission import PAST_LOAD_COLUMNS, PastLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.records import Seal
+    from sales_mart.warehouses.base import Session
 
 __all__ = [
     "Change",
     "Publication",
     "Window",
     "check_built",
+    "check_latest",
     "check_sequence",
+    "has_live_tables",
     "is_shown",
+    "latest_load",
+    "latest_publication",
     "load_of",
     "load_values",
+    "loaded_days",
+    "past_loads",
     "pending",
+    "pending_window",
     "publication_of",
     "require_latest",
     "require_marks",
@@ -101,7 +111,130 @@ def load_values(
     }
 
 
-def load_of(target: Target, row: Mapping[str, Any]) -> Load:
+def latest_load(session: Session) -> Load | None:
+    """Return the load with the highest sequence; None when there was none."""
+    # All columns, since a table that 0.1 made has fewer.
+    columns = session.columns(session.warehouse.raw_schema, LOAD_RUNS)
+    if not columns:
+        return None
+    rows = session.query(f"""
+        select {_listed(session, columns)}
+        from {_load_runs(session)}
+        order by sequence desc
+        limit 1
+    """)
+    found = (dict(zip(columns, row, strict=True)) for row in rows)
+    return next((load_of(session.warehouse.name, row) for row in found), None)
+
+
+def past_loads(session: Session) -> list[PastLoad]:
+    """Return the last snapshot and every load after it, in their order."""
+    loads = _load_runs(session)
+    rows = session.query(f"""
+        select {_listed(session, PAST_LOAD_COLUMNS)}
+        from {loads}
+        where sequence >= coalesce(
+            (select max(sequence) from {loads} where mode = 'replace'), 0
+        )
+        order by sequence
+    """)
+    return [PastLoad(*row) for row in rows]
+
+
+def check_latest(session: Session, run_id: str) -> Load:
+    """Return the latest load if it is this run's.
+
+    Call it under the target's lock when what follows must not be overtaken.
+
+    Raises:
+        SupersededError: Another run was loaded later.
+        ConfigurationError: Nothing was loaded yet.
+    """
+    return require_latest(session.warehouse.name, latest_load(session), run_id)
+
+
+def pending_window(session: Session, run_id: str | None = None) -> tuple[int, Window]:
+    """Return the latest load's sequence and the sale dates that `pending` finds.
+
+    Raises:
+        SupersededError: The latest load is not of the run that is named.
+        ConfigurationError: Nothing was loaded yet.
+    """
+
+    def windows_since(sequence: int) -> list[str | None]:
+        rows = session.query(f"""
+            select sale_date_window
+            from {_load_runs(session)}
+            where sequence > {session.warehouse.dialect.literal(sequence)}
+        """)
+        return [text for (text,) in rows]
+
+    warehouse = session.warehouse
+    latest = require_latest(warehouse.name, latest_load(session), run_id)
+    columns = session.columns(warehouse.raw_schema, warehouse.config.data_warehouse.table)
+    require_marks(warehouse.name, latest, found="superseded_by" in columns)
+    return pending(
+        warehouse.config,
+        latest,
+        latest_publication(session),
+        lambda: has_live_tables(session),
+        windows_since,
+    )
+
+
+def has_live_tables(session: Session) -> bool:
+    """Return whether every table that `publish` makes current is there."""
+    tables = published_tables(session.warehouse.config, session.warehouse.name)
+    return all(session.exists(schema, name) for name, (schema, _) in tables.items())
+
+
+def loaded_days(session: Session) -> set[date]:
+    """Return the business dates of the batches that the raw table was put together from.
+
+    A snapshot loaded in between has replaced the batches before it.
+    """
+    if not session.exists(session.warehouse.raw_schema, LOAD_RUNS):
+        return set()
+    loads = _load_runs(session)
+    rows = session.query(f"""
+        select distinct business_date
+        from {loads}
+        where
+            mode = 'append'
+            and sequence > coalesce(
+                (select max(sequence) from {loads} where mode = 'replace'), 0
+            )
+    """)
+    return {day for (day,) in rows}
+
+
+def latest_publication(session: Session) -> Publication | None:
+    """Return the publication of the highest load; None when there was none."""
+    warehouse = session.warehouse
+    columns = session.columns(warehouse.raw_schema, PUBLICATIONS)
+    if not columns:
+        return None
+    # A table that version 0.1 made has no such column.
+    slices = "slices" if "slices" in columns else "null"
+    rows = session.query(f"""
+        select sequence, mart_rules_digest, mart_rows, published_at, run_id, {slices} as slices
+        from {warehouse.dialect.table(warehouse.raw_schema, PUBLICATIONS)}
+        order by sequence desc, published_at desc
+        limit 1
+    """)
+    return next((publication_of(row) for row in rows), None)
+
+
+def _listed(session: Session, columns: Iterable[str]) -> str:
+    return ", ".join(map(session.warehouse.dialect.identifier, columns))
+
+
+def _load_runs(session: Session) -> str:
+    warehouse = session.warehouse
+    return warehouse.dialect.table(warehouse.raw_schema, LOAD_RUNS)
+
+
+def load_of(target: str, row: Mapping[str, Any]) -> Load:
     """Read a row of `load_runs`; one that 0.1 made lacks columns.
 
     Args:
@@ -137,7 +270,7 @@ def publication_of(row: Sequence[Any]) -> Publication:
     return Publication(row[0], row[1], json.loads(row[2]), row[3], row[4], row[5])
 
 
-def require_latest(target: Target, latest: Load | None, run_id: str | None = None) -> Load:
+def require_latest(target: str, latest: Load | None, run_id: str | None = None) -> Load:
     """Give the latest load, which has to be of a run, if one is named.
 
     Raises:
@@ -155,7 +288,7 @@ def require_latest(target: Target, latest: Load | None, run_id: str | None = Non
     return latest
 
 
-def require_marks(target: Target, latest: Load, *, found: bool) -> None:
+def require_marks(target: str, latest: Load, *, found: bool) -> None:
     """See that the raw table tells visible rows from superseded ones, as it did not in 0.1.
 
     Raises:
@@ -221,7 +354,7 @@ def pending(
     return sequence, union_windows(window_from_json(text) for text in windows)
 
 
-def check_built(target: Target, built: Mapping[str, str], found: Mapping[str, str]) -> None:
+def check_built(target: str, built: Mapping[str, str], found: Mapping[str, str]) -> None:
     """See that the next marts are the ones that `transform` built and tested.
 
     Args:

@@ -1,1 +1,141 @@
 """BigQuery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sales_mart.warehouses.base import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from datetime import date
+    from decimal import Decimal
+
+    from sales_mart.lake.records import Load
+    from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.admission import LoadOptions
+    from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.history import Publication, Window
+
+__all__ = ["BigQuery"]
+
+
+class BigQuery(Warehouse):
+    """A project on BigQuery, or on a server that speaks its API."""
+
+    name = "bigquery"
+    title = "BigQuery"
+    timeouts = ("request_timeout", "job_timeout")
+    packages = ("google-cloud-bigquery", "google-cloud-storage", "dbt-bigquery")
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its SQL is written."""
+        from sales_mart.warehouses.bigquery.dialect import BigQueryDialect
+
+        return BigQueryDialect(self.config.data_warehouse.project_id)
+
+    @property
+    def place(self) -> dict[str, str]:
+        """What tells its marts apart from those of other configurations."""
+        return {"project": self.config.data_warehouse.project_id, "schema": self.mart_schema}
+
+    def session(self) -> AbstractContextManager[Session]:
+        """Open a client; each statement reads what is there when it begins."""
+        from sales_mart.warehouses.bigquery.reader import opened
+
+        return opened(self.config)
+
+    def load(self, run: RunFolder, options: LoadOptions | None = None) -> Load:
+        """Load a sealed run by load jobs and one transaction."""
+        from sales_mart.warehouses.admission import LoadOptions
+        from sales_mart.warehouses.bigquery.load import load
+
+        return load(self.config, run, options or LoadOptions())
+
+    def built_tables(self, named_by_dbt: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - asks the server
+        """Return the moments at which the tables were made."""
+        from sales_mart.warehouses.bigquery.connection import (
+            bigquery_errors,
+            built_tables,
+            client,
+        )
+
+        with bigquery_errors(self.config), client(self.config) as connected:
+            return built_tables(connected, self.config)
+
+    def publish(  # noqa: PLR0913 - what was found out about the next marts
+        self,
+        run: RunFolder,
+        window: Window,
+        sequence: int,
+        built: Mapping[str, str],
+        *,
+        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
+        full_refresh: bool = False,
+    ) -> Publication:
+        """Publish the next marts in one transaction."""
+        from sales_mart.warehouses.bigquery.publish import publish_marts
+
+        return publish_marts(
+            self.config,
+            run,
+            window,
+            sequence,
+            built,
+            reconciled=reconciled,
+            full_refresh=full_refresh,
+        )
+
+    def check_credentials(self, findings: Findings, origins: Mapping[str, str]) -> None:
+        """Say nothing: Google's library finds the credentials."""
+
+    def before_build(self) -> None:
+        """Make nothing."""
+
+    def check(self, findings: Findings) -> None:
+        """Check that queries run, and where the datasets are."""
+        from sales_mart.warehouses.bigquery.check import check
+
+        check(self, findings)
+
+    @classmethod
+    def prepare_dbt(cls) -> None:
+        """Let the adapter tell HTTP statuses, and no values of rows."""
+        from sales_mart.dbt_runner.worker import replace_bigquery
+
+        replace_bigquery()
+
+    def dbt_environment(self, *, offline: bool) -> dict[str, str]:
+        """Return how dbt reaches the project."""
+        warehouse = self.config.data_warehouse
+        bigquery = warehouse.bigquery
+        method = "service-account" if bigquery.credentials_file else "oauth"
+        anonymous = offline or self._is_emulator
+        known = {"SALES_MART_BIGQUERY_METHOD": "oauth-secrets" if anonymous else method}
+        if self._is_emulator:
+            # A proxy of the environment is no way to this computer.
+            known |= {"NO_PROXY": "*", "no_proxy": "*"}
+        settings: Mapping[str, object] = {
+            "PROJECT_ID": warehouse.project_id,
+            "BIGQUERY__LOCATION": bigquery.location,
+            "BIGQUERY__API_ENDPOINT": bigquery.api_endpoint or "",
+            "BIGQUERY__CREDENTIALS_FILE": bigquery.credentials_file or "",
+            "BIGQUERY__MAXIMUM_BYTES_BILLED": bigquery.maximum_bytes_billed or 0,
+            "BIGQUERY__REQUEST_TIMEOUT": bigquery.request_timeout,
+            "BIGQUERY__JOB_TIMEOUT": bigquery.job_timeout,
+        }
+        return known | {
+            f"SALES_MART_DATA_WAREHOUSE__{key}": str(value) for key, value in settings.items()
+        }
+
+    def dbt_variables(self) -> dict[str, Any]:
+        """Return whether the server is a stand-in, which reads no contracts."""
+        return {"emulator": self._is_emulator}
+
+    @property
+    def _is_emulator(self) -> bool:
+        from sales_mart.warehouses.bigquery.connection import is_emulator
+
+        return is_emulator(self.config)

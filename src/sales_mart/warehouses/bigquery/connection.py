@@ -22,8 +22,8 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.lake.records import Target
 from sales_mart.names import next_schema, published_tables
+from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.client import Client
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def built_tables(client: Client, config: Config) -> dict[str, str]:
 
     dbt makes each table anew, so another moment means another build.
     """
-    schema = next_schema(config, Target.BIGQUERY)
-    names = published_tables(config, Target.BIGQUERY)
+    schema = next_schema(config, BigQuery.name)
+    names = published_tables(config, BigQuery.name)
     tables = {name: existing_table(client, table_id(config, schema, name)) for name in names}
     return {
         name: table.created.isoformat()

@@ -1,4 +1,4 @@
-"""Pieces of GoogleSQL for scripts that change tables in one transaction."""
+"""GoogleSQL: what every warehouse can say, and pieces of scripts that change tables at once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,24 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.warehouses.base import Dialect
 from sales_mart.warehouses.bigquery.connection import is_emulator, table_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.config import Config
+    from sales_mart.marts import Column
 
-__all__ = ["LOCK", "Value", "date_predicate", "empty_table", "guarded_script", "literal"]
+__all__ = [
+    "LOCK",
+    "BigQueryDialect",
+    "Value",
+    "date_predicate",
+    "empty_table",
+    "guarded_script",
+    "literal",
+]
 
 LOCK = "target_lock"
 """Table of one row beside the raw table. Every script updates it first: the server cancels one of
@@ -36,6 +46,61 @@ def literal(value: Value) -> str:
         return str(value)
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     return f"'{escaped}'"
+
+
+class BigQueryDialect(Dialect):
+    """The SQL of a project."""
+
+    def __init__(self, project: str) -> None:
+        """Take the name of the project, in which all tables are."""
+        self._project = project
+
+    def table(self, schema: str, name: str) -> str:
+        """Return the quoted name of a table."""
+        return f"`{self._project}.{schema}.{name}`"
+
+    def identifier(self, name: str) -> str:
+        """Return the quoted name of a column."""
+        return f"`{name}`"
+
+    def literal(self, value: Value) -> str:
+        """Return a value as a literal."""
+        return literal(value)
+
+    def by_code_point(self, column: str) -> str:
+        """Return the column: that is how BigQuery orders texts."""
+        return column
+
+    def as_text(self, expression: str) -> str:
+        """Return the cast of an expression to a text."""
+        return f"cast({expression} as string)"
+
+    def month_start(self, expression: str) -> str:
+        """Return the first day of a date's month; the emulator has a DATETIME without the cast."""
+        return f"cast(date_trunc({expression}, month) as date)"
+
+    def text(self, column: Column) -> str:
+        """Return a column's text; that of a NUMERIC lacks the zeros at its end."""
+        if column.kind == "text":
+            return column.name
+        text = f"cast({column.name} as string)"
+        if column.kind != "decimal":
+            return text
+        whole = f"regexp_extract({text}, r'^-?[0-9]+')"
+        if column.scale == 0:
+            return whole
+        part = f"coalesce(regexp_extract({text}, r'[.]([0-9]+)$'), '0')"
+        return f"concat({whole}, '.', rpad({part}, {column.scale}, '0'))"
+
+    def checksum(self, texts: Sequence[str]) -> str:
+        """Return a checksum of texts, as a bignumeric.
+
+        The sum of a day outgrows 64 bits, and a row's checksum the numeric that the emulator reads
+        through a view.
+        """
+        text = ", '|', ".join(texts)
+        digits = f"left(to_hex(md5(concat({text}))), 15)"
+        return f"cast(cast(concat('0x', {digits}) as int64) as bignumeric)"
 
 
 def date_predicate(column: str, days: Sequence[date]) -> str:

@@ -32,9 +32,9 @@ from sales_mart.warehouses.bigquery.connection import (
     run_job,
 )
 from sales_mart.warehouses.bigquery.dialect import Value, empty_table, guarded_script, literal
-from sales_mart.warehouses.bigquery.history import latest_load, past_loads
+from sales_mart.warehouses.bigquery.reader import BigQuerySession
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
-from sales_mart.warehouses.history import Change, load_values
+from sales_mart.warehouses.history import Change, latest_load, load_values, past_loads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -70,7 +70,7 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
     _check_dates(len(seal.sale_dates), run.run_id)
     # The staging table is the run's. Where the jobs' ids alone keep two processes of one run apart,
     # in a bucket, the one that comes too late finds the table gone.
-    seconds = config.data_warehouse.postgres.lock_timeout
+    seconds = config.data_warehouse.lock_timeout
     with run.alone(seconds, "clean"), bigquery_errors(config), client(config) as connected:
         record = _load(connected, config, run, seal, options)
     run.write("load-bigquery", record)
@@ -87,19 +87,19 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
 def _load(client: Client, config: Config, run: RunFolder, seal: Seal, options: LoadOptions) -> Load:
     tables = LoadTables.of(config, seal)
     ensure_tables(client, config, tables)
-    latest = latest_load(client, config)
+    latest = latest_load(BigQuerySession(client, config))
     if _is_this(latest, seal):
         _drop(client, tables.staging)
         return latest.model_copy(update={"already_loaded": True})
     try:
         _change(client, config, run, seal, tables, options)
     except (api.NotFound, UnexpectedError):
-        loaded = latest_load(client, config)
+        loaded = latest_load(BigQuerySession(client, config))
         if not _is_this(loaded, seal):
             raise
         _log.info("another process has loaded run %s meanwhile", run.run_id)
         return loaded.model_copy(update={"already_loaded": True})
-    loaded = latest_load(client, config)
+    loaded = latest_load(BigQuerySession(client, config))
     if not _is_this(loaded, seal):
         msg = "another run was loaded into BigQuery at the same time"
         raise TemporaryError(msg, remedy="Run the same command again.")
@@ -116,7 +116,7 @@ def _change(  # noqa: PLR0913 - what a load needs
     options: LoadOptions,
 ) -> None:
     """Stage the rows and change the raw table, unless another load came in between."""
-    past = past_loads(client, config)
+    past = past_loads(BigQuerySession(client, config))
     sequence = past[-1].sequence + 1 if past else 1
     holds_rows = bool(past) and _count(client, tables.raw) > 0
     check_admission(config, run, seal, options, past, holds_rows=holds_rows)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.records import Target
 from sales_mart.names import (
     PUBLICATIONS,
     PUBLISHED_SLICES,
@@ -29,6 +28,7 @@ from sales_mart.steps.published_sql import (
     check_reconciled,
 )
 from sales_mart.steps.reconcile_sql import Questions
+from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,
@@ -45,17 +45,16 @@ from sales_mart.warehouses.bigquery.dialect import (
     guarded_script,
     literal,
 )
-from sales_mart.warehouses.bigquery.history import (
-    check_latest,
-    has_live_tables,
-    latest_publication,
-)
+from sales_mart.warehouses.bigquery.reader import BigQuerySession
 from sales_mart.warehouses.history import (
     Publication,
     Window,
     check_built,
+    check_latest,
     check_sequence,
+    has_live_tables,
     is_shown,
+    latest_publication,
     window_months,
 )
 
@@ -119,32 +118,32 @@ def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
         TemporaryError: The server is away or busy, or another attempt builds the tables anew.
     """
     with bigquery_errors(config), client(config) as connected:
-        check_sequence(check_latest(connected, config, run.run_id), sequence)
-        before = latest_publication(connected, config)
+        check_sequence(check_latest(BigQuerySession(connected, config), run.run_id), sequence)
+        before = latest_publication(BigQuerySession(connected, config))
         recorded = before is not None and before.slices is not None
-        marts = PublishedMarts(config, Target.BIGQUERY)
+        marts = PublishedMarts(BigQuery(config))
         ask = partial(_ask, connected)
         published = _published(connected, config, sequence)
         if published is not None and not full_refresh:
             found = marts.differences(ask, window, recorded=recorded)
-            check_published(Target.BIGQUERY, found, "Nothing was changed.", run.run_id)
+            check_published(BigQuery.name, found, "Nothing was changed.", run.run_id)
             _log.info("bigquery: load %d is published already", sequence)
             return published
         columns = _ensure_live_tables(connected, config)
         _ensure_records(connected, config)
-        check_built(Target.BIGQUERY, built, built_tables(connected, config))
+        check_built(BigQuery.name, built, built_tables(connected, config))
         if reconciled is not None:
-            days = Questions(config, Target.BIGQUERY, ask).days(checksum=False)
-            check_reconciled(Target.BIGQUERY, reconciled, days, run.run_id)
+            days = Questions(BigQuery(config), ask).days(checksum=False)
+            check_reconciled(BigQuery.name, reconciled, days, run.run_id)
         script = publish_script(config, run.run_id, sequence, window, columns, recorded=recorded)
         query(connected, script)
         published = _published(connected, config, sequence)
         if published is None or published == before:
-            check_sequence(check_latest(connected, config, run.run_id), sequence)
+            check_sequence(check_latest(BigQuerySession(connected, config), run.run_id), sequence)
             facts = window if recorded else None
             after = marts.after(window, recorded=recorded)
             found = marts.differences(ask, facts, recorded=True, **after)
-            check_published(Target.BIGQUERY, found, "Nothing was published.", run.run_id)
+            check_published(BigQuery.name, found, "Nothing was published.", run.run_id)
             msg = f"BigQuery does not know of a publication of load {sequence}"
             raise TemporaryError(msg, remedy="Run `sales-mart publish` again.")
     return published
@@ -156,8 +155,8 @@ def _ask(client: Client, sql: str) -> Generator[Sequence[Any]]:
 
 
 def _published(client: Client, config: Config, sequence: int) -> Publication | None:
-    published = latest_publication(client, config)
-    if is_shown(published, config, sequence) and has_live_tables(client, config):
+    published = latest_publication(BigQuerySession(client, config))
+    if is_shown(published, config, sequence) and has_live_tables(BigQuerySession(client, config)):
         return published
     return None
 
@@ -167,12 +166,12 @@ def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:
 
     A transaction takes no DDL, so the tables come into being before it, empty.
     """
-    ensure_dataset(client, config, mart_schema(config, Target.BIGQUERY))
+    ensure_dataset(client, config, mart_schema(config, BigQuery.name))
     columns: dict[str, list[str]] = {}
-    for name, (dataset, column) in published_tables(config, Target.BIGQUERY).items():
+    for name, (dataset, column) in published_tables(config, BigQuery.name).items():
         built = existing_table(client, _next(config, name))
         if built is None:
-            msg = f"{next_schema(config, Target.BIGQUERY)}.{name} has not been built"
+            msg = f"{next_schema(config, BigQuery.name)}.{name} has not been built"
             raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
         live = existing_table(client, table_id(config, dataset, name))
         if live is None:
@@ -223,7 +222,7 @@ def _types(table: bigquery.Table) -> dict[str, tuple[str, int | None]]:
 
 
 def _next(config: Config, name: str) -> str:
-    return table_id(config, next_schema(config, Target.BIGQUERY), name)
+    return table_id(config, next_schema(config, BigQuery.name), name)
 
 
 def publish_script(  # noqa: PLR0913 - what the script is about
@@ -239,10 +238,10 @@ def publish_script(  # noqa: PLR0913 - what the script is about
 
     It takes all back when the marts are not what was recorded, or do not agree with each other.
     """
-    marts = PublishedMarts(config, Target.BIGQUERY)
+    marts = PublishedMarts(BigQuery(config))
     statements = marts.record_sql(window, recorded=recorded)
     counts: list[str] = []
-    for name, (dataset, column) in published_tables(config, Target.BIGQUERY).items():
+    for name, (dataset, column) in published_tables(config, BigQuery.name).items():
         live = table_id(config, dataset, name)
         listed = ", ".join(f"`{field}`" for field in columns[name])
         statements += [

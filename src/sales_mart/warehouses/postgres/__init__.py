@@ -1,1 +1,162 @@
 """PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from sales_mart.warehouses.base import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import date
+    from decimal import Decimal
+
+    from sales_mart.lake.records import Load
+    from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.admission import LoadOptions
+    from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.history import Publication, Window
+
+__all__ = ["PostgreSQL"]
+
+
+class PostgreSQL(Warehouse):
+    """A PostgreSQL database."""
+
+    name = "postgres"
+    title = "PostgreSQL"
+    fact_table = "pg_sales"  # analysts know it by this name
+    timeouts = ("connect_timeout", "statement_timeout")
+    packages = ("psycopg", "dbt-postgres")
+    secrets: ClassVar[Mapping[str, str]] = {
+        "POSTGRES_USER": "user",
+        "POSTGRES_PASSWORD": "password",
+    }
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its SQL is written."""
+        from sales_mart.warehouses.postgres.dialect import PostgresDialect
+
+        return PostgresDialect()
+
+    @property
+    def mart_schema(self) -> str:
+        """Name of the schema that readers look at."""
+        return self.config.data_mart.postgres_schema
+
+    @property
+    def place(self) -> dict[str, str]:
+        """What tells its marts apart from those of other configurations."""
+        return {"database": self.config.data_warehouse.postgres.dbname, "schema": self.mart_schema}
+
+    def session(self) -> AbstractContextManager[Session]:
+        """Open a transaction that reads one snapshot and changes nothing."""
+        from sales_mart.warehouses.postgres.reader import snapshot
+
+        return snapshot(self.config)
+
+    def load(self, run: RunFolder, options: LoadOptions | None = None) -> Load:
+        """Load a sealed run in one transaction."""
+        from sales_mart.warehouses.admission import LoadOptions
+        from sales_mart.warehouses.postgres.load import load
+
+        return load(self.config, run, options or LoadOptions())
+
+    def built_tables(self, named_by_dbt: Mapping[str, str]) -> dict[str, str]:
+        """Return the numbers of the tables, which dbt's process found under the schema's lock."""
+        return dict(named_by_dbt)
+
+    def publish(  # noqa: PLR0913 - what was found out about the next marts
+        self,
+        run: RunFolder,
+        window: Window,
+        sequence: int,
+        built: Mapping[str, str],
+        *,
+        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
+        full_refresh: bool = False,
+    ) -> Publication:
+        """Publish the next marts in one transaction."""
+        from sales_mart.warehouses.postgres.publish import publish_marts
+
+        return publish_marts(
+            self.config,
+            run,
+            window,
+            sequence,
+            built,
+            reconciled=reconciled,
+            full_refresh=full_refresh,
+        )
+
+    def check(self, findings: Findings) -> None:
+        """Check version, encryption and rights."""
+        from sales_mart.warehouses.postgres.check import check
+
+        check(self, findings)
+
+    def login(self) -> tuple[str | None, str] | None:
+        """Return the user, and where it comes from."""
+        from sales_mart.errors import ConfigurationError
+        from sales_mart.warehouses.postgres.credentials import find_login
+
+        try:
+            found = find_login(self.config)
+        except ConfigurationError as error:
+            return None, error.message
+        return found.user, found.origin
+
+    def check_credentials(self, findings: Findings, origins: Mapping[str, str]) -> None:
+        """Say where user and password come from, and warn where they stand in the file."""
+        from sales_mart.warehouses.postgres.check import check_credentials
+
+        check_credentials(self, findings, origins)
+
+    def before_build(self) -> None:
+        """Make the table that dbt's process locks."""
+        from sales_mart.warehouses.postgres.connection import connect, ensure_lock
+
+        with connect(self.config) as connection:
+            ensure_lock(connection, self.next_schema)
+
+    @classmethod
+    def prepare_dbt(cls) -> None:
+        """Let the adapter tell SQLSTATEs, and no values of rows."""
+        from sales_mart.dbt_runner.worker import replace_postgres
+
+        replace_postgres()
+
+    @classmethod
+    def keep_others_out(
+        cls, schema: str | None
+    ) -> AbstractContextManager[Callable[[], dict[str, str]]]:
+        """Hold a lock on the schema's name, and tell the numbers of the tables in it."""
+        from sales_mart.dbt_runner.worker import alone_in
+
+        return alone_in(schema)
+
+    def dbt_environment(self, *, offline: bool) -> dict[str, str]:
+        """Return how dbt reaches the server."""
+        from sales_mart.warehouses.postgres.credentials import credentials, sslmode
+
+        known: dict[str, str] = {}
+        if not offline:
+            user, password = credentials(self.config)
+            known = {"POSTGRES_USER": user, "POSTGRES_PASSWORD": password.get_secret_value()}
+        postgres = self.config.data_warehouse.postgres
+        settings: Mapping[str, object] = {
+            "HOST": postgres.host,
+            "PORT": postgres.port,
+            "DBNAME": postgres.dbname,
+            "SSLMODE": sslmode(postgres),
+            "CONNECT_TIMEOUT": postgres.connect_timeout,
+            "STATEMENT_TIMEOUT": postgres.statement_timeout,
+            "LOCK_TIMEOUT": self.config.data_warehouse.lock_timeout,
+            "APPLICATION_NAME": postgres.application_name,
+        }
+        return known | {
+            f"SALES_MART_DATA_WAREHOUSE__POSTGRES__{key}": str(value)
+            for key, value in settings.items()
+        }

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from psycopg.abc import PQGen
 
-    from sales_mart.config import Config, Postgres
+    from sales_mart.config import Config
+    from sales_mart.warehouses.postgres.settings import PostgresSettings
 
 __all__ = [
     "Connection",
@@ -132,7 +133,7 @@ def connect(config: Config, *, read_only: bool = False) -> Generator[Connection]
         connection.execute(
             "select set_config('lock_timeout', %s, false),"
             " set_config('statement_timeout', %s, false)",
-            (f"{settings.lock_timeout}s", f"{settings.statement_timeout}s"),
+            (f"{config.data_warehouse.lock_timeout}s", f"{settings.statement_timeout}s"),
         )
         connection.commit()
         connection.read_only = read_only or None
@@ -155,7 +156,7 @@ def postgres_errors(config: Config) -> Generator[None]:
         raise _translated(error, config.data_warehouse.postgres) from None
 
 
-def _translated(error: psycopg.Error, settings: Postgres) -> SalesMartError:
+def _translated(error: psycopg.Error, settings: PostgresSettings) -> SalesMartError:
     state = error.sqlstate or ""
     if not state and isinstance(error, psycopg.OperationalError):
         return _connection_error(error, settings)
@@ -174,7 +175,7 @@ def _translated(error: psycopg.Error, settings: Postgres) -> SalesMartError:
 _REMEDIES = {
     LIMITED: "Raise the limit that the message names, in PostgreSQL and for this user.",
     LOCKED: "Run the same command again when the other run is done, "
-    "or raise data_warehouse.postgres.lock_timeout.",
+    "or raise data_warehouse.lock_timeout.",
     READ_ONLY: "Name the primary server in data_warehouse.postgres.host, or a user who may write.",
     "TemporaryError": "Run the same command again.",
     "ConfigurationError": "Grant the user what the message asks for, or name another user or "
@@ -183,7 +184,9 @@ _REMEDIES = {
 }
 
 
-def _connection_error(error: psycopg.OperationalError, settings: Postgres) -> SalesMartError:
+def _connection_error(
+    error: psycopg.OperationalError, settings: PostgresSettings
+) -> SalesMartError:
     # The text of a failed connection names host, user and database, never the password.
     text = " ".join(str(error).split()).rpartition(" failed: ")[2]
     details = {"sqlstate": None, "server_message": text}

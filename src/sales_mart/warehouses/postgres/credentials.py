@@ -18,7 +18,8 @@ from sales_mart.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sales_mart.config import Config, Postgres
+    from sales_mart.config import Config
+    from sales_mart.warehouses.postgres.settings import PostgresSettings
 
 __all__ = ["Login", "credentials", "find_login", "place_of", "sslmode"]
 
@@ -44,7 +45,7 @@ class Login(NamedTuple):
     origin: str
 
 
-def sslmode(settings: Postgres) -> str:
+def sslmode(settings: PostgresSettings) -> str:
     """Give the TLS mode: as configured, else `verify-full` unless the server is this machine.
 
     Of several hosts libpq takes the first that answers, so each has to be this machine.
@@ -74,7 +75,7 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def place_of(settings: Postgres) -> str:
+def place_of(settings: PostgresSettings) -> str:
     """Name the server and the database in messages."""
     return f"PostgreSQL {settings.host}:{settings.port}/{settings.dbname}"
 

@@ -25,11 +25,11 @@ from sales_mart.warehouses.admission import (
     earlier_delivery,
     last_snapshot,
 )
-from sales_mart.warehouses.history import Change, load_values
+from sales_mart.warehouses.history import Change, check_latest, latest_load, load_values, past_loads
 from sales_mart.warehouses.postgres.append import BATCH, append_batch
 from sales_mart.warehouses.postgres.connection import Connection, connect, lock_target
-from sales_mart.warehouses.postgres.history import check_latest, latest_load, past_loads
 from sales_mart.warehouses.postgres.owners import check_owners
+from sales_mart.warehouses.postgres.reader import PostgresSession
 from sales_mart.warehouses.postgres.tables import (
     COLUMN_TYPES,
     drop_indexes,
@@ -89,7 +89,7 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
 
 
 def _already_loaded(connection: Connection, config: Config, seal: Seal) -> Load | None:
-    latest = latest_load(connection, config)
+    latest = latest_load(PostgresSession(connection, config))
     if latest is None or (latest.run_id, latest.seal_digest) != (seal.run_id, seal.digest):
         return None
     return latest.model_copy(update={"already_loaded": True})
@@ -98,7 +98,7 @@ def _already_loaded(connection: Connection, config: Config, seal: Seal) -> Load 
 def _load(
     connection: Connection, config: Config, run: RunFolder, seal: Seal, options: LoadOptions
 ) -> Load:
-    past = past_loads(connection, config)
+    past = past_loads(PostgresSession(connection, config))
     holds_rows = _has_rows(connection, config)
     check_admission(config, run, seal, options, past, holds_rows=holds_rows)
     before = _visible_rows(connection, config, past)
@@ -123,7 +123,7 @@ def _load(
         ),
         tuple(values.values()),
     )
-    return check_latest(connection, config, seal.run_id)
+    return check_latest(PostgresSession(connection, config), seal.run_id)
 
 
 def _lost(rows: int, seal: Seal) -> UnexpectedError:

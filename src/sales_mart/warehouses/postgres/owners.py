@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg.sql import SQL
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.records import Target
 from sales_mart.names import (
     LOAD_RUNS,
     PUBLICATIONS,
@@ -25,6 +24,7 @@ from sales_mart.names import (
     published_tables,
     raw_schema,
 )
+from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
 if TYPE_CHECKING:
@@ -283,8 +283,8 @@ def schemas(config: Config) -> tuple[str, str, str]:
     """Name the schemas of raw rows, of the marts and of the next marts."""
     return (
         raw_schema(config),
-        mart_schema(config, Target.POSTGRES),
-        next_schema(config, Target.POSTGRES),
+        mart_schema(config, PostgreSQL.name),
+        next_schema(config, PostgreSQL.name),
     )
 
 
@@ -350,7 +350,7 @@ def _refused(found: Sequence[tuple[str, ...]]) -> ConfigurationError:
 def _expected(config: Config) -> list[tuple[str, str, str]]:
     """List what is ours: schema, name and the kinds (`relkind`) that it may be."""
     raw, _, following = schemas(config)
-    published = published_tables(config, Target.POSTGRES)
+    published = published_tables(config, PostgreSQL.name)
     records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, LOCK_TABLE)
     tables = (config.data_warehouse.table, *records)
     return [

@@ -17,7 +17,6 @@ from psycopg import Cursor
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
-from sales_mart.lake.records import Target
 from sales_mart.names import (
     PUBLICATIONS,
     PUBLISHED_SLICES,
@@ -35,10 +34,14 @@ from sales_mart.warehouses.history import (
     Publication,
     Window,
     check_built,
+    check_latest,
     check_sequence,
+    has_live_tables,
     is_shown,
+    latest_publication,
     window_months,
 )
+from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.connection import (
     Connection,
     connect,
@@ -46,12 +49,8 @@ from sales_mart.warehouses.postgres.connection import (
     exists,
     lock_target,
 )
-from sales_mart.warehouses.postgres.history import (
-    check_latest,
-    has_live_tables,
-    latest_publication,
-)
 from sales_mart.warehouses.postgres.owners import check_owners
+from sales_mart.warehouses.postgres.reader import PostgresSession
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -156,28 +155,28 @@ def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
         check_owners(connection, config)
         # The checksums read dates as ISO text.
         connection.execute("set local datestyle = 'ISO'")
-        check_sequence(check_latest(connection, config, run.run_id), sequence)
-        published = latest_publication(connection, config)
+        check_sequence(check_latest(PostgresSession(connection, config), run.run_id), sequence)
+        published = latest_publication(PostgresSession(connection, config))
         recorded = published is not None and published.slices is not None
-        marts = PublishedMarts(config, Target.POSTGRES)
+        marts = PublishedMarts(PostgreSQL(config))
         ask = partial(_ask, connection)
         if (
             is_shown(published, config, sequence)
-            and has_live_tables(connection, config)
+            and has_live_tables(PostgresSession(connection, config))
             and not full_refresh
         ):
             found = marts.differences(ask, window, recorded=recorded)
-            check_published(Target.POSTGRES, found, "Nothing was changed.", run.run_id)
+            check_published(PostgreSQL.name, found, "Nothing was changed.", run.run_id)
             _log.info("postgres: load %d is published already", sequence)
             return published
-        tables = published_tables(config, Target.POSTGRES)
+        tables = published_tables(config, PostgreSQL.name)
         following = {name: _Table(connection, config, name) for name in tables}
         check_built(
-            Target.POSTGRES, built, {name: table.hold() for name, table in following.items()}
+            PostgreSQL.name, built, {name: table.hold() for name, table in following.items()}
         )
         if reconciled is not None:
-            days = Questions(config, Target.POSTGRES, ask).days(checksum=False)
-            check_reconciled(Target.POSTGRES, reconciled, days, run.run_id)
+            days = Questions(PostgreSQL(config), ask).days(checksum=False)
+            check_reconciled(PostgreSQL.name, reconciled, days, run.run_id)
         _ensure_records(connection, config)
         for statement in marts.record_sql(window, recorded=recorded):
             connection.execute(statement.encode())
@@ -185,7 +184,7 @@ def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
             table.publish(window)
         facts = window if recorded else None
         found = marts.differences(ask, facts, recorded=True)
-        check_published(Target.POSTGRES, found, "Nothing was published.", run.run_id)
+        check_published(PostgreSQL.name, found, "Nothing was published.", run.run_id)
         counts = dict(ask(marts.rows_sql()).fetchall())
         rows = {name: int(counts.get(name, 0)) for name in tables}
         moment, slices = connection.execute(
@@ -225,8 +224,8 @@ class _Table:
     def __init__(self, connection: Connection, config: Config, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._schema, self._column = published_tables(config, Target.POSTGRES)[name]
-        self._next_schema = next_schema(config, Target.POSTGRES)
+        self._schema, self._column = published_tables(config, PostgreSQL.name)[name]
+        self._next_schema = next_schema(config, PostgreSQL.name)
         self._live = Identifier(self._schema, name)
         self._next = Identifier(self._next_schema, name)
 

@@ -1,0 +1,37 @@
+"""What every section of the configuration is: frozen, documented, and silent about its values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+
+__all__ = ["CHART", "NOT_FOR_PODS", "UNSHOWN", "UNUSED", "Section"]
+
+UNUSED: dict[str, Any] = {"effect": False}
+"""Marks a key that other systems read: accepted, without effect on a run."""
+CHART: dict[str, Any] = {"effect": "chart"}
+"""Marks a key that only `config values` reads, for the chart's values."""
+UNSHOWN: dict[str, Any] = {"writeOnly": True}
+"""Marks a key that names a file with a secret, and may hold the secret by mistake."""
+
+NOT_FOR_PODS: dict[str, Any] = {"local": True}
+"""Marks a key that the chart's values set for pods, beside those that hold secrets."""
+
+
+class Section(BaseModel):
+    """A section: its fields are keys, and their docstrings say what they mean."""
+
+    # A value in the wrong place may be a password.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
+
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if isinstance(text, str) and "\0" in text:
+            msg = "must not hold a NUL, which neither a warehouse nor a file system takes"
+            raise ValueError(msg)
+        return value
