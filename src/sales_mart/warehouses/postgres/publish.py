@@ -174,6 +174,8 @@ def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
         check_built(
             PostgreSQL.name, built, {name: table.hold() for name, table in following.items()}
         )
+        for table in following.values():
+            table.check_columns()
         if reconciled is not None:
             days = Questions(PostgreSQL(config), ask).days(checksum=False)
             check_reconciled(PostgreSQL.name, reconciled, days, run.run_id)
@@ -239,6 +241,11 @@ class _Table:
             "select cast(cast(cast({name} as regclass) as oid) as text)",
             name=Literal(self._next.as_string(self._connection)),
         ).fetchall()[0][0]
+
+    def check_columns(self) -> None:
+        """See that the live table, if there is one, has the columns of the next one."""
+        if exists(self._connection, self._schema, self._name):
+            self._same_columns()
 
     def publish(self, window: Window) -> None:
         """Make the next rows the live ones."""
