@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from append_story import D1, D2, D3, STORY, dates, expected_after
+from append_story import D1, D2, D3, dates
 from sales_mart.errors import (
     ConfigurationError,
     DataError,
-    SourceChangedError,
-    SupersededError,
     TemporaryError,
     UnexpectedError,
 )
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouses.admission import LoadOptions
 from sales_mart.warehouses.bigquery import load as stop
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.connection import (
@@ -33,7 +29,7 @@ from sales_mart.warehouses.bigquery.connection import (
 from sales_mart.warehouses.bigquery.load import load
 from sales_mart.warehouses.bigquery.reader import BigQuerySession
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables
-from sales_mart.warehouses.history import check_latest, latest_load, pending_window
+from sales_mart.warehouses.history import latest_load
 from support import Row, row, sealed_run, token
 
 if TYPE_CHECKING:
@@ -70,30 +66,6 @@ def tables_of(connected: Client, config: Config) -> set[str]:
     return {table.table_id for table in connected.list_tables(raw_schema(config))}
 
 
-def test_replace_makes_the_table_the_rows_of_the_run(
-    config: Config, lake: Path, connected: Client
-) -> None:
-    first = load(config, sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)]))
-    run = sealed_run(config, lake, "b", [row("T3", D3, "0.01", 7)])
-    second = load(config, run)
-    assert (first.sequence, first.rows, first.window) == (1, 2, None)
-    assert (second.sequence, second.rows, second.window) == (2, 1, None)
-    assert second == run.read("load-bigquery", Load)
-    assert raw_rows(connected, config) == [
-        (token("T3"), "Halal Mouse", Decimal("0.01"), 7, *dates(D3), "b", *dates(D1))
-    ]
-
-
-def test_missing_values_and_extremes_arrive(config: Config, lake: Path, connected: Client) -> None:
-    rows = [
-        Row("T1", None, None, None, *dates("0001-01-01")),
-        Row("T2", "'\\\"\n€ 🎉", Decimal("9999999999999999.99"), 2**63 - 1, *dates("9999-12-31")),
-    ]
-    load(config, sealed_run(config, lake, "a", rows))
-    found = {values[:5] for values in raw_rows(connected, config)}
-    assert found == {(token(r.transaction_id), *r[1:]) for r in rows}
-
-
 def test_the_raw_table_is_partitioned_and_clustered(
     config: Config, lake: Path, connected: Client
 ) -> None:
@@ -103,93 +75,6 @@ def test_the_raw_table_is_partitioned_and_clustered(
     assert table.time_partitioning is not None
     assert (table.time_partitioning.type_, table.time_partitioning.field) == ("DAY", "sale_date")
     assert table.clustering_fields == ["product"]
-
-
-def test_an_empty_run_empties_the_table(config: Config, lake: Path, connected: Client) -> None:
-    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
-    assert load(config, sealed_run(config, lake, "b", [])).rows == 0
-    assert raw_rows(connected, config) == []
-
-
-def test_the_same_run_twice_in_a_row_changes_nothing(
-    config: Config, lake: Path, connected: Client
-) -> None:
-    run = sealed_run(config, lake, "a", [row("T1", D1)])
-    first = load(config, run)
-    again = load(config, run)
-    assert again.already_loaded
-    assert not first.already_loaded
-    assert again.model_copy(update={"already_loaded": False}) == first
-    assert len(raw_rows(connected, config)) == 1
-
-
-def test_already_loaded_tells_the_facts_of_an_append(config: Config, lake: Path) -> None:
-    append(config, lake, "two", D2, [row("T1", D2)])
-    run = sealed_run(
-        config,
-        lake,
-        "one",
-        [row("T1", D1, "3.00", 4), row("T2", D1)],
-        business_date=D1,
-        mode=Mode.APPEND,
-    )
-    first = load(config, run)
-    assert (first.rows, first.yielded_rows) == (1, 1)
-    assert load(config, run).model_copy(update={"already_loaded": False}) == first
-
-
-def test_a_then_b_then_a_again_loads_a(config: Config, lake: Path, connected: Client) -> None:
-    a = sealed_run(config, lake, "a", [row("T1", D1)])
-    b = sealed_run(config, lake, "b", [row("T2", D1)])
-    assert [load(config, run).sequence for run in (a, b, a)] == [1, 2, 3]
-    assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
-
-
-def test_an_older_run_is_superseded(config: Config, lake: Path, connected: Client) -> None:
-    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
-    load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
-    assert check_latest(BigQuerySession(connected, config), "b").sequence == 2
-    with pytest.raises(SupersededError, match="superseded by b"):
-        check_latest(BigQuerySession(connected, config), "a")
-
-
-def test_nothing_loaded_yet_is_said(config: Config, connected: Client) -> None:
-    assert latest_load(BigQuerySession(connected, config)) is None
-    with pytest.raises(ConfigurationError, match="nothing is loaded"):
-        check_latest(BigQuerySession(connected, config), "a")
-    with pytest.raises(ConfigurationError, match="nothing is loaded"):
-        pending_window(BigQuerySession(connected, config))
-
-
-def test_before_the_first_publication_everything_is_pending(
-    config: Config, lake: Path, connected: Client
-) -> None:
-    append(config, lake, "a", D1, [row("T1", D1)])
-    assert pending_window(BigQuerySession(connected, config)) == (1, None)
-
-
-def test_key_ids_do_not_mix(config: Config, lake: Path, connected: Client) -> None:
-    append(config, lake, "a", D1, [row("T1", D1)])
-    other = sealed_run(
-        config,
-        lake,
-        "b",
-        [row("T2", D2)],
-        business_date=D2,
-        mode=Mode.APPEND,
-        key_id="0123abcd",
-    )
-    with pytest.raises(ConfigurationError, match="tokens of key sha256"):
-        load(config, other)
-    latest = latest_load(BigQuerySession(connected, config))
-    assert latest is not None
-    assert latest.sequence == 1
-    whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
-    with pytest.raises(ConfigurationError, match="tokens of key sha256") as caught:
-        load(config, whole)
-    assert "--accept-new-key" in str(caught.value.remedy)
-    assert load(config, whole, LoadOptions(accept_new_key=True)).sequence == 2
-    assert load(config, other).sequence == 3
 
 
 def test_a_process_that_comes_too_late_finds_its_run_loaded(
@@ -212,15 +97,6 @@ def test_a_process_that_comes_too_late_finds_its_run_loaded(
     latest = latest_load(BigQuerySession(connected, config))
     assert latest is not None
     assert latest.sequence == 1
-
-
-def test_appended_batches_replace_and_yield(config: Config, lake: Path, connected: Client) -> None:
-    for number, batch in enumerate(STORY, start=1):
-        record = append(config, lake, f"r{number}", batch.day, batch.rows)
-        found = {Row(*values[:5]) for values in raw_rows(connected, config)}
-        assert found == expected_after(STORY[:number]), batch.name
-        assert record.window == batch.window, batch.name
-        assert record.rows + record.yielded_rows == len(batch.rows), batch.name
 
 
 def test_nothing_but_the_tables_stays_behind(config: Config, lake: Path, connected: Client) -> None:
@@ -297,30 +173,6 @@ def test_a_load_that_was_overtaken_changes_nothing(
     with pytest.raises(TemporaryError, match="at the same time"):
         load(config, run)
     assert [found[0] for found in raw_rows(connected, config)] == [token("T3")]
-
-
-def test_a_lost_row_is_noticed(config: Config, lake: Path, connected: Client) -> None:
-    run = sealed_run(config, lake, "a", [row("T1", D1)])
-    run.write("seal", run.read("seal", Seal).model_copy(update={"rows_clean": 2}))
-    with pytest.raises(UnexpectedError, match="does not hold the 2 sealed rows"):
-        load(config, run)
-    assert latest_load(BigQuerySession(connected, config)) is None
-
-
-def test_a_changed_part_is_refused(config: Config, lake: Path) -> None:
-    run = sealed_run(config, lake, "a", [row("T1", D1)])
-    part = run.read("seal", Seal).clean[0]
-    path = lake / "runs" / "a" / part.name
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(SourceChangedError, match="not the file that was sealed"):
-        load(config, run)
-
-
-def test_another_configuration_is_refused(config: Config, lake: Path) -> None:
-    run = sealed_run(config, lake, "a", [row("T1", D1)])
-    run.write("seal", run.read("seal", Seal).model_copy(update={"config_digest": "0" * 64}))
-    with pytest.raises(ConfigurationError, match="another configuration"):
-        load(config, run)
 
 
 def test_a_column_of_another_type_is_refused(config: Config, lake: Path, connected: Client) -> None:

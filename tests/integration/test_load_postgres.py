@@ -7,25 +7,21 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.sql import SQL, Identifier
 
-from append_story import D1, D2, D3, STORY, dates, expected_after
+from append_story import D1, D2, D3
 from sales_mart.errors import (
     ConfigurationError,
     DataError,
-    SourceChangedError,
-    SupersededError,
     TemporaryError,
-    UnexpectedError,
 )
-from sales_mart.lake.records import Load, Mode, Part, Seal
-from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.lake.records import Load, Mode
+from sales_mart.names import raw_schema
 from sales_mart.warehouses.admission import LoadOptions
-from sales_mart.warehouses.history import check_latest, latest_load
+from sales_mart.warehouses.history import latest_load
 from sales_mart.warehouses.postgres.connection import connect, lock_target
 from sales_mart.warehouses.postgres.load import load
 from sales_mart.warehouses.postgres.reader import PostgresSession
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.lake.runs import RunFolder
 
 
 def query(config: Config, statement: str, *names: str) -> list[tuple[Any, ...]]:
@@ -68,24 +63,6 @@ def append(config: Config, lake: Path, run_id: str, day: str, rows: Sequence[Row
 def with_lock_timeout(config: Config, seconds: int) -> Config:
     warehouse = config.data_warehouse.model_copy(update={"lock_timeout": seconds})
     return config.model_copy(update={"data_warehouse": warehouse})
-
-
-def test_replace_makes_the_table_the_rows_of_the_run(config: Config, lake: Path) -> None:
-    first = load(config, sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)]))
-    run = sealed_run(config, lake, "b", [row("T3", D3, "0.01", 7)])
-    second = load(config, run)
-    assert (first.sequence, first.rows, first.window) == (1, 2, None)
-    assert (second.sequence, second.rows, second.window) == (2, 1, None)
-    assert second == run.read("load-postgres", Load)
-    assert raw_rows(config) == [
-        (token("T3"), "Halal Mouse", Decimal("0.01"), 7, *dates(D3), "b", *dates(D1))
-    ]
-
-
-def test_an_empty_run_empties_the_table(config: Config, lake: Path) -> None:
-    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
-    assert load(config, sealed_run(config, lake, "b", [])).rows == 0
-    assert raw_rows(config) == []
 
 
 def test_replace_keeps_the_staging_view(config: Config, lake: Path) -> None:
@@ -183,123 +160,6 @@ def test_the_same_run_twice_in_a_row_changes_nothing(config: Config, lake: Path)
     assert before == after
 
 
-def test_already_loaded_tells_the_facts_of_an_append(config: Config, lake: Path) -> None:
-    append(config, lake, "two", D2, [row("T1", D2)])
-    run = sealed_run(
-        config,
-        lake,
-        "one",
-        [row("T1", D1, "3.00", 4), row("T2", D1)],
-        business_date=D1,
-        mode=Mode.APPEND,
-    )
-    first = load(config, run)
-    assert (first.rows, first.yielded_rows) == (1, 1)
-    assert load(config, run).model_copy(update={"already_loaded": False}) == first
-
-
-def test_a_then_b_then_a_again_loads_a(config: Config, lake: Path) -> None:
-    a = sealed_run(config, lake, "a", [row("T1", D1)])
-    b = sealed_run(config, lake, "b", [row("T2", D1)])
-    sequences = [load(config, run).sequence for run in (a, b, a)]
-    assert sequences == [1, 2, 3]
-    assert [found[0] for found in raw_rows(config)] == [token("T1")]
-
-
-def test_an_older_run_is_superseded(config: Config, lake: Path) -> None:
-    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
-    load(config, sealed_run(config, lake, "b", [row("T2", D1)]))
-    with connect(config) as connection:
-        assert check_latest(PostgresSession(connection, config), "b").sequence == 2
-        with pytest.raises(SupersededError, match="superseded by b"):
-            check_latest(PostgresSession(connection, config), "a")
-
-
-def test_key_ids_do_not_mix(config: Config, lake: Path) -> None:
-    append(config, lake, "a", D1, [row("T1", D1)])
-    other = sealed_run(
-        config,
-        lake,
-        "b",
-        [row("T2", D2)],
-        business_date=D2,
-        mode=Mode.APPEND,
-        key_id="0123abcd",
-    )
-    with pytest.raises(ConfigurationError, match="tokens of key sha256"):
-        load(config, other)
-    assert latest_sequence(config) == 1
-    whole = sealed_run(config, lake, "c", [row("T2", D2)], key_id="0123abcd")
-    with pytest.raises(ConfigurationError, match="tokens of key sha256") as caught:
-        load(config, whole)
-    assert "--accept-new-key" in str(caught.value.remedy)
-    assert load(config, whole, LoadOptions(accept_new_key=True)).sequence == 2
-    assert load(config, other).sequence == 3
-
-
-def test_appended_batches_replace_and_yield(config: Config, lake: Path) -> None:
-    for number, batch in enumerate(STORY, start=1):
-        record = append(config, lake, f"r{number}", batch.day, batch.rows)
-        found = {Row(*values[:5]) for values in raw_rows(config)}
-        assert found == expected_after(STORY[:number]), batch.name
-        assert record.window == batch.window, batch.name
-        assert record.rows + record.yielded_rows == len(batch.rows), batch.name
-
-
-def test_a_changed_part_is_refused(config: Config, lake: Path) -> None:
-    run = sealed_run(config, lake, "a", [row("T1", D1)])
-    part = run.read("seal", Seal).clean[0]
-    path = lake / "runs" / "a" / part.name
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(SourceChangedError, match="not the file that was sealed"):
-        load(config, run)
-    path.unlink()
-    with pytest.raises(SourceChangedError, match="is gone"):
-        load(config, run)
-
-
-@pytest.mark.parametrize("mode", list(Mode))
-def test_parts_of_polars_are_loaded_one_after_the_other(
-    config: Config, lake: Path, mode: Mode
-) -> None:
-    rows = [row(f"T{n}", D1, f"{n}.50", n) for n in range(1, 8)]
-    run = sealed_run(config, lake, "a", rows, business_date=D1, mode=mode)
-    seal = run.read("seal", Seal)
-    frame = pl.read_parquet(lake / "runs" / "a" / seal.clean[0].name)
-    parts: list[Part] = []
-    for number, piece in enumerate((frame[:3], frame[3:3], frame[3:])):
-        path = lake / "piece.parquet"
-        piece.write_parquet(path, row_group_size=2)
-        parts.append(run.put_part(f"clean/{number:05d}-00000", path, piece.height))
-    run.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
-    assert load(config, run).rows == 7
-    expected = sorted((token(r.transaction_id), *r[1:]) for r in rows)
-    assert [found[:5] for found in raw_rows(config)] == expected
-
-
-def resealed(run: RunFolder, rows_clean: int) -> RunFolder:
-    seal = run.read("seal", Seal)
-    run.write("seal", seal.model_copy(update={"rows_clean": rows_clean}))
-    return run
-
-
-@pytest.mark.parametrize("mode", list(Mode))
-def test_a_lost_row_undoes_the_load(config: Config, lake: Path, mode: Mode) -> None:
-    load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
-    run = sealed_run(config, lake, "b", [row("T2", D1)], mode=mode)
-    with pytest.raises(UnexpectedError, match="1 rows reached PostgreSQL, 2 were sealed"):
-        load(config, resealed(run, 2))
-    assert [found[0] for found in raw_rows(config)] == [token("T1")]
-    assert latest_sequence(config) == 1
-
-
-def test_another_configuration_is_refused(config: Config, lake: Path) -> None:
-    run = sealed_run(config, lake, "a", [row("T1", D1)])
-    run.write("seal", run.read("seal", Seal).model_copy(update={"config_digest": "0" * 64}))
-    with pytest.raises(ConfigurationError, match="another configuration"):
-        load(config, run)
-
-
 def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
     run = sealed_run(config, lake, "a", [row("T1", D1)])
     with connect(config) as connection:
@@ -308,20 +168,6 @@ def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
             load(with_lock_timeout(config, 1), run)
     assert caught.value.exit_code == 75
     assert load(config, run).rows == 1
-
-
-def test_loads_at_the_same_time_take_turns(config: Config, lake: Path) -> None:
-    runs = [
-        sealed_run(config, lake, f"r{n}", [row(f"T{n}", D1)], business_date=day, mode=Mode.APPEND)
-        for n, day in enumerate((D1, D2, D3))
-    ]
-    threads = [threading.Thread(target=load, args=(config, run)) for run in runs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(raw_rows(config)) == 3
-    assert query(config, "select count(*), max(sequence) from {}", LOAD_RUNS) == [(3, 3)]
 
 
 def test_append_looks_identifiers_up_by_index(config: Config, lake: Path) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from google.cloud import bigquery
 
-from append_story import D1, D2, STORY
+from append_story import D1, D2
 from sales_mart.config.file import load_config
-from sales_mart.errors import ConfigurationError, MartsChangedError, SupersededError
+from sales_mart.errors import MartsChangedError
 from sales_mart.lake.records import Mode
 from sales_mart.names import (
     PRODUCT_MONTHS,
@@ -157,31 +156,6 @@ def rebuilt(connected: Client, config: Config) -> dict[str, set[tuple[Any, ...]]
     }
 
 
-def test_the_first_publication_shows_every_mart(
-    config: Config, lake: Path, connected: Client
-) -> None:
-    rows = [row("T1", D1), row("T2", D2), row("T3", D3, "5.00", 2)]
-    built = loaded(connected, config, lake, "a", rows)
-    assert built.window is None
-    assert show(config, built) == {
-        "fact_sales": 3,
-        "sales_by_date": 3,
-        "sales_by_product": 1,
-        "summary_sales": 2,
-        PRODUCT_MONTHS: 2,
-    }
-    shown = contents(connected, config)
-    assert shown == rebuilt(connected, config)
-    assert sum(values[4] for values in shown["fact_sales"]) == Decimal("50.00")
-    published = latest_publication(BigQuerySession(connected, config))
-    assert published is not None
-    assert (published.sequence, published.mart_rules_digest) == (1, config.mart_rules_digest)
-    assert pending_window(BigQuerySession(connected, config)) == (
-        1,
-        None,
-    )  # of the load, not of what is pending
-
-
 def test_the_live_tables_are_partitioned_and_clustered(
     config: Config, lake: Path, connected: Client
 ) -> None:
@@ -231,91 +205,6 @@ def test_the_real_server_says_the_same_of_a_months_report() -> None:
         )
     assert job.total_bytes_processed is not None
     assert job.total_bytes_processed < TEN_MEGABYTES
-
-
-def test_appends_end_as_a_full_build(config: Config, lake: Path, connected: Client) -> None:
-    for number, batch in enumerate(STORY[:7]):
-        built = loaded(
-            connected,
-            config,
-            lake,
-            f"r{number}",
-            batch.rows,
-            day=batch.day,
-            mode=Mode.APPEND,
-        )
-        assert built.window == (batch.window if number else None)
-        counts = show(config, built)
-        shown = contents(connected, config)
-        assert counts == {name: len(found) for name, found in shown.items()}
-        assert shown == rebuilt(connected, config), batch.name
-
-
-def test_an_empty_run_is_published(config: Config, lake: Path, connected: Client) -> None:
-    assert set(show(config, loaded(connected, config, lake, "a", [])).values()) == {0}
-    assert show(config, loaded(connected, config, lake, "b", [row("T1", D1)]))["fact_sales"] == 1
-    assert set(show(config, loaded(connected, config, lake, "c", [])).values()) == {0}
-
-
-def test_the_same_run_again_changes_nothing(config: Config, lake: Path, connected: Client) -> None:
-    built = loaded(connected, config, lake, "a", [row("T1", D1)])
-    first = show(config, built)
-    before = contents(connected, config)
-    # A transform that is repeated finds nothing pending and leaves the next tables empty.
-    assert show(config, build(connected, config, built.run)) == first
-    assert show(config, built) == first
-    assert contents(connected, config) == before
-
-
-def test_a_view_of_an_analyst_survives(config: Config, lake: Path, connected: Client) -> None:
-    show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
-    view = table_id(config, mart_schema(config, BQ), "my_sales")
-    fact = table_id(config, mart_schema(config, BQ), "fact_sales")
-    query(connected, f"create view `{view}` as select sale_date, amount from `{fact}`")
-    show(config, loaded(connected, config, lake, "b", [row("T1", D1), row("T2", D2)]))
-    assert [found[0] for found in query(connected, f"select count(*) from `{view}`")] == [2]
-
-
-def test_a_superseded_run_is_not_published(config: Config, lake: Path, connected: Client) -> None:
-    older = loaded(connected, config, lake, "a", [row("T1", D1)])
-    show(config, loaded(connected, config, lake, "b", [row("T2", D1, "7.00")]))
-    with pytest.raises(SupersededError, match="superseded by b"):
-        show(config, older)
-    load(config, older.run)
-    with pytest.raises(SupersededError, match="built from load 1, the latest is 3"):
-        show(config, older)
-    assert show(config, build(connected, config, older.run))["fact_sales"] == 1
-
-
-def test_marts_that_are_not_built_are_named(config: Config, lake: Path, connected: Client) -> None:
-    built = loaded(connected, config, lake, "a", [row("T1", D1)])
-    connected.delete_table(table_id(config, next_schema(config, BQ), "sales_by_date"))
-    with pytest.raises(ConfigurationError, match=r"sales_by_date has not been built"):
-        show(config, built)
-    assert latest_publication(BigQuerySession(connected, config)) is None
-
-
-def test_a_live_table_with_other_columns_is_refused(
-    config: Config, lake: Path, connected: Client
-) -> None:
-    show(config, loaded(connected, config, lake, "a", [row("T1", D1)]))
-    built = loaded(connected, config, lake, "b", [row("T2", D1)])
-    place = table_id(config, next_schema(config, BQ), "sales_by_date")
-    query(connected, f"create or replace table `{place}` as select 1 as another")
-    with pytest.raises(ConfigurationError, match="other columns"):
-        show(config, built)
-
-
-def test_a_table_that_is_gone_is_built_whole_again(
-    config: Config, lake: Path, connected: Client
-) -> None:
-    show(config, loaded(connected, config, lake, "a", [row("T1", D1), row("T2", D2)]))
-    connected.delete_table(table_id(config, mart_schema(config, BQ), "summary_sales"))
-    assert pending_window(BigQuerySession(connected, config)) == (1, None)
-    built = loaded(connected, config, lake, "b", [row("T3", D3)], day=D3, mode=Mode.APPEND)
-    assert built.window is None
-    show(config, built)
-    assert contents(connected, config) == rebuilt(connected, config)
 
 
 def test_an_edit_is_found_though_version_0_1_recorded_nothing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -15,7 +14,6 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from sales_mart.errors import (
     ConfigurationError,
-    SupersededError,
     TemporaryError,
     UnexpectedError,
 )
@@ -189,28 +187,6 @@ def contents(config: Config) -> dict[str, set[tuple[Any, ...]]]:
         }
 
 
-def test_the_first_publication_shows_every_mart(config: Config, lake: Path) -> None:
-    built = loaded(config, lake, "a", [row("T1", D1), row("T2", D2), row("T3", D3, "5.00", 2)])
-    assert built.window is None
-    rows = show(config, built)
-    assert rows == {
-        "pg_sales": 3,
-        "sales_by_date": 3,
-        "sales_by_product": 1,
-        "summary_sales": 2,
-        PRODUCT_MONTHS: 2,
-    }
-    with session(config) as connection:
-        assert state(config, connection) == (Decimal("50.00"),) * 4
-
-
-def test_an_empty_run_is_published(config: Config, lake: Path) -> None:
-    assert set(show(config, loaded(config, lake, "a", [])).values()) == {0}
-    assert show(config, loaded(config, lake, "b", [row("T1", D1)]))["pg_sales"] == 1
-    assert set(show(config, loaded(config, lake, "c", [])).values()) == {0}
-    assert contents(config)["pg_sales"] == set()
-
-
 def test_indexes_and_comments_survive(config: Config, lake: Path) -> None:
     built = loaded(config, lake, "a", [row("T1", D1)])
     with session(config) as connection:
@@ -237,29 +213,6 @@ def test_indexes_and_comments_survive(config: Config, lake: Path) -> None:
         ("summary_sales_sale_month",),
     ]
     assert comment == [("One day",)]
-
-
-def test_appends_end_as_a_full_build(config: Config, lake: Path) -> None:
-    story = [
-        (D1, [row("T1", D1), row("T2", D1)]),
-        (D2, [row("T3", D2)]),
-        (D2, [row("T3", D2), row("T4", D1, "3.33")]),
-        (D3, [row("T1", D3, "9.99"), row("T5", D3)]),
-        (D1, [row("T1", D1), row("T2", D1, "0.05")]),
-        (D3, []),
-    ]
-    for number, (day, rows) in enumerate(story):
-        built = loaded(config, lake, f"r{number}", rows, day=day, mode=Mode.APPEND)
-        assert (built.window is None) == (number == 0)
-        counts = show(config, built)
-        shown = contents(config)
-        assert counts == {name: len(found) for name, found in shown.items()}
-        with connect(config) as connection:
-            connection.execute(
-                SQL("delete from {}").format(Identifier(raw_schema(config), PUBLICATIONS))
-            )
-            assert pending_window(PostgresSession(connection, config))[1] is None
-        assert shown == rebuilt(config)
 
 
 def rebuilt(config: Config) -> dict[str, set[tuple[Any, ...]]]:
@@ -377,52 +330,12 @@ def test_an_older_snapshot_sees_the_old_marts_whole(config: Config, lake: Path, 
         assert state(config, reader) == (new,) * 4
 
 
-def test_a_polling_reader_sees_only_whole_states(config: Config, lake: Path) -> None:
-    published(config, lake, "r0", [row("T0", D1, "1.00")])
-    allowed = {(Decimal(n),) * 4 for n in range(1, 7)}
-    seen: list[tuple[Decimal, ...]] = []
-    done = threading.Event()
-
-    def poll() -> None:
-        with session(config) as connection:
-            while not done.is_set():
-                seen.append(state(config, connection))
-
-    reader = threading.Thread(target=poll)
-    reader.start()
-    try:
-        for number in range(1, 6):
-            mode = Mode.APPEND if number % 2 else Mode.REPLACE
-            price = "1.00" if mode is Mode.APPEND else f"{number + 1}.00"
-            rows = [row(f"T{number}", D2, price)]
-            published(config, lake, f"r{number}", rows, day=f"2023-12-0{number}", mode=mode)
-    finally:
-        done.set()
-        reader.join()
-    assert set(seen) <= allowed
-    assert len(set(seen)) > 1
-    with session(config) as connection:
-        assert state(config, connection) == (Decimal(6),) * 4
-
-
 def test_a_reader_in_an_open_transaction_keeps_nobody_waiting(config: Config, lake: Path) -> None:
     published(config, lake, "a", [row("T1", D1)])
     built = loaded(config, lake, "b", [row("T2", D2)])
     with connect(config) as reader:
         state(config, reader)  # holds a read lock on every mart until its transaction ends
         assert show(config, built)["pg_sales"] == 1
-
-
-def test_a_superseded_run_is_not_published(config: Config, lake: Path) -> None:
-    older = loaded(config, lake, "a", [row("T1", D1)])
-    published(config, lake, "b", [row("T2", D1, "7.00")])
-    with pytest.raises(SupersededError, match="superseded by b"):
-        show(config, older)
-    load(config, older.run)
-    with pytest.raises(SupersededError, match="built from load 1, the latest is 3"):
-        show(config, older)
-    with session(config) as connection:
-        assert state(config, connection) == (Decimal("7.00"),) * 4
 
 
 def test_other_columns_are_refused_and_nothing_is_shown(config: Config, lake: Path) -> None:
@@ -453,21 +366,6 @@ def test_rows_outside_of_the_window_are_a_bug(config: Config, lake: Path) -> Non
         show(config, built)
 
 
-def test_marts_that_were_not_built_are_refused(config: Config, lake: Path) -> None:
-    built = loaded(config, lake, "a", [row("T1", D1)])
-    with session(config) as connection:
-        connection.execute(
-            SQL("drop table {}").format(Identifier(next_schema(config, PG), "summary_sales"))
-        )
-    with pytest.raises(ConfigurationError, match=r"summary_sales has not been built"):
-        show(config, built)
-    with session(config) as connection:
-        tables = connection.execute(
-            "select count(*) from pg_tables where schemaname = %s", (mart_schema(config, PG),)
-        ).fetchone()
-    assert tables == (0,)
-
-
 def test_a_mart_that_is_gone_is_built_whole(config: Config, lake: Path) -> None:
     published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
     built = loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
@@ -478,16 +376,6 @@ def test_a_mart_that_is_gone_is_built_whole(config: Config, lake: Path) -> None:
     again = build(config, built.run)
     assert again.window is None
     assert show(config, again)["pg_sales"] == 2
-
-
-def test_a_mart_that_is_gone_comes_back_with_the_same_run(config: Config, lake: Path) -> None:
-    built = published(config, lake, "a", [row("T1", D1)])
-    with session(config) as connection:
-        connection.execute(SQL("drop table {}").format(live(config)))
-    again = build(config, built.run)
-    assert again.window is None
-    assert show(config, again)["pg_sales"] == 1
-    assert contents(config) == rebuilt(config)
 
 
 def test_marts_that_another_attempt_has_built_anew_are_not_shown(
@@ -513,22 +401,6 @@ def numbers(config: Config) -> dict[str, str]:
             (next_schema(config, PG),),
         )
         return dict(found.fetchall())
-
-
-def test_the_window_covers_all_loads_since_the_publication(config: Config, lake: Path) -> None:
-    published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
-    loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
-    built = loaded(config, lake, "c", [row("T3", D3)], day=D3, mode=Mode.APPEND)
-    assert built.window == (date.fromisoformat(D2), date.fromisoformat(D3))
-    show(config, built)
-    assert contents(config) == rebuilt(config)
-    # Published already: whoever runs it again builds and compares the load's own dates.
-    assert build(config, built.run).window == (date.fromisoformat(D3),)
-    rules = config.rules.model_copy(update={"product_prefix": "Halal"})
-    ingestion = config.ingestion.model_copy(update={"validation": rules})
-    with connect(config) as connection:
-        other = config.model_copy(update={"ingestion": ingestion})
-        assert pending_window(PostgresSession(connection, other)) == (3, None)
 
 
 def test_a_held_lock_is_temporary(config: Config, lake: Path) -> None:
