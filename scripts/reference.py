@@ -354,7 +354,7 @@ def _http(statuses: Iterable[int], reasons: Iterable[str] = ("",)) -> str:
 
 def _marts() -> str:
     folder = ROOT / "dbt" / "models"
-    loaded = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*/_*__models.yml"))]
+    loaded = [yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*/*.yml"))]
     out: list[str] = []
     for model in (model for file in loaded for model in file.get("models", [])):
         intro = " ".join(model["description"].split())
