@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from sales_mart.config import Config
-from sales_mart.warehouses.base import shared_warehouses
+from sales_mart.warehouses.base import RENAMED_KEYS, shared_warehouses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,12 +117,25 @@ def schema() -> str:
     definitions["DataWarehouse"]["properties"]["targets"]["items"]["enum"] = [*shared_warehouses()]
     for name in ("Orchestration", "Kubernetes", "Resources"):
         del definitions[name]
+    for old, new in RENAMED_KEYS.items():
+        known = _section(config, definitions, new[:-1])[new[-1]]
+        _section(config, definitions, old[:-1])[old[-1]] = {**known, "deprecated": True}
     document = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **made,
         "$defs": {**definitions, "Config": config},
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _section(
+    config: dict[str, Any], definitions: dict[str, Any], path: tuple[str, ...]
+) -> dict[str, Any]:
+    """Give the keys of a section of the configuration."""
+    section = config
+    for name in path:
+        section = definitions[section["properties"][name]["$ref"].rpartition("/")[2]]
+    return section["properties"]
 
 
 def _object(values: dict[str, Any], path: str) -> dict[str, Any]:

@@ -619,6 +619,13 @@ def test_a_hostile_value_stays_data(tmp_path: Path, text: str) -> None:
     assert ours == theirs
 
 
+def test_a_key_of_0_1_still_reaches_the_pods(tmp_path: Path) -> None:
+    values = {"config": {"data_warehouse": {"postgres": {"lock_timeout": 7}}}}
+    path = tmp_path / "pipeline_config.yaml"
+    path.write_text(one(objects(values), "ConfigMap")["data"]["pipeline_config.yaml"])
+    assert load_config(path, environ={}).data_warehouse.lock_timeout == 7
+
+
 def test_large_numbers_stay_numbers(tmp_path: Path) -> None:
     values = {"config": {"ingestion": {"validation": {"max_quantity": 1_000_000_000}}}}
     path = tmp_path / "pipeline_config.yaml"
