@@ -166,6 +166,8 @@ class Transformation(Section):
     """Name of another system's dbt project. No effect: ours ships with the package."""
     models: tuple[Model, ...] = Field(default=MARTS, json_schema_extra=UNUSED)
     """Marts of interest. No effect: never removes a mart; an unknown name is an error."""
+    models_path: str | None = None
+    """Folder of your own dbt models, built, tested, compared and published with ours."""
 
 
 class Orchestration(Section):

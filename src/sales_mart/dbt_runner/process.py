@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -17,7 +18,8 @@ from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import ScratchFolder, Turn
-from sales_mart.names import next_schema, raw_schema
+from sales_mart.marts import Mart, read_marts
+from sales_mart.names import fact_table, mart_schema, next_schema, raw_schema
 from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
@@ -88,6 +90,9 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
         "raw_schema": raw_schema(config),
         "raw_table": config.data_warehouse.table,
         "next_schema": next_schema(config, target),
+        "mart_schema": mart_schema(config, target),
+        "fact_table": fact_table(target),
+        "has_own_models": config.transformation.models_path is not None,
         "emulator": False,
         **open_warehouse(config, target).dbt_variables(),
     }
@@ -129,18 +134,23 @@ class DbtProcess:
             ) from error
         self.folder = self._scratch.path
         try:
-            self._process = self._popen(known, turn)
+            self._project = _project(config, self.folder)
+            ready, theirs = os.pipe()
+            self._ready = os.fdopen(ready, "rb")
+            self._process = self._popen(known, turn, theirs)
         except BaseException:
             self._scratch.close()
             raise
 
-    def _popen(self, known: Mapping[str, str], turn: Turn | None) -> subprocess.Popen[str]:
+    def _popen(
+        self, known: Mapping[str, str], turn: Turn | None, ready: int
+    ) -> subprocess.Popen[str]:
         parse = self._arguments("parse", None)
-        with (self.folder / "output.log").open("wb") as output:
+        with os.fdopen(ready, "wb"), (self.folder / "output.log").open("wb") as output:
             return subprocess.Popen(  # noqa: S603 - our own module
                 [
                     *(sys.executable, "-P", "-m", "sales_mart.dbt_runner.worker"),
-                    json.dumps({"target": self.target, "parse": parse}),
+                    json.dumps({"target": self.target, "parse": parse, "ready": ready}),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -149,7 +159,7 @@ class DbtProcess:
                 env=known,
                 text=True,
                 # Whoever of the two ends last gives the folder up.
-                pass_fds=(self._scratch.lock, *([] if turn is None else [turn.descriptor])),
+                pass_fds=(ready, self._scratch.lock, *([] if turn is None else [turn.descriptor])),
                 # Ctrl-C reaches the parent, which then ends the process in good order.
                 start_new_session=True,
             )
@@ -177,11 +187,27 @@ class DbtProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._ready.close()
         self._scratch.close()
 
     def keep_folder(self) -> None:
         """Leave the folder, with logs and compiled SQL, for a person to look at."""
         self._scratch.keep()
+
+    def marts(self) -> tuple[Mart, ...]:
+        """Wait until the project is parsed, and return the tables that a build makes.
+
+        Returns:
+            The marts; nothing when the project does not parse, or the process has ended, which
+            the command then tells.
+
+        Raises:
+            ConfigurationError: A table does not say how it is published.
+        """
+        said = self._ready.read()
+        if not said or not json.loads(said)["parsed"]:
+            return ()
+        return read_marts(_json(self.folder / "target" / "manifest.json"))
 
     def start(self, command: str, window: Window, options: Sequence[str] = ()) -> None:
         """Send the command; `wait` gives what came of it."""
@@ -237,7 +263,7 @@ class DbtProcess:
         return self.folder / "outcome.json"
 
     def _arguments(self, command: str, window: Window) -> list[str]:
-        project = str(project_folder())
+        project = str(self._project)
         return [
             command,
             *("--project-dir", project, "--profiles-dir", project, "--target", self.target),
@@ -245,6 +271,28 @@ class DbtProcess:
             *("--vars", _yaml(variables(self._config, self.target, window))),
             *("--no-partial-parse", "--no-version-check", "--no-use-colors", "--quiet"),
         ]
+
+
+def _project(config: Config, folder: Path) -> Path:
+    """Return the dbt project of a process: ours, or a copy with the user's models in `models/own`.
+
+    Raises:
+        ConfigurationError: `transformation.models_path` is no folder with models.
+    """
+    ours, own = project_folder(), config.transformation.models_path
+    if own is None:
+        return ours
+    source, project = Path(own), folder / "project"
+    try:
+        if not any(source.rglob("*.sql")):
+            msg = f"transformation.models_path: {own} is no folder with SQL files"
+            raise ConfigurationError(msg, remedy="Name the folder that holds the models.")
+        shutil.copytree(ours, project, ignore=shutil.ignore_patterns("target", "logs"))
+        shutil.copytree(source, project / "models" / "own")
+    except OSError as error:
+        msg = f"transformation.models_path: {own} cannot be copied: {error.strerror or error}"
+        raise ConfigurationError(msg, remedy="Let this user read all files in it.") from error
+    return project
 
 
 def _yaml(values: dict[str, Any]) -> str:

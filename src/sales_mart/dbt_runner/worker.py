@@ -62,7 +62,9 @@ def main() -> int:
     order: dict[str, Any] = json.loads(sys.argv[1])
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    runner = _ready(order["target"], order["parse"])
+    runner, parsed = _ready(order["target"], order["parse"])
+    with open(order["ready"], "w", encoding="utf-8") as ready:  # noqa: PTH123 - a pipe of the parent
+        json.dump({"parsed": parsed}, ready)
     command = orders.get()
     outcome: dict[str, Any] = {"kind": None, "message": "", "built": {}}
     begun = time.monotonic()
@@ -83,13 +85,15 @@ def main() -> int:
     return 0
 
 
-def _ready(target: str, parse: list[str]) -> Any:
+def _ready(target: str, parse: list[str]) -> tuple[Any, bool]:
+    """Return what runs a command, and whether the project could be parsed."""
     from dbt.cli.main import dbtRunner
 
     warehouse_class(target).prepare_dbt()
     parsed = dbtRunner().invoke(parse)
-    # A project that does not parse says so again, to whom it concerns, when the command runs.
-    return dbtRunner(manifest=parsed.result) if parsed.success else dbtRunner()  # pyright: ignore[reportArgumentType]
+    if not parsed.success:
+        return dbtRunner(), False  # the command parses it again, and says what is wrong
+    return dbtRunner(manifest=parsed.result), True  # pyright: ignore[reportArgumentType]
 
 
 def replace_postgres() -> None:

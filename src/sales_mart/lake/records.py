@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from sales_mart.marts import Mart
+
 __all__ = [
     "DayTotals",
     "Export",
@@ -238,6 +240,7 @@ class TargetTransform(_Frozen):
     full_refresh: bool = Field(
         default=False, description="all marts were built anew, to be published in any case"
     )
+    marts: tuple[Mart, ...] = Field(default=(), description="what dbt's manifest says of each")
 
 
 class Transform(Record):

@@ -138,11 +138,12 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         # From here on the next marts are in pieces: no record of before may vouch for them.
         run.forget("transform", "reconcile")
         processes: dict[str, DbtProcess] = {}
-        for target, (_, window) in pending.items():
+        for target in targets:
             ready = warm.take(target) if warm is not None else None
-            process = stack.enter_context(ready or DbtProcess(config, target, turn=turn))
-            process.start("build", window, options)
-            processes[target] = process
+            processes[target] = stack.enter_context(ready or DbtProcess(config, target, turn=turn))
+        marts = {target: process.marts() for target, process in processes.items()}
+        for target, process in processes.items():
+            process.start("build", pending[target][1], options)
         outcomes = {target: process.wait() for target, process in processes.items()}
         errors = [
             error
@@ -165,6 +166,7 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 seconds=outcomes[target].seconds,
                 built=open_warehouse(config, target).built_tables(outcomes[target].built),
                 full_refresh=full_refresh,
+                marts=marts[target],
             )
             for target, (sequence, window) in pending.items()
         ),
