@@ -140,7 +140,7 @@ def called_functions() -> set[str]:
     import dbt.include.postgres
 
     import sales_mart
-    from sales_mart.dbt_runner.process import project_folder
+    from sales_mart.dbt_runner.project import project_folder
 
     folders = (
         Path(sales_mart.__file__).parent,

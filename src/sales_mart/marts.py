@@ -1,26 +1,42 @@
-"""The marts, read from dbt's manifest: which tables are published, by slice, and compared on what.
+"""The marts: which tables are published, by slice, and what the warehouses must agree in.
 
 A model's YAML says it under `config.meta`, and this is the only place where a mart is listed:
 
     publish: mart        # mart: readers see it · private: it stands beside the raw table
     slice: sale_date     # sale_date or sale_month: a run replaces these · none: the whole table
     compare: [product]   # columns that the warehouses must agree in; default: all of them
+
+`marts_of` reads these files, which takes no dbt. `transform` compares what it says with dbt's
+manifest before it builds, so that no table is built that nobody publishes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import yaml
+from jinja2 import Environment, TemplateError
 from pydantic import BaseModel, ConfigDict
 
+from sales_mart.dbt_runner.project import model_files
 from sales_mart.errors import ConfigurationError
 
-__all__ = ["Column", "Kind", "Mart", "Partition", "fact", "read_marts"]
+if TYPE_CHECKING:
+    from sales_mart.warehouses.base import Warehouse
+
+__all__ = [
+    "Column",
+    "Kind",
+    "Mart",
+    "Partition",
+    "check_manifest",
+    "fact",
+    "marts_of",
+    "read_marts",
+]
 
 Kind = Literal["text", "integer", "decimal", "date", "boolean"]
 """What a column holds, whatever the warehouse calls its type."""
@@ -95,8 +111,6 @@ class Mart(_Frozen):
         compared: Names of the columns that the warehouses must agree in.
         partition: How a warehouse that partitions does so; None for not at all.
         cluster: Columns by which a warehouse that clusters does so.
-        description: What a row is.
-        checksum: Changes with the SQL of the model, or with what the YAML says here.
     """
 
     name: str
@@ -107,8 +121,6 @@ class Mart(_Frozen):
     compared: tuple[str, ...]
     partition: Partition | None = None
     cluster: tuple[str, ...] = ()
-    description: str = ""
-    checksum: str = ""
 
     @property
     def compared_columns(self) -> tuple[Column, ...]:
@@ -116,8 +128,63 @@ class Mart(_Frozen):
         return tuple(column for column in self.columns if column.name in self.compared)
 
 
+def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
+    """Return the marts of a warehouse as the models' YAML files have them, by name.
+
+    Args:
+        warehouse: The warehouse; its configuration may add a folder of the user's own models.
+
+    Raises:
+        ConfigurationError: A file is no YAML, or says something of a mart that cannot be.
+    """
+    config = warehouse.config
+    values = {
+        "max_decimals": config.rules.max_decimals,
+        "integer_type": "bigint",
+        **warehouse.dbt_variables(),
+    }
+    render = Environment(autoescape=False).from_string  # noqa: S701 - types of columns, no HTML
+    found: list[Mart] = []
+    for path in model_files(config.transformation.models_path):
+        if path.suffix == ".sql":
+            continue
+        try:
+            text: Any = yaml.safe_load(path.read_text("utf-8"))
+            for model in (text or {}).get("models") or []:
+                meta = (model.get("config") or {}).get("meta") or {}
+                if "publish" not in meta:
+                    continue
+                for column in model.get("columns") or []:
+                    said = str(column.get("data_type") or "")
+                    column["data_type"] = render(said).render(var=values.get) if said else said
+                name = warehouse.fact_table if model["name"] == FACT_MODEL else model["name"]
+                found.append(
+                    _mart(
+                        {
+                            "name": model["name"],
+                            "alias": model["config"].get("alias") or name,
+                            "config": {"materialized": "table"} | model["config"],
+                            "columns": {each["name"]: each for each in model.get("columns") or []},
+                            "original_file_path": path.name,
+                        }
+                    )
+                )
+        except (
+            yaml.YAMLError,
+            UnicodeDecodeError,
+            TemplateError,
+            AttributeError,
+            KeyError,
+        ) as error:
+            msg = f"{path} cannot be read as the YAML of dbt models: {type(error).__name__}"
+            raise ConfigurationError(
+                msg, remedy="`dbt parse` in that folder says where it is wrong."
+            ) from None
+    return _by_name(found)
+
+
 def read_marts(manifest: Mapping[str, Any]) -> tuple[Mart, ...]:
-    """Return every table that dbt builds, in the order of their names.
+    """Return every table that dbt builds, by name.
 
     Args:
         manifest: dbt's `manifest.json`.
@@ -130,24 +197,51 @@ def read_marts(manifest: Mapping[str, Any]) -> tuple[Mart, ...]:
     nodes: dict[str, Mapping[str, Any]] = {
         key: node for key, node in manifest["nodes"].items() if node["resource_type"] == "model"
     }
-    tables = {
-        key: node for key, node in nodes.items() if node["config"]["materialized"] not in _STORELESS
+    marts = {
+        key: _mart(node)
+        for key, node in nodes.items()
+        if node["config"]["materialized"] not in _STORELESS
     }
-    marts = {key: _mart(node) for key, node in tables.items()}
     for key, mart in marts.items():
         if mart.slice is None:
             _check_reads(key, nodes, marts)
-    found = sorted(marts.values(), key=lambda mart: mart.name)
-    for one, other in pairwise(found):
-        if one.name == other.name:
-            msg = f"the models {one.model} and {other.model} are both called {one.name}"
-            raise ConfigurationError(msg, remedy="Give one of them another name or alias.")
-    return tuple(found)
+    return _by_name(marts.values())
+
+
+def check_manifest(built: Iterable[Mart], declared: Iterable[Mart]) -> None:
+    """Check that dbt will build exactly the tables that are published and compared.
+
+    Args:
+        built: What dbt's manifest has.
+        declared: What the YAML files have.
+
+    Raises:
+        ConfigurationError: They differ.
+    """
+    here = {mart.model: mart for mart in built}
+    there = {mart.model: mart for mart in declared}
+    for model in sorted(here.keys() | there.keys()):
+        if here.get(model) != there.get(model):
+            msg = f"dbt builds {model} otherwise than its YAML file says"
+            raise ConfigurationError(
+                msg,
+                remedy="Write alias, partition_by, cluster_by, meta and the types of columns into "
+                "the YAML beside the model, in plain words or by var(): nowhere else.",
+            )
 
 
 def fact(marts: Iterable[Mart]) -> Mart:
     """Return the fact table among the marts."""
     return next(mart for mart in marts if mart.model == FACT_MODEL)
+
+
+def _by_name(marts: Iterable[Mart]) -> tuple[Mart, ...]:
+    found = sorted(marts, key=lambda mart: mart.name)
+    for one, other in pairwise(found):
+        if one.name == other.name:
+            msg = f"the models {one.model} and {other.model} are both called {one.name}"
+            raise ConfigurationError(msg, remedy="Give one of them another name or alias.")
+    return tuple(found)
 
 
 def _mart(node: Mapping[str, Any]) -> Mart:
@@ -169,7 +263,7 @@ def _mart(node: Mapping[str, Any]) -> Mart:
         msg = f"the model {node['name']} ({where}) lists no columns"
         raise ConfigurationError(msg, remedy="List its columns, each with name and data_type.")
     by = node["config"].get("partition_by")
-    mart = Mart(
+    return Mart(
         name=node["alias"],
         model=node["name"],
         publish=meta["publish"],
@@ -178,10 +272,7 @@ def _mart(node: Mapping[str, Any]) -> Mart:
         compared=compared,
         partition=by and Partition(column=by["field"], granularity=by["granularity"]),
         cluster=tuple(node["config"].get("cluster_by") or ()),
-        description=" ".join(node["description"].split()),
     )
-    text = json.dumps([mart.model_dump(mode="json"), node["raw_code"]])
-    return mart.model_copy(update={"checksum": hashlib.sha256(text.encode()).hexdigest()[:16]})
 
 
 def _check_word(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from sales_mart.marts import marts_of
 from sales_mart.warehouses.base import open_warehouse, warehouse_class
 
 if TYPE_CHECKING:
@@ -64,13 +65,10 @@ def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
     The column is what a window of sale dates selects: the date itself, the month's first day, or
     an empty string for a table that is small and replaced whole.
     """
-    mart = mart_schema(config, target)
+    schemas = {"mart": mart_schema(config, target), "private": raw_schema(config)}
     return {
-        fact_table(target): (mart, "sale_date"),
-        "sales_by_date": (mart, "sale_date"),
-        "sales_by_product": (mart, ""),
-        "summary_sales": (mart, "sale_month"),
-        PRODUCT_MONTHS: (raw_schema(config), "sale_month"),
+        mart.name: (schemas[mart.publish], mart.slice or "")
+        for mart in marts_of(open_warehouse(config, target))
     }
 
 

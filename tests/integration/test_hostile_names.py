@@ -120,7 +120,7 @@ def test_each_hostile_prefix_is_a_literal(servers: LocalServers, target: Target)
     """What the macro of the dbt project writes is the text itself, on the server."""
     from jinja2 import Environment
 
-    from sales_mart.dbt_runner.process import project_folder
+    from sales_mart.dbt_runner.project import project_folder
 
     macros = (project_folder() / "macros" / "literals.sql").read_text()
 

@@ -11,10 +11,11 @@ import pytest
 from sales_mart.errors import ConfigurationError, ReconciliationError, SupersededError
 from sales_mart.lake.records import Mode, Reconcile, Transform
 from sales_mart.lake.runs import RunFolder
+from sales_mart.marts import fact, marts_of
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
-from sales_mart.steps.reconcile_sql import FACT_COLUMNS, MARTS, columns_of
 from sales_mart.steps.transform import transform
+from sales_mart.warehouses.base import open_warehouse
 from support import Row, row, sealed_run, token
 from targets import Target
 from warehouses import (
@@ -85,8 +86,11 @@ def plant(built: tuple[Config, RunFolder]) -> Generator[Callable[[Target, str], 
 
 
 def _tables(config: Config, target: Target) -> dict[str, str]:
-    names = {"fact": "fact_sales", **{name: name for name in MARTS}}
-    found = {key: next_table(config, target, name) for key, name in names.items()}
+    models = [mart.model for mart in marts_of(open_warehouse(config, target))]
+    found = {
+        "fact" if model == "fact_sales" else model: next_table(config, target, model)
+        for model in models
+    }
     return {**found, "raw": raw_table(config, target)}
 
 
@@ -203,7 +207,7 @@ def test_marts_that_differ_though_the_facts_agree_are_found(
         plant(target, f"update {{{mart}}} set {change_of_mart}")
     error = differences(built)
     findings = error.details["findings"]
-    assert sorted(finding.split()[0] for finding in findings) == sorted(MARTS)
+    assert sorted(finding.split()[0] for finding in findings) == sorted(changes)
     assert error.details["days"] == []
 
 
@@ -274,7 +278,8 @@ def test_rows_of_another_run_are_found(
 
 def test_both_warehouses_hash_a_row_alike(built: tuple[Config, RunFolder]) -> None:
     """Equal sums could hide two errors, equal checksums of single rows can't."""
-    config, facts = built[0], columns_of(FACT_COLUMNS, 2)
+    config = built[0]
+    facts = fact(marts_of(open_warehouse(config, PG))).columns
     found = [
         sorted(
             (str(identifier), int(checksum))

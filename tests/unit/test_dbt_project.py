@@ -16,8 +16,11 @@ import pytest
 
 from googlesql import analyse, evaluate
 from sales_mart.config import Config
-from sales_mart.dbt_runner.process import DbtProcess, project_folder
-from sales_mart.steps.reconcile_sql import FACT_COLUMNS, Questions, columns_of
+from sales_mart.dbt_runner.process import DbtProcess
+from sales_mart.dbt_runner.project import project_folder
+from sales_mart.errors import ConfigurationError
+from sales_mart.marts import check_manifest, fact, marts_of, read_marts
+from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.base import open_warehouse
 from targets import Target
 
@@ -267,9 +270,8 @@ def test_a_mean_is_rounded_once_in_googlesql(
 def test_both_warehouses_write_money_and_dates_alike(config: Config) -> None:
     """What the checksum of `reconcile` hashes, down to the years before 1000."""
     texts = {"0.05": "0.05", "10": "10.00", "10.1": "10.10", "12345678901234567.89": None}
-    checksum = open_warehouse(config, Target.BIGQUERY).dialect.row_checksum(
-        columns_of(FACT_COLUMNS, config.rules.max_decimals)
-    )
+    warehouse = open_warehouse(config, Target.BIGQUERY)
+    checksum = warehouse.dialect.row_checksum(fact(marts_of(warehouse)).columns)
     (canonical,) = re.findall(r"md5\((.*)\)\), 15\)", checksum)
     for price, text in texts.items():
         sql = (
@@ -312,6 +314,17 @@ def test_every_mart_has_a_contract_a_key_and_checked_values(postgres: Compiled) 
         assert tests[name] & {"grain_is_unique", "tokens_are_unique"}, name
         assert "rows_are_valid" in tests[name], name
     assert "tokens_stand_on_one_date" in tests["fact_sales"]
+
+
+def test_the_yaml_files_say_what_dbt_builds(
+    config: Config, postgres: Compiled, bigquery: Compiled
+) -> None:
+    for target, compiled in ((Target.POSTGRES, postgres), (Target.BIGQUERY, bigquery)):
+        declared = marts_of(open_warehouse(config, target))
+        assert {mart.model for mart in declared} == set(MARTS)
+        check_manifest(read_marts(compiled.manifest), declared)
+        with pytest.raises(ConfigurationError, match="dbt builds fact_sales otherwise"):
+            check_manifest(read_marts(compiled.manifest), [m for m in declared if m.slice is None])
 
 
 def test_only_staging_reads_the_raw_table(postgres: Compiled) -> None:

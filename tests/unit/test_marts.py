@@ -28,8 +28,6 @@ def model(name: str, *reads: str, **changes: Any) -> dict[str, Any]:
             "total": {"name": "total", "data_type": "numeric(29, 2)"},
         },
         "depends_on": {"nodes": list(reads)},
-        "description": "One row\n  per product.",
-        "raw_code": "select 1",
     } | changes
 
 
@@ -63,7 +61,7 @@ def test_a_mart_is_what_its_yaml_says() -> None:
         Column(name="total", kind="decimal", scale=2),
     )
     assert mart.partition == Partition(column="sale_date", granularity="day")
-    assert (mart.cluster, mart.description) == (("product",), "One row per product.")
+    assert mart.cluster == ("product",)
 
 
 def test_without_a_list_all_columns_are_compared() -> None:
@@ -112,13 +110,3 @@ def test_a_whole_table_does_not_read_rows_of_a_window_only() -> None:
             read_marts(manifest(FACTS, between, model("best", reads)))
         assert "ref('sales')" in caught.value.remedy
     assert read_marts(manifest(FACTS, VIEW, model("best", "model.sales_mart.sales")))
-
-
-def test_a_change_of_the_sql_or_of_what_is_said_changes_the_checksum() -> None:
-    nodes = [
-        model("best"),
-        model("best") | {"raw_code": "select 2"},
-        model("best", meta={"publish": "private", "slice": "none"}),
-        model("best", config={"cluster_by": ["product"]}),
-    ]
-    assert len({read_marts(manifest(node))[0].checksum for node in nodes}) == len(nodes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import logging
 import signal
 import subprocess
@@ -17,7 +18,9 @@ import pytest
 
 from sales_mart.config import Config
 from sales_mart.dbt_runner import process as dbt_process
-from sales_mart.dbt_runner.process import DbtProcess, Outcome, project_folder, variables
+from sales_mart.dbt_runner import project
+from sales_mart.dbt_runner.process import DbtProcess, Outcome, variables
+from sales_mart.dbt_runner.project import project_folder
 from sales_mart.dbt_runner.worker import bigquery_message, postgres_message
 from sales_mart.errors import (
     ConfigurationError,
@@ -82,6 +85,10 @@ def test_the_vars_are_the_configuration() -> None:
         "raw_schema": "transactions_warehouse",
         "raw_table": "raw_transactions",
         "next_schema": "public__next",
+        "mart_schema": "public",
+        "fact_table": "pg_sales",
+        "integer_type": "bigint",
+        "has_own_models": False,
         "emulator": False,
     }
 
@@ -129,7 +136,7 @@ def test_the_project_is_found_in_this_checkout() -> None:
 def test_the_project_is_found_in_an_installed_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dbt_process, "__file__", str(tmp_path / "dbt_runner" / "process.py"))
+    monkeypatch.setattr(project, "__file__", str(tmp_path / "dbt_runner" / "project.py"))
     with pytest.raises(UnexpectedError, match="missing"):
         project_folder()
     (tmp_path / "dbt").mkdir()
@@ -354,12 +361,12 @@ from sales_mart.dbt_runner import worker as dbt_child
 
 error = KeyError("Canary")
 runner = SimpleNamespace(invoke=lambda _: SimpleNamespace(exception=error))
-dbt_child._ready = lambda *_: runner
+dbt_child._ready = lambda *_: (runner, True)
 sys.exit(dbt_child.main())
 """
     outcome = tmp_path / "outcome.json"
     order = {"arguments": [], "outcome": str(outcome), "schema": None}
-    first = json.dumps({"target": "bigquery", "parse": []})
+    first = json.dumps({"target": "bigquery", "parse": [], "ready": os.devnull})
     with subprocess.Popen([sys.executable, "-c", code, first], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")

@@ -313,9 +313,15 @@ class Config(Section):
 
     @property
     def mart_rules_digest(self) -> str:
-        """SHA-256 over the rules that the marts apply: another one means a full rebuild."""
+        """SHA-256 over the rules that the marts apply, and their models.
+
+        Another one means that all marts are built anew, whole.
+        """
+        from sales_mart.dbt_runner.project import models_digest
+
         rules = self.rules.model_dump(
             mode="json",
             include={"min_price", "max_quantity", "product_prefix", "max_decimals"},
         )
-        return hashlib.sha256(json.dumps(rules, sort_keys=True).encode()).hexdigest()
+        models = models_digest(self.transformation.models_path)
+        return hashlib.sha256(json.dumps([rules, models], sort_keys=True).encode()).hexdigest()

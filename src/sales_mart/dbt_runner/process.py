@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sales_mart.child_environment import without_secrets
+from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import ScratchFolder, Turn
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.warehouses.history import Window
 
-__all__ = ["DbtProcess", "Outcome", "environment", "project_folder", "variables"]
+__all__ = ["DbtProcess", "Outcome", "environment", "variables"]
 
 _log = logging.getLogger(__name__)
 
@@ -58,20 +59,6 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
 
 
-def project_folder() -> Path:
-    """Find the dbt project: inside of an installed package, at the root of a checkout.
-
-    Raises:
-        UnexpectedError: The installation is not whole.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package / "dbt", package.parent.parent / "dbt"):
-        if (folder / "dbt_project.yml").is_file():
-            return folder
-    msg = f"the dbt project is missing beside {package}"
-    raise UnexpectedError(msg, remedy="Install the package again.")
-
-
 def variables(config: Config, target: str, window: Window = None) -> dict[str, Any]:
     """Give the vars of the dbt project.
 
@@ -92,6 +79,7 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
         "next_schema": next_schema(config, target),
         "mart_schema": mart_schema(config, target),
         "fact_table": fact_table(target),
+        "integer_type": "bigint",
         "has_own_models": config.transformation.models_path is not None,
         "emulator": False,
         **open_warehouse(config, target).dbt_variables(),
@@ -137,7 +125,11 @@ class DbtProcess:
             self._project = _project(config, self.folder)
             ready, theirs = os.pipe()
             self._ready = os.fdopen(ready, "rb")
-            self._process = self._popen(known, turn, theirs)
+            try:
+                self._process = self._popen(known, turn, theirs)
+            except BaseException:
+                self._ready.close()
+                raise
         except BaseException:
             self._scratch.close()
             raise

@@ -12,14 +12,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import MartsChangedError
+from sales_mart.marts import marts_of
 from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES, fact_table, published_tables
 from sales_mart.rows import money
 from sales_mart.steps.reconcile_sql import (
-    FACT_COLUMNS,
-    MARTS,
-    MEAN,
     Sums,
-    columns_of,
     within,
 )
 from sales_mart.warehouses.history import window_months
@@ -44,7 +41,6 @@ _SHOWN = 3
 _LISTED = 50
 _RECORD = "the publication"
 _NONE = "cast(null as numeric(29, 0))"
-_HAVE_A_MEAN = ("sales_by_date", "sales_by_product", "summary_sales")
 _PAIRS = (
     ("summary_sales", PRODUCT_MONTHS, ("sale_month", "product")),
     ("sales_by_product", PRODUCT_MONTHS, ("product",)),
@@ -94,13 +90,7 @@ class PublishedMarts:
         self._decimals = config.rules.max_decimals
         self._tables = published_tables(config, warehouse.name)
         self._fact = warehouse.fact_table
-        self._columns = {
-            self._fact: FACT_COLUMNS,
-            **{
-                name: (*columns, MEAN) if name in _HAVE_A_MEAN else columns
-                for name, columns in MARTS.items()
-            },
-        }
+        self._columns = {mart.name: mart.columns for mart in marts_of(warehouse)}
         self.live = {
             name: dialect.table(schema, name) for name, (schema, _) in self._tables.items()
         }
@@ -201,7 +191,7 @@ class PublishedMarts:
         """Marts and slices as a publication would leave them, for `differences_sql`."""
         live: dict[str, str] = {}
         for name, columns in self._columns.items():
-            listed_columns = ", ".join(columns)
+            listed_columns = ", ".join(column.name for column in columns)
             outside = self._mart_window(name, window)
             live[name] = (
                 f"(select {listed_columns} from {self.live[name]} where not ({outside}) "
@@ -252,7 +242,7 @@ class PublishedMarts:
 
     def _mart_slices(self, name: str, relation: str, condition: str) -> str:
         column = self._tables[name][1]
-        checksum = self._dialect.row_checksum(columns_of(self._columns[name], self._decimals))
+        checksum = self._dialect.row_checksum(self._columns[name])
         # With their digits: a plain NUMERIC of the emulator has 18.
         number = f"numeric({29 + self._decimals}, {self._decimals})"
         _, amount, quantity = self._measures(name)
@@ -271,11 +261,15 @@ where {condition}
 """
 
     def _measures(self, name: str) -> tuple[str, str, str]:
-        """Give what counts the transactions of a row, its amount, and its quantity."""
+        """Return what counts the transactions of a row, its amount, and its quantity."""
         if name == self._fact:
             return "1", "amount", "quantity"
-        has_quantity = "total_quantity" in self._columns[name]
-        return "transaction_count", "total_amount", "total_quantity" if has_quantity else _NONE
+        names = {column.name for column in self._columns[name]}
+        return (
+            "transaction_count" if "transaction_count" in names else "1",
+            "total_amount" if "total_amount" in names else _NONE,
+            "total_quantity" if "total_quantity" in names else _NONE,
+        )
 
     def _changed(self, live: Mapping[str, str], slices: str, facts: Window) -> str:
         """Query of the slices that are not what was recorded of them."""

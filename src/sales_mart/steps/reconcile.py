@@ -203,13 +203,14 @@ def _differing_days(sides: Sequence[_Side], found: Sequence[_Found]) -> list[dat
 def _differing_marts(sides: Sequence[_Side], found: Sequence[_Found]) -> list[str]:
     """Say which marts differ between the first warehouse and any other.
 
-    A warehouse may have more to catch up than another, and then holds more dates and months; the
-    products are added up over all time in either case.
+    A warehouse may have more to catch up than another, and then holds more dates and months;
+    marts without a slice are whole in either case.
     """
     findings: list[str] = []
+    whole = sides[0].questions.whole
     for side, answer in zip(sides[1:], found[1:], strict=True):
         for name, (rows, checksum) in found[0].marts.items():
-            is_comparable = name == "sales_by_product" or side.window == sides[0].window
+            is_comparable = name in whole or side.window == sides[0].window
             if is_comparable and answer.marts[name] != (rows, checksum):
                 findings.append(
                     f"{name} of {sides[0].target} ({rows} rows) and of {side.target} "

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.lake.records import DayTotals
-from sales_mart.marts import Column, Kind
-from sales_mart.names import PRODUCT_MONTHS, STAGING, published_tables
+from sales_mart.marts import fact, marts_of
+from sales_mart.names import STAGING, published_tables
 from sales_mart.rows import money
 
 if TYPE_CHECKING:
@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AVERAGE_DECIMALS",
-    "FACT_COLUMNS",
-    "MARTS",
-    "MEAN",
     "STAGING_FLAGS",
     "Questions",
     "Sums",
-    "columns_of",
     "within",
 ]
 
@@ -41,43 +37,8 @@ STAGING_FLAGS = {
 """Reasons that keep a clean row out of the marts: code -> column of the staging view."""
 
 
-FACT_COLUMNS = ("transaction_id", "product", "price", "quantity", "amount", "sale_date")
-"""Columns of the fact table."""
-MARTS = {
-    "sales_by_date": ("sale_date", "total_amount", "total_quantity", "transaction_count"),
-    "sales_by_product": ("product", "total_amount", "total_quantity", "transaction_count"),
-    PRODUCT_MONTHS: (
-        *("product", "sale_month", "total_amount", "total_quantity", "total_price"),
-        "transaction_count",
-    ),
-    "summary_sales": ("product", "sale_month", "total_amount", "transaction_count"),
-}
-"""Columns of the next marts that two warehouses must agree in.
-
-A mean is not among them, since the local BigQuery server divides floats. What it is the mean of is:
-the facts, and the sums by product and month.
-"""
-MEAN = "avg_price"
 AVERAGE_DECIMALS = 2
 """Decimals of `avg_price`, whatever the amounts have."""
-_KINDS: dict[str, Kind] = {
-    "transaction_id": "text",
-    "product": "text",
-    **dict.fromkeys(("price", "amount", "total_amount", "total_price", MEAN), "decimal"),
-    **dict.fromkeys(("sale_date", "sale_month"), "date"),
-}
-
-
-def columns_of(names: Iterable[str], decimals: int) -> tuple[Column, ...]:
-    """Return columns of the marts by their names; amounts have so many decimals."""
-    return tuple(
-        Column(
-            name=name,
-            kind=_KINDS.get(name, "integer"),
-            scale=AVERAGE_DECIMALS if name == MEAN else decimals,
-        )
-        for name in names
-    )
 
 
 class Sums(NamedTuple):
@@ -101,7 +62,11 @@ class Sums(NamedTuple):
 
 
 class Questions:
-    """The questions to one warehouse, about its next marts or its published ones."""
+    """The questions to one warehouse, about its next marts or its published ones.
+
+    Attributes:
+        whole: Names of the marts that are built whole in every run.
+    """
 
     def __init__(
         self,
@@ -115,20 +80,23 @@ class Questions:
         self._ask = ask
         self._published = published
         self._staging = dialect.table(warehouse.raw_schema, STAGING)
+        marts = marts_of(warehouse)
         schemas = {
             name: schema if published else warehouse.next_schema
             for name, (schema, _) in published_tables(config, warehouse.name).items()
         }
-        fact = warehouse.fact_table
-        self._fact = dialect.table(schemas[fact], fact)
-        self._decimals = decimals = config.rules.max_decimals
-        self._checksum = dialect.row_checksum(columns_of(FACT_COLUMNS, decimals))
+        facts = fact(marts)
+        self._fact = dialect.table(schemas[facts.name], facts.name)
+        self._decimals = config.rules.max_decimals
+        self._checksum = dialect.row_checksum(facts.compared_columns)
+        self.whole = frozenset(mart.name for mart in marts if mart.slice is None)
         self._marts = {
-            dialect.table(schemas[name], name): (
-                name,
-                dialect.row_checksum(columns_of(columns, decimals)),
+            dialect.table(schemas[mart.name], mart.name): (
+                mart.name,
+                dialect.row_checksum(mart.compared_columns),
             )
-            for name, columns in MARTS.items()
+            for mart in marts
+            if mart is not facts
         }
 
     def days(self, *, checksum: bool) -> dict[date, DayTotals]:

@@ -22,6 +22,7 @@ from sales_mart.lake.records import NodeResult, TargetTransform, Transform
 from sales_mart.lake.storage import is_gcs
 from sales_mart.lake.temporary import Turn
 from sales_mart.logs import gravest
+from sales_mart.marts import Mart, check_manifest, marts_of
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import pending_window
 
@@ -141,7 +142,7 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         for target in targets:
             ready = warm.take(target) if warm is not None else None
             processes[target] = stack.enter_context(ready or DbtProcess(config, target, turn=turn))
-        marts = {target: process.marts() for target, process in processes.items()}
+        marts = {target: _marts(config, process) for target, process in processes.items()}
         for target, process in processes.items():
             process.start("build", pending[target][1], options)
         outcomes = {target: process.wait() for target, process in processes.items()}
@@ -187,6 +188,14 @@ def _check_selection(select: str) -> None:
     if not words or any(word.startswith("-") for word in words):
         msg = f"{select!r} does not name models: it is blank, or looks like an option"
         raise ConfigurationError(msg, remedy=_SELECT)
+
+
+def _marts(config: Config, process: DbtProcess) -> tuple[Mart, ...]:
+    """Return what a build will make, each table of which is published and compared."""
+    marts = process.marts()
+    if marts:  # else the project does not parse, which the build will say
+        check_manifest(marts, marts_of(open_warehouse(config, process.target)))
+    return marts
 
 
 def transform_sql(config: Config, target: str, window: Window = None) -> dict[str, str]:

@@ -132,7 +132,7 @@ class BigQuery(Warehouse):
 
     def dbt_variables(self) -> dict[str, Any]:
         """Return whether the server is a stand-in, which reads no contracts."""
-        return {"emulator": self._is_emulator}
+        return {"emulator": self._is_emulator, "integer_type": "int64"}
 
     @property
     def _is_emulator(self) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.marts import marts_of
 from sales_mart.names import (
     PUBLICATIONS,
     PUBLISHED_SLICES,
@@ -70,10 +71,6 @@ __all__ = ["publish_marts", "publish_script"]
 
 _log = logging.getLogger(__name__)
 
-_DAY = bigquery.TimePartitioningType.DAY
-_MONTH = bigquery.TimePartitioningType.MONTH
-_PARTITIONING = {"fact_sales": _DAY, "summary_sales": _MONTH, "sales_by_product_month": _MONTH}
-_CLUSTERING = {"fact_sales": ["product"], "sales_by_date": ["sale_date"]}
 _SLICES_SCHEMA = (
     bigquery.SchemaField("mart", "STRING", "REQUIRED"),
     bigquery.SchemaField("slice", "DATE", description="day or month; null for all of the mart"),
@@ -168,8 +165,9 @@ def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:
     """
     ensure_dataset(client, config, mart_schema(config, BigQuery.name))
     columns: dict[str, list[str]] = {}
-    for name, (dataset, column) in published_tables(config, BigQuery.name).items():
-        built = existing_table(client, _next(config, name))
+    marts = {mart.name: mart for mart in marts_of(BigQuery(config))}
+    for name, (dataset, _) in published_tables(config, BigQuery.name).items():
+        mart, built = marts[name], existing_table(client, _next(config, name))
         if built is None:
             msg = f"{next_schema(config, BigQuery.name)}.{name} has not been built"
             raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
@@ -177,10 +175,12 @@ def _ensure_live_tables(client: Client, config: Config) -> dict[str, list[str]]:
         if live is None:
             live = bigquery.Table(table_id(config, dataset, name), schema=built.schema)
             live.description = built.description
-            if name in _PARTITIONING:
-                live.time_partitioning = bigquery.TimePartitioning(_PARTITIONING[name], column)
-            if name in _CLUSTERING:
-                live.clustering_fields = _CLUSTERING[name]
+            if mart.partition is not None:
+                live.time_partitioning = bigquery.TimePartitioning(
+                    mart.partition.granularity.upper(), mart.partition.column
+                )
+            if mart.cluster:
+                live.clustering_fields = list(mart.cluster)
             live = client.create_table(live, exists_ok=True)
         _check_columns(live, built)
         columns[name] = [field.name for field in built.schema]
