@@ -28,6 +28,7 @@ ON_THE_SERVERS = {
     "docs/how-to/append-and-backfill.md",
     "docs/how-to/ask-the-marts.md",
     "docs/how-to/keys.md",
+    "docs/how-to/own-marts.md",
     "docs/how-to/postgresql.md",
 }
 """Pages about a server of the reader's own: they get a database on the one of the session."""
