@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sales_mart.errors import TemporaryError
+from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.storage import Folder
 from sales_mart.lake.temporary import ScratchFolder, hold_folder, scratch_folder
+from sales_mart.servers.local import local_servers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,3 +126,33 @@ def test_kept_folders_go_after_some_days_or_when_there_are_many(tmp_path: Path) 
     ScratchFolder(tmp_path, "dbt").close()
     assert busy.path.exists()
     busy.close()
+
+
+def test_the_folder_of_the_local_servers_names_who_uses_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sales_mart.servers.local._LOCK_SECONDS", 0.1)
+    without = {"postgres": False, "bigquery": False}
+    with (
+        local_servers(tmp_path, **without),
+        pytest.raises(TemporaryError, match=f"process {os.getpid()} uses the local servers"),
+        local_servers(tmp_path, **without),
+    ):
+        pass
+    with local_servers(tmp_path, **without):
+        pass
+
+
+def test_without_locks_of_the_file_system_nobody_waits_and_nothing_is_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = killed(tmp_path)
+
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with hold_folder(tmp_path, 0), hold_folder(tmp_path, 0), scratch_folder(tmp_path, "work"):
+        assert dead.exists()
+    with pytest.raises(ConfigurationError, match="not usable"), local_servers(tmp_path / "x"):
+        pass

