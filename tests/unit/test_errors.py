@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from sales_mart import cli, errors
+from sales_mart import errors
+from sales_mart.cli import process
 from sales_mart.errors import SalesMartError
 
 TREE = [
@@ -40,7 +41,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
 
 def test_every_exit_code_of_the_command_line_is_documented() -> None:
     documented = errors.__doc__ or ""
-    for code in (cli.USAGE, cli.INTERRUPTED, cli.TERMINATED, cli.PIPE_CLOSED):
+    for code in (process.USAGE, process.INTERRUPTED, process.TERMINATED, process.PIPE_CLOSED):
         assert f"| {code} |" in documented
 
 
