@@ -401,8 +401,9 @@ def test_what_does_not_unwind_is_ended_by_force() -> None:
     program = (
         "import sys, time\n"
         "from sales_mart import cli\n"
+        "from sales_mart.cli import process\n"
         "import sales_mart.steps.plan as module\n"
-        "cli._UNWIND_SECONDS = 0.2\n"
+        "process._UNWIND_SECONDS = 0.2\n"
         "def plan(*_, **__):\n"
         "    print('ready', file=sys.stderr, flush=True)\n"
         "    while True:\n"

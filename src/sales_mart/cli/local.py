@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sales_mart.cli.session import Session, command
+from sales_mart.cli.session import Session, SessionCommand
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -47,7 +47,7 @@ DEFAULT_DATA_DIR = Path(".sales-mart")
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    command(app, "local", panel=PANEL)(_local)
+    app.command("local", cls=SessionCommand, rich_help_panel=PANEL)(_local)
 
 
 @contextmanager
@@ -74,8 +74,9 @@ def on_local_servers(session: Session, data_dir: Path) -> Generator[LocalServers
                     os.environ[name] = value
 
 
-def _local(session: Session, *, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
+def _local(ctx: typer.Context, *, data_dir: DataDir = DEFAULT_DATA_DIR) -> None:
     """Keep the local servers up, to look at the marts with psql, until Ctrl-C."""
+    session: Session = ctx.obj
     with on_local_servers(session, data_dir) as servers:
         session.emit(servers.addresses(), *servers.ways_in(), "They run until Ctrl-C.")
         # That is how it is ended, and no error.

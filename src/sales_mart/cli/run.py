@@ -14,7 +14,7 @@ from sales_mart import logs
 from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
 from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
-from sales_mart.cli.session import Session, run_command
+from sales_mart.cli.session import RunCommand, Session
 from sales_mart.cli.steps import (
     AcceptNewKey,
     AcceptNewRules,
@@ -50,12 +50,12 @@ _log = logging.getLogger("sales_mart.cli")
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    run_command(app, "run", panel=PANEL)(_run)
-    run_command(app, "status", panel=PANEL)(_status)
+    app.command("run", cls=RunCommand, rich_help_panel=PANEL)(_run)
+    app.command("status", cls=RunCommand, rich_help_panel=PANEL)(_status)
 
 
 def _run(  # noqa: PLR0913 - options of a command
-    session: Session,
+    ctx: typer.Context,
     *,
     source: Source = None,
     business_date: BusinessDate = None,
@@ -77,6 +77,7 @@ def _run(  # noqa: PLR0913 - options of a command
     from sales_mart.rows.tokens import warn_of_plain_tokens
     from sales_mart.steps.pipeline import run
 
+    session: Session = ctx.obj
     with ExitStack() as stack:
         if local:
             servers = stack.enter_context(on_local_servers(session, data_dir))
@@ -116,12 +117,13 @@ def _run(  # noqa: PLR0913 - options of a command
 
 
 def _status(
-    session: Session,
+    ctx: typer.Context,
     run: Annotated[str | None, typer.Argument(metavar="RUN_ID", help="Name of the run.")] = None,
 ) -> None:
     """Show how a run went, from the records in the lake."""
     from sales_mart.steps.status import summarise
 
+    session: Session = ctx.obj
     session.run_id = run or session.run_id
     summary = summarise(session.run())
     session.emit(summary, *tables(summary))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from sales_mart import logs
 from sales_mart.cli.output import fields_table, print_data, print_json
@@ -23,56 +23,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["Session", "command", "lake_command", "run_command"]
-
-P = ParamSpec("P")
-
-
-_BASE: dict[str, tuple[Any, object]] = {
-    "config": (
-        Annotated[
-            str | None,
-            typer.Option(
-                "--config",
-                "-c",
-                metavar="FILE",
-                help="Configuration file. Default: $SALES_MART_CONFIG, else pipeline_config.yaml.",
-            ),
-        ],
-        None,
-    ),
-    "output": (
-        Annotated[
-            Literal["text", "json"],
-            typer.Option("--output", "-o", help="Text, or exactly one JSON document on stdout."),
-        ],
-        "text",
-    ),
-    "log_level": (
-        Annotated[
-            Literal["debug", "info", "warning", "error"],
-            typer.Option("--log-level", help="Least severe log line to show."),
-        ],
-        "info",
-    ),
-    "quiet": (
-        Annotated[
-            bool,
-            typer.Option("--quiet", "-q", help="No progress; log only errors and unkeyed tokens."),
-        ],
-        False,
-    ),
-}
-_RUN: dict[str, tuple[Any, object]] = {
-    "lake": (
-        Annotated[
-            str | None,
-            typer.Option("--lake", metavar="PLACE", help="Folder or gs:// prefix of the runs."),
-        ],
-        None,
-    ),
-    "run_id": (Annotated[str | None, typer.Option("--run-id", help="Name of the run.")], None),
-}
+__all__ = ["LakeCommand", "RunCommand", "Session", "SessionCommand"]
 
 
 @dataclass
@@ -176,58 +127,83 @@ class Session:
             print_data(fields_table(self.stop, document))
 
 
-def command(
-    app: typer.Typer, name: str, *, panel: str | None = None
-) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
-    """Register a command with the options that all commands share."""
-    return _register(app, name, panel, _BASE)
+def _options_of_all(
+    config_file: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            help="Configuration file. Default: $SALES_MART_CONFIG, else pipeline_config.yaml.",
+        ),
+    ] = None,
+    output: Annotated[
+        Literal["text", "json"],
+        typer.Option("--output", "-o", help="Text, or exactly one JSON document on stdout."),
+    ] = "text",
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        typer.Option("--log-level", help="Least severe log line to show."),
+    ] = "info",
+    *,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="No progress; log only errors and unkeyed tokens."),
+    ] = False,
+) -> None:
+    """The options of every command, by the fields of `Session`."""
 
 
-def lake_command(
-    app: typer.Typer, name: str, *, panel: str | None = None
-) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
-    """Register a command that may look into a lake, and is about no run: with `--lake` too."""
-    return _register(app, name, panel, {"lake": _RUN["lake"], **_BASE})
+def _option_of_a_lake(
+    lake_option: Annotated[
+        str | None,
+        typer.Option("--lake", metavar="PLACE", help="Folder or gs:// prefix of the runs."),
+    ] = None,
+) -> None:
+    """One more option of a command that looks into a lake."""
 
 
-def run_command(
-    app: typer.Typer, name: str, *, panel: str | None = None
-) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
-    """Register a command about a run: with `--lake` and `--run-id` too."""
-    return _register(app, name, panel, {**_RUN, **_BASE})
+def _option_of_a_run(
+    run_id: Annotated[str | None, typer.Option("--run-id", help="Name of the run.")] = None,
+) -> None:
+    """One more option of a command about a run."""
 
 
-def _register(
-    app: typer.Typer, name: str, panel: str | None, common: dict[str, tuple[Any, object]]
-) -> Callable[[Callable[Concatenate[Session, P], None]], None]:
-    def register(function: Callable[Concatenate[Session, P], None]) -> None:
-        def call(**options: Any) -> None:
-            shared = {key: options.pop(key) for key in common}
-            session = Session(
-                stop=name,
-                config_file=shared["config"],
-                output=shared["output"],
-                log_level=shared["log_level"],
-                quiet=shared["quiet"],
-                lake_option=shared.get("lake"),
-                run_id=shared.get("run_id"),
-            )
-            logs.configure("error" if session.quiet else session.log_level)
-            logs.begin(name, session.run_id)
-            function(session, **options)  # pyright: ignore[reportCallIssue]
+def _parameters(function: Callable[..., None]) -> list[Any]:
+    """Read the options that a function declares, as Typer reads those of a command."""
+    app = typer.Typer(add_completion=False)
+    app.command()(function)
+    return list(typer.main.get_command(app).params)
 
-        # Typer reads a command's options from its signature: the command's own, then the shared.
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = [
-            inspect.Parameter(
-                key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
-            for key, (annotation, default) in common.items()
-        ]
-        call.__signature__ = inspect.Signature([*own, *shared])  # pyright: ignore[reportFunctionMemberAccess]
-        call.__annotations__ = {each.name: each.annotation for each in (*own, *shared)}
-        call.__doc__ = function.__doc__
-        call.__module__ = function.__module__
-        app.command(name, rich_help_panel=panel)(call)
 
-    return register
+class SessionCommand(TyperCommand):
+    """A command with the options that all share; its function finds the `Session` in `ctx.obj`."""
+
+    shared: ClassVar[list[Any]] = _parameters(_options_of_all)
+
+    def __init__(self, *arguments: Any, params: list[Any], **options: Any) -> None:
+        super().__init__(*arguments, params=[*params, *self.shared], **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Make the session of the shared options, then run the command with its own."""
+        values = {each.name: ctx.params.pop(each.name) for each in self.shared}
+        session = ctx.obj = Session(ctx.info_name, **values)
+        logs.configure("error" if session.quiet else session.log_level)
+        logs.begin(session.stop, session.run_id)
+        return super().invoke(ctx)
+
+
+class LakeCommand(SessionCommand):
+    """A command that may look into a lake, and is about no run: with `--lake` too."""
+
+    shared: ClassVar[list[Any]] = [*_parameters(_option_of_a_lake), *SessionCommand.shared]
+
+
+class RunCommand(SessionCommand):
+    """A command about a run: with `--lake` and `--run-id` too."""
+
+    shared: ClassVar[list[Any]] = [
+        *_parameters(_option_of_a_lake),
+        *_parameters(_option_of_a_run),
+        *SessionCommand.shared,
+    ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from sales_mart.cli.session import Session, run_command
+from sales_mart.cli.session import RunCommand, Session
+from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from datetime import date
@@ -135,7 +136,7 @@ def add_to(app: typer.Typer) -> None:
         ("publish", _publish),
         ("export", _export),
     ):
-        run_command(app, name, panel=PANEL)(function)  # pyright: ignore[reportArgumentType]
+        app.command(name, cls=RunCommand, rich_help_panel=PANEL)(function)
 
 
 def given(values: list[str] | None) -> list[str] | None:
@@ -203,7 +204,6 @@ def load_options(text: str | None = None, *, new_key: bool, new_rules: bool) -> 
     Raises:
         ConfigurationError: The text names something else.
     """
-    from sales_mart.errors import ConfigurationError
     from sales_mart.warehouses.admission import LoadOptions
 
     named = {each.strip() for each in (text or "").split(",")} - {""}
@@ -214,7 +214,6 @@ def load_options(text: str | None = None, *, new_key: bool, new_rules: bool) -> 
 
 
 def _mode(name: str | None) -> Mode | None:
-    from sales_mart.errors import ConfigurationError
     from sales_mart.lake.records import Mode
 
     try:
@@ -225,7 +224,7 @@ def _mode(name: str | None) -> Mode | None:
 
 
 def _plan(  # noqa: PLR0913 - options of a command
-    session: Session,
+    ctx: typer.Context,
     *,
     source: Source = None,
     business_date: BusinessDate = None,
@@ -239,6 +238,7 @@ def _plan(  # noqa: PLR0913 - options of a command
     from sales_mart.rows.tokens import warn_of_plain_tokens
     from sales_mart.steps.plan import plan
 
+    session: Session = ctx.obj
     config = session.config
     warn_of_plain_tokens(config)
     targets = session.targets(target)
@@ -256,7 +256,7 @@ def _plan(  # noqa: PLR0913 - options of a command
 
 
 def _validate(
-    session: Session,
+    ctx: typer.Context,
     *,
     shard: Annotated[
         int | None, typer.Option("--shard", min=0, help="Number of a shard. Default: all of them.")
@@ -266,6 +266,7 @@ def _validate(
     from sales_mart.lake.records import Plan
     from sales_mart.steps.validate import validate_shard
 
+    session: Session = ctx.obj
     run = session.run()
     if shard is not None:
         session.emit(validate_shard(session.config, run, shard))
@@ -283,10 +284,11 @@ def _validate(
     )
 
 
-def _seal(session: Session, *, outputs: Outputs = None) -> None:
+def _seal(ctx: typer.Context, *, outputs: Outputs = None) -> None:
     """Settle duplicates across shards and close the input."""
     from sales_mart.steps.seal import seal
 
+    session: Session = ctx.obj
     run = session.run()
     sealed = seal(session.config, run)
     warn_of_rejects(sealed, f"{run.uri}/quarantine")
@@ -302,7 +304,7 @@ def _seal(session: Session, *, outputs: Outputs = None) -> None:
 
 
 def _load(  # noqa: PLR0913 - options of a command
-    session: Session,
+    ctx: typer.Context,
     target: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Warehouse, such as postgres or bigquery.")
     ] = None,
@@ -315,10 +317,10 @@ def _load(  # noqa: PLR0913 - options of a command
     accept: Accept = None,
 ) -> None:
     """Put the run's rows into the raw table of one warehouse, in one transaction."""
-    from sales_mart.errors import ConfigurationError
     from sales_mart.steps.load import load
     from sales_mart.warehouses.base import names
 
+    session: Session = ctx.obj
     chosen = target or target_option
     if chosen is None or (target and target_option and target != target_option):
         msg = "load works on one warehouse"
@@ -330,7 +332,7 @@ def _load(  # noqa: PLR0913 - options of a command
 
 
 def _transform(
-    session: Session,
+    ctx: typer.Context,
     *,
     target: Targets = None,
     select: Annotated[
@@ -347,6 +349,7 @@ def _transform(
     """Build and test the marts of all warehouses where no reader looks."""
     from sales_mart.steps.transform import transform
 
+    session: Session = ctx.obj
     targets = session.targets(target)
     built = transform(
         session.config, session.run(), targets, select=select or None, full_refresh=full_refresh
@@ -354,28 +357,31 @@ def _transform(
     session.emit(built)
 
 
-def _reconcile(session: Session, *, target: Targets = None) -> None:
+def _reconcile(ctx: typer.Context, *, target: Targets = None) -> None:
     """Compare the warehouses with each other and with the sealed input."""
     from sales_mart.steps.reconcile import reconcile
 
+    session: Session = ctx.obj
     session.emit(reconcile(session.config, session.run(), session.targets(target)))
 
 
-def _publish(session: Session, *, target: Targets = None, outputs: Outputs = None) -> None:
+def _publish(ctx: typer.Context, *, target: Targets = None, outputs: Outputs = None) -> None:
     """Make the tested and reconciled marts the ones that readers see."""
     from sales_mart.steps.publish import publish
 
+    session: Session = ctx.obj
     published = publish(session.config, session.run(), session.targets(target))
     session.hand_over(outputs, {"published-at": int(published.published_at.timestamp())})
     session.emit(published)
 
 
 def _export(
-    session: Session,
+    ctx: typer.Context,
     *,
     destination: Destination = None,
 ) -> None:
     """Write the published monthly summary as JSON, CSV and Parquet."""
     from sales_mart.steps.export import export
 
+    session: Session = ctx.obj
     session.emit(export(session.config, session.run(), destination or None))

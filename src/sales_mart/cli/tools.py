@@ -11,7 +11,7 @@ import typer
 
 from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
 from sales_mart.cli.output import print_data, print_json, table
-from sales_mart.cli.session import Session, command, lake_command, run_command
+from sales_mart.cli.session import LakeCommand, RunCommand, Session, SessionCommand
 from sales_mart.cli.steps import BusinessDate, Destination, Targets
 
 __all__ = ["add_to"]
@@ -26,19 +26,19 @@ config_app = typer.Typer(
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    command(app, "top", panel=PANEL)(_top)
-    lake_command(app, "verify", panel=PANEL)(_verify)
-    command(app, "generate", panel=PANEL)(_generate)
-    run_command(app, "doctor", panel=PANEL)(_doctor)
-    command(app, "init", panel=PANEL)(_init)
+    app.command("top", cls=SessionCommand, rich_help_panel=PANEL)(_top)
+    app.command("verify", cls=LakeCommand, rich_help_panel=PANEL)(_verify)
+    app.command("generate", cls=SessionCommand, rich_help_panel=PANEL)(_generate)
+    app.command("doctor", cls=RunCommand, rich_help_panel=PANEL)(_doctor)
+    app.command("init", cls=SessionCommand, rich_help_panel=PANEL)(_init)
     app.add_typer(config_app, name="config", rich_help_panel=PANEL)
-    command(config_app, "show")(_show)
-    command(config_app, "schema")(_schema)
-    command(config_app, "values")(_values)
+    config_app.command("show", cls=SessionCommand)(_show)
+    config_app.command("schema", cls=SessionCommand)(_schema)
+    config_app.command("values", cls=SessionCommand)(_values)
 
 
 def _generate(  # noqa: PLR0913 - options of a command
-    session: Session,
+    ctx: typer.Context,
     path: Annotated[Path, typer.Argument(help="CSV file; .gz or .zst in its name compress it.")],
     *,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows of data.")] = 10_000,
@@ -55,6 +55,7 @@ def _generate(  # noqa: PLR0913 - options of a command
     """Write synthetic transactions, exact in how many of them are valid."""
     from sales_mart.synthetic.generate import generate, write
 
+    session: Session = ctx.obj
     config, _ = session.loaded
     chunks = generate(
         rows,
@@ -70,7 +71,7 @@ def _generate(  # noqa: PLR0913 - options of a command
 
 
 def _top(  # noqa: PLR0913 - options of a command
-    session: Session,
+    ctx: typer.Context,
     *,
     month: Annotated[str, typer.Option("--month", metavar="YYYY-MM", help="Month of sale.")],
     limit: Annotated[int, typer.Option("--limit", min=1, help="So many products.")] = 5,
@@ -84,6 +85,7 @@ def _top(  # noqa: PLR0913 - options of a command
     """Show the best products of a month, by amount."""
     from sales_mart.steps.top import top
 
+    session: Session = ctx.obj
     with on_local_servers(session, data_dir) if local else nullcontext():
         chosen = session.targets([target] if target else None)[0]
         rows = top(session.config, month, limit, chosen)
@@ -98,7 +100,7 @@ def _top(  # noqa: PLR0913 - options of a command
 
 
 def _verify(
-    session: Session,
+    ctx: typer.Context,
     *,
     target: Targets = None,
     destination: Destination = None,
@@ -108,6 +110,7 @@ def _verify(
     """Compare the published marts with the raw tables, with each other and with their export."""
     from sales_mart.steps.verify import verify
 
+    session: Session = ctx.obj
     with on_local_servers(session, data_dir) if local else nullcontext():
         config = session.config
         found = verify(
@@ -126,7 +129,7 @@ def _verify(
 
 
 def _doctor(
-    session: Session,
+    ctx: typer.Context,
     *,
     business_date: BusinessDate = None,
     values: Annotated[
@@ -136,6 +139,7 @@ def _doctor(
     """Check configuration, key, warehouses, lake, source and versions."""
     from sales_mart.steps.doctor import examine
 
+    session: Session = ctx.obj
     chart = None
     if values is not None:
         from sales_mart.config.yaml import read_plain
@@ -152,7 +156,7 @@ def _doctor(
 
 
 def _init(
-    session: Session,
+    ctx: typer.Context,
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("pipeline_config.yaml"),
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
@@ -162,6 +166,7 @@ def _init(
     from sales_mart.errors import ConfigurationError
     from sales_mart.lake.storage import open_storage
 
+    session: Session = ctx.obj
     target = path.absolute()
     try:
         open_storage(str(target.parent)).write(target.name, template().encode(), create=not force)
@@ -175,11 +180,12 @@ def _init(
     )
 
 
-def _show(session: Session) -> None:
+def _show(ctx: typer.Context) -> None:
     """Show every key: its value (never a secret's) and where it came from."""
     from sales_mart.config.report import effective, logins
     from sales_mart.rows.tokens import warn_of_plain_tokens
 
+    session: Session = ctx.obj
     config, origins = session.loaded
     warn_of_plain_tokens(config)
     rows = effective(config, origins)
@@ -208,17 +214,18 @@ def _without_effect(effect: str) -> str:
     return {"none": " (no effect)", "chart": " (chart only)"}.get(effect, "")
 
 
-def _schema(session: Session) -> None:  # noqa: ARG001 - every command takes a session
+def _schema() -> None:
     """Print the JSON Schema of the configuration."""
     from sales_mart.config import Config
 
     print_json(Config.model_json_schema())
 
 
-def _values(session: Session) -> None:
+def _values(ctx: typer.Context) -> None:
     """Print what the Helm chart's values take from the configuration."""
     import yaml
 
+    session: Session = ctx.obj
     from sales_mart.config.report import chart_values
 
     values = chart_values(session.config)

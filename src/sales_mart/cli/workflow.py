@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sales_mart.cli.session import Session, command, run_command
+from sales_mart.cli.session import RunCommand, Session, SessionCommand
 from sales_mart.cli.steps import Outputs, Source, Targets, given
 
 __all__ = ["add_to"]
@@ -22,12 +22,12 @@ WEBHOOK = "SALES_MART_WEBHOOK_URL"
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    command(app, "days", panel=PANEL)(_days)
-    run_command(app, "notify", panel=PANEL)(_notify)
+    app.command("days", cls=SessionCommand, rich_help_panel=PANEL)(_days)
+    app.command("notify", cls=RunCommand, rich_help_panel=PANEL)(_notify)
 
 
 def _days(  # noqa: PLR0913 - options of a command
-    session: Session,
+    ctx: typer.Context,
     *,
     first: Annotated[
         str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First business date.")
@@ -53,6 +53,7 @@ def _days(  # noqa: PLR0913 - options of a command
     from sales_mart.errors import ConfigurationError
     from sales_mart.steps.backfill import MOST_DAYS, days_of_range, unloaded_days
 
+    session: Session = ctx.obj
     config = session.config
     if bool(catch_up) == bool(first or last) or bool(first) != bool(last):
         msg = "days takes a range, or a number of days to catch up with"
@@ -71,7 +72,7 @@ def _days(  # noqa: PLR0913 - options of a command
 
 
 def _notify(
-    session: Session,
+    ctx: typer.Context,
     *,
     status: Annotated[str, typer.Option("--status", help="How the workflow ended.")],
     duration: Annotated[str, typer.Option("--duration", help="Its seconds.")] = "",
@@ -86,6 +87,7 @@ def _notify(
     """
     from pydantic import SecretStr
 
+    session: Session = ctx.obj
     from sales_mart.errors import ConfigurationError, SalesMartError
     from sales_mart.lake.storage import open_storage
     from sales_mart.steps.notify import notification, runs_of, send
