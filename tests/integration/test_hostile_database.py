@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from hostile_database import Hostile, hostile_database
-from sales_mart.dbt_runner import worker as dbt_child
+from sales_mart.dbt_runner import adapters
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
@@ -308,7 +308,7 @@ def test_a_pooler_that_changes_sessions_is_no_way_in(hostile: Hostile) -> None:
         password=hostile.password,
     )
     try:
-        dbt_child.begin_session(connection)
+        adapters.begin_session(connection)
         for _ in range(2):
             with connection.cursor() as cursor:
                 cursor.execute(asked)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from sales_mart.child_environment import without_secrets
+from sales_mart.dbt_runner.failure import Failure
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
@@ -44,17 +45,14 @@ class Outcome(NamedTuple):
     Attributes:
         nodes: Every model and test of the command.
         tested: The model that a test is about, by the test's id.
-        kind: None, or what kind of error kept the command from running to its end:
-            `database`, `configuration` or `unexpected`.
-        message: The error's text.
+        failures: Why nodes, or the command itself, did not run to their end.
         built: What tells the tables that were built apart from others of their names, by name.
         seconds: How long the command took.
     """
 
     nodes: tuple[NodeResult, ...]
     tested: Mapping[str, str]
-    kind: str | None
-    message: str
+    failures: tuple[Failure, ...]
     built: Mapping[str, str] = {}
     seconds: float = 0.0
 
@@ -238,9 +236,8 @@ class DbtProcess:
             raise UnexpectedError(msg, remedy=f"What it wrote stands in {self.folder}.")
         outcome: dict[str, Any] = json.loads(self._outcome.read_text(encoding="utf-8"))
         nodes, tested = _results(self.folder)
-        return Outcome(
-            nodes, tested, outcome["kind"], outcome["message"], outcome["built"], outcome["seconds"]
-        )
+        failures = tuple(Failure(**each) for each in outcome["failures"])
+        return Outcome(nodes, tested, failures, outcome["built"], outcome["seconds"])
 
     def compiled(self) -> dict[str, str]:
         """Give the compiled SQL of every model, by name."""

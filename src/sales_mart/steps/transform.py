@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_mart.dbt_runner.process import DbtProcess, Outcome
-from sales_mart.error_codes import kind_of_http, kind_of_sqlstate, refuses
 from sales_mart.errors import (
     ConfigurationError,
     SalesMartError,
@@ -28,6 +26,7 @@ from sales_mart.warehouses.history import pending_window
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
+    from sales_mart.dbt_runner.failure import Failure
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.history import Window
 
@@ -41,8 +40,12 @@ _NOT_FOUND = '{"error": ["NoNodesForSelectionCriteria"]}'
 _SELECT = "Name models, such as fact_sales, in dbt's selection syntax."
 # Unit tests prove the logic on made-up rows; they belong to the tests of the project.
 _BUILD_OPTIONS = ("--resource-type", "model", "--resource-type", "test", "--cache-selected-only")
-_CODE = re.compile(r"(?P<kind>SQLSTATE|HTTP) (?P<code>[0-9A-Z]{3,5})(?P<reason> \w+)?")
-_NODE_ERRORS = {"Compilation": "configuration", "Database": "database"}
+_REMEDIES: dict[type[SalesMartError], str] = {
+    ConfigurationError: "Put the named setting or permission right.",
+    TemporaryError: "Run the same command again.",
+    UnexpectedError: "Please report this as a bug, with the named file.",
+}
+_KINDS = {kind.__name__: kind for kind in _REMEDIES}
 
 
 class WarmDbt:
@@ -224,10 +227,16 @@ def _pending(config: Config, run: RunFolder, target: str) -> tuple[int, Window]:
 
 def error_of(target: str, outcome: Outcome, process: DbtProcess) -> SalesMartError | None:
     """Tell what went wrong on a target; None when nothing did."""
-    errors = [_node_error(target, node) for node in outcome.nodes if node.status == "error"]
+    failures = {failure.node: failure for failure in outcome.failures}
+    errors = [
+        _node_error(target, node, failures.get(node.unique_id))
+        for node in outcome.nodes
+        if node.status == "error"
+    ]
     failed = [node for node in outcome.nodes if node.status == "fail"]
-    if outcome.kind is not None:
-        errors.append(_command_error(target, outcome))
+    if None in failures:
+        text = " ".join(failures[None].message.split())
+        errors.append(_error(f"{target}: dbt failed: {text}", failures[None], {"target": target}))
     if failed:
         errors.append(_tests_failed(target, failed, outcome.tested))
     if not errors:
@@ -254,45 +263,18 @@ def _tests_failed(
     )
 
 
-def _node_error(target: str, node: NodeResult) -> SalesMartError:
-    text = " ".join((node.message or "").split())
-    kind = _NODE_ERRORS.get(text.partition(" Error")[0], "unexpected")
-    return _classified(
-        f"{target}: dbt {_name(node)} failed: {text}",
-        text,
-        kind,
+def _node_error(target: str, node: NodeResult, failure: Failure | None) -> SalesMartError:
+    return _error(
+        f"{target}: dbt {_name(node)} failed: {' '.join((node.message or '').split())}",
+        failure,
         {"target": target, "node": node.model_dump(mode="json")},
     )
 
 
-def _command_error(target: str, outcome: Outcome) -> SalesMartError:
-    text = " ".join(outcome.message.split())
-    return _classified(
-        f"{target}: dbt failed: {text}", text, outcome.kind or "", {"target": target}
-    )
-
-
-def _classified(
-    message: str, text: str, kind: str, details: Mapping[str, object]
-) -> SalesMartError:
-    code = _CODE.search(text)
-    # Every statement's error carries a code, so one without it is of the connection.
-    found = _kind(code) if code else ConfigurationError if refuses(text) else TemporaryError
-    if kind == "configuration" or found is ConfigurationError:
-        return ConfigurationError(
-            message, remedy="Put the named setting or permission right.", details=details
-        )
-    if kind == "database" and found is TemporaryError:
-        return TemporaryError(message, remedy="Run the same command again.", details=details)
-    return UnexpectedError(
-        message, remedy="Please report this as a bug, with the named file.", details=details
-    )
-
-
-def _kind(code: re.Match[str]) -> type[SalesMartError]:
-    if code["kind"] == "SQLSTATE":
-        return kind_of_sqlstate(code["code"])
-    return kind_of_http(int(code["code"]), (code["reason"] or "").strip())
+def _error(message: str, failure: Failure | None, details: Mapping[str, object]) -> SalesMartError:
+    """Make the error that a failure is; dbt reports few without one, and none that we know."""
+    kind = _KINDS[failure.kind] if failure else UnexpectedError
+    return kind(message, remedy=_REMEDIES[kind], details=details)
 
 
 def _name(node: NodeResult) -> str:

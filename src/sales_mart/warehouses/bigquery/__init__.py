@@ -103,7 +103,7 @@ class BigQuery(Warehouse):
     @classmethod
     def prepare_dbt(cls) -> None:
         """Let the adapter tell HTTP statuses, and no values of rows."""
-        from sales_mart.dbt_runner.worker import replace_bigquery
+        from sales_mart.dbt_runner.adapters import replace_bigquery
 
         replace_bigquery()
 

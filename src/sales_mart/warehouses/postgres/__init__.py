@@ -124,7 +124,7 @@ class PostgreSQL(Warehouse):
     @classmethod
     def prepare_dbt(cls) -> None:
         """Let the adapter tell SQLSTATEs, and no values of rows."""
-        from sales_mart.dbt_runner.worker import replace_postgres
+        from sales_mart.dbt_runner.adapters import replace_postgres
 
         replace_postgres()
 
