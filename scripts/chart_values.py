@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from sales_mart.config import Config
+from sales_mart.config.keys import schema as config_schema
 from sales_mart.warehouses.base import RENAMED_KEYS, shared_warehouses
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def schema() -> str:
     made = _object(values, "")
     # Helm hands a chart this one in any case.
     made["properties"]["global"] = {"type": "object"}
-    config = Config.model_json_schema()
+    config = config_schema()
     definitions = config.pop("$defs")
     # Values own the first two, and what becomes a ConfigMap may hold no credentials.
     for name in ("orchestration", "kubernetes"):

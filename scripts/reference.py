@@ -28,7 +28,7 @@ from sales_mart import error_codes as causes
 from sales_mart import errors
 from sales_mart.cli import app
 from sales_mart.config import Config
-from sales_mart.config.keys import Key, fields_of, keys, section_of
+from sales_mart.config.keys import IGNORED_KEYS, Key, fields_of, keys, section_of
 from sales_mart.lake import parquet as parts
 from sales_mart.lake import records
 from sales_mart.names import clean_schema
@@ -144,7 +144,8 @@ def _configuration() -> str:
         own = [key for key in keys().values() if key.path[0] == name]
         section = section_of(field)
         intro = " ".join((section.__doc__ or "").split()) if section else ""
-        out.append(f"### `{name}`\n\n{intro}\n\n{_table(_KEY_COLUMNS, map(_key_row, own))}")
+        table = _table(_KEY_COLUMNS, map(_key_row, own)) if own else ""
+        out.append(f"### `{name}`\n\n{intro}\n\n{table}")
     return "\n".join(out)
 
 
@@ -154,15 +155,20 @@ _KEY_COLUMNS = ("key and variable", "value", "default", "meaning")
 def _key_row(key: Key) -> list[str]:
     kind = _kind(key.field.annotation) + _limits(key.field)
     default = _default(key.value(Config()))
-    if key.effect == "none":
-        kind += " (no effect)"
     return [f"`{key.dotted}`<br>`{key.variable}`", kind, default, key.description]
 
 
 def _keys_without_effect() -> str:
     return _table(
         ("key", "what happens to it"),
-        ((f"`{key.dotted}`", key.description) for key in keys().values() if key.effect != "run"),
+        [
+            *((f"`{dotted}`", f"{why} No effect.") for dotted, why in IGNORED_KEYS.items()),
+            *(
+                (f"`{key.dotted}`", key.description)
+                for key in keys().values()
+                if key.effect == "chart"
+            ),
+        ],
     )
 
 

@@ -15,7 +15,7 @@ from sales_mart import names
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config, load_with_origins
-from sales_mart.config.keys import keys, section_of
+from sales_mart.config.keys import IGNORED_KEYS, keys, schema, section_of
 from sales_mart.config.report import chart_values, effective, recommended, template
 from sales_mart.config.texts import OWN_TABLES, is_own_table
 from sales_mart.errors import ConfigurationError
@@ -62,14 +62,17 @@ def test_the_users_file_loads_unchanged() -> None:
     assert config.orchestration.airflow_dag == "transaction_etl"
 
 
-def test_every_key_of_the_users_file_is_kept() -> None:
+def test_every_key_of_the_users_file_is_kept_or_known_to_have_no_effect() -> None:
     written = yaml.safe_load(SAMPLE.read_text())
-    dumped = load_config(SAMPLE, environ={}).model_dump(mode="json", by_alias=True)
+    config, origins = load_with_origins(SAMPLE, environ={})
+    dumped = config.model_dump(mode="json", by_alias=True)
 
-    def check(part: dict[str, Any], whole: dict[str, Any]) -> None:
+    def check(part: dict[str, Any], whole: dict[str, Any], path: str = "") -> None:
         for key, value in part.items():
-            if isinstance(value, dict):
-                check(value, whole[key])
+            if f"{path}{key}" in IGNORED_KEYS:
+                assert origins[f"{path}{key}"].startswith(f"{SAMPLE}:")
+            elif isinstance(value, dict):
+                check(value, whole[key], f"{path}{key}.")
             elif key == "min_price":
                 assert Decimal(whole[key]) == Decimal(str(value))
             else:
@@ -151,7 +154,6 @@ def _some_other_value(dotted: str, default: object) -> str:
         "data_warehouse.postgres.sslmode": "require",
         "data_warehouse.postgres.secretName": "something-else",
         "ingestion.validation.required_fields": '["transaction_id", "date"]',
-        "transformation.models": '["fact_sales"]',
         "ingestion.trust_input": "true",
         "ingestion.validation.max_reject_share": "0.5",
         "ingestion.validation.max_removed_share": "0.5",
@@ -257,11 +259,10 @@ connect_timeout, statement_timeout, application_name"""
             ),
         ),
         (
-            "transformation:\n  models: [fact_sale]\n",
+            "ingestion:\n  validation: {required_fields: [produkt]}\n",
             (
-                "c.yaml:2: transformation.models: found 'fact_sale'; must be 'fact_sales', "
-                "'sales_by_product', 'sales_by_date', 'summary_sales', 'pg_sales' or "
-                "'stg_transactions'; did you mean fact_sales?"
+                "c.yaml:2: ingestion.validation.required_fields: found 'produkt'; must be "
+                "'transaction_id', 'product', 'price', 'quantity' or 'date'; did you mean product?"
             ),
         ),
         (
@@ -364,7 +365,8 @@ def test_a_key_in_the_wrong_section_is_found_in_the_right_one(fails: Callable[..
 
 
 def test_all_problems_are_told_at_once(fails: Callable[..., str]) -> None:
-    text = "data_lake: {lak: x}\ningestion: {trust_input: maybe, batch_size: 0}\nsecurity: {x: 1}\n"
+    ingestion = "{trust_input: maybe, validation: {max_quantity: 0}}"
+    text = f"data_lake: {{lak: x}}\ningestion: {ingestion}\nsecurity: {{x: 1}}\n"
     message = fails(text)
     assert [line.split(":")[1] for line in message.splitlines()] == ["1", "3", "2", "2"]
 
@@ -455,11 +457,11 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
 def test_text_that_looks_like_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(
-        "pipeline: {version: 1.10}\nkubernetes: {resources: {cpu: 1}}\n"
+        "data_mart: {export: 1.10}\nkubernetes: {resources: {cpu: 1}}\n"
         "data_warehouse: {postgres: {dbname: 007, password: 0123}}\n"
     )
     config = load_config(path, environ={})
-    assert config.pipeline.version == "1.10"
+    assert config.data_mart.export == "1.10"
     assert config.kubernetes.resources.cpu == "1"
     assert config.data_warehouse.postgres.dbname == "007"
     password = config.data_warehouse.postgres.password
@@ -505,7 +507,7 @@ def test_init_writes_what_is_recommended(tmp_path: Path) -> None:
     assert load_config(path, environ={}) == recommended()
     assert all(len(line) <= 100 for line in template().splitlines())
     for key in keys().values():
-        assert f" {key.path[-1]}:" in template() or key.effect == "none", key.dotted
+        assert f" {key.path[-1]}:" in template(), key.dotted
     assert "fastapi_endpoint" not in template()
 
 
@@ -525,7 +527,45 @@ def test_show_redacts_secrets_and_tells_origins() -> None:
     assert by_key["data_warehouse.targets"]["value"] == ["postgres", "bigquery"]
     assert by_key["ingestion.batch_size"]["effect"] == "none"
     assert by_key["orchestration.schedule"]["effect"] == "chart"
-    assert set(by_key) == {key.dotted for key in keys().values()}
+    assert set(by_key) == {key.dotted for key in keys().values()} | set(IGNORED_KEYS)
+
+
+def test_a_key_without_effect_takes_any_value_and_is_shown_where_it_is_given(
+    tmp_path: Path,
+) -> None:
+    name = "SALES_MART_INGESTION__BATCH_SIZE"
+    environ = {name: "many", "SALES_MART_DATA_MART": '{"table": {"x": null}}'}
+    path = tmp_path / "c.yaml"
+    path.write_text("pipeline: {name: }\ntransformation: {models: {a: [b]}}\n")
+    config, origins = load_with_origins(path, {"kubernetes.helm_chart": 7}, environ)
+    assert config == Config()
+    shown = {row["key"]: row for row in effective(config, origins) if row["effect"] == "none"}
+    assert {row["value"] for row in shown.values()} == {None}
+    assert {key: row["origin"] for key, row in shown.items()} == {
+        "pipeline.name": f"{path}:1",
+        "transformation.models": f"{path}:2",
+        "kubernetes.helm_chart": "command line",
+        "ingestion.batch_size": name,
+        "data_mart.table": "SALES_MART_DATA_MART",
+    }
+
+
+def test_the_schema_describes_the_keys_without_effect_too() -> None:
+    document = yaml.safe_load(SAMPLE.read_text())
+    described = schema()
+    for dotted in IGNORED_KEYS:
+        section, _, name = dotted.partition(".")
+        assert name in document[section], dotted
+        definition = described["properties"][section]["$ref"].rpartition("/")[2]
+        assert described["$defs"][definition]["properties"][name]["effect"] is False
+
+
+def test_a_misspelt_key_without_effect_is_found(fails: Callable[..., str]) -> None:
+    said = fails("pipeline: {nam: x}\n")
+    assert "pipeline.nam is not a key; did you mean pipeline.name?" in said
+    assert "The keys of pipeline are: name, version" in said
+    assert "did you mean ingestion.batch_size?" in fails("pipeline: {batch_sizes: 1}\n")
+    assert "must be a section with keys: name, version" in fails("pipeline: x\n")
 
 
 MISPLACED = """\
@@ -579,8 +619,7 @@ def test_a_secret_s_name_that_kubernetes_does_not_take_is_refused(
 def test_every_key_is_described_and_its_effect_is_said() -> None:
     for key in keys().values():
         assert key.description.endswith("."), key.dotted
-        says_none = "No effect" in key.description
-        assert says_none is (key.effect == "none"), key.dotted
+        assert "No effect" not in key.description, key.dotted
     for field in Config.model_fields.values():
         assert section_of(field) is not None
         assert field.description

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -190,8 +190,7 @@ def _show(ctx: typer.Context) -> None:
     warn_of_plain_tokens(config)
     rows = effective(config, origins)
     cells = [
-        (row["key"], _plain(row["value"]), row["origin"] + _without_effect(row["effect"]))
-        for row in rows
+        (row["key"], _shown(row), row["origin"] + _without_effect(row["effect"])) for row in rows
     ]
     known = logins(config)
     for title, login in known.values():
@@ -206,7 +205,10 @@ def _show(ctx: typer.Context) -> None:
     )
 
 
-def _plain(value: object) -> object:
+def _shown(row: dict[str, Any]) -> object:
+    if row["effect"] == "none":
+        return "ignored"
+    value = row["value"]
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -216,9 +218,9 @@ def _without_effect(effect: str) -> str:
 
 def _schema() -> None:
     """Print the JSON Schema of the configuration."""
-    from sales_mart.config import Config
+    from sales_mart.config.keys import schema
 
-    print_json(Config.model_json_schema())
+    print_json(schema())
 
 
 def _values(ctx: typer.Context) -> None:

@@ -12,7 +12,16 @@ from pydantic import ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from sales_mart.config import Config
-from sales_mart.config.keys import Key, fields_of, keys, nearest, nearest_key, section_of
+from sales_mart.config.keys import (
+    IGNORED_KEYS,
+    Key,
+    fields_of,
+    keys,
+    names_of,
+    nearest,
+    nearest_key,
+    section_of,
+)
 from sales_mart.config.renamed import rename
 from sales_mart.config.yaml import Given, read_yaml
 from sales_mart.errors import ConfigurationError
@@ -74,7 +83,7 @@ def load_with_origins(
 
     Returns:
         The configuration, and for each dotted key its origin: `default`, `<file>:<line>`, the
-        name of an environment variable, or `command line`.
+        name of an environment variable, or `command line`. Of `IGNORED_KEYS` those that are given.
 
     Raises:
         ConfigurationError: A file, key or value is wrong; the message names it and its place.
@@ -89,6 +98,11 @@ def load_with_origins(
     for tree in trees:
         rename(tree)
         values.update(_flatten(tree, Config, (), problems))
+    ignored = {
+        dotted: values.pop(place).origin
+        for dotted in IGNORED_KEYS
+        if (place := tuple(dotted.split("."))) in values
+    }
     try:
         config = Config.model_validate(_nested(values))
     except ValidationError as error:
@@ -99,7 +113,7 @@ def load_with_origins(
                 key.dotted: values[path].origin if path in values else "default"
                 for path, key in keys().items()
             }
-            return config, origins
+            return config, origins | ignored
     more = len(problems) - _MOST_PROBLEMS
     shown = problems[:_MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
     raise ConfigurationError("\n".join(shown), remedy=_REMEDY, details={"problems": problems})
@@ -200,7 +214,9 @@ def _flatten(
         dotted = ".".join(here)
         field = fields.get(name)
         inner = section_of(field) if field else None
-        if field is None:
+        if dotted in IGNORED_KEYS:
+            yield here, Given(None, _origin(given))
+        elif field is None:
             problems.append(_unknown(here, section, _origin(given)))
         elif isinstance(given, Given):
             if inner is None:
@@ -208,7 +224,7 @@ def _flatten(
                 if value is not None:
                     yield here, value
             elif given.value is not None:  # `section:` with nothing below it leaves the defaults
-                allowed = ", ".join(fields_of(inner))
+                allowed = ", ".join(names_of(inner, here))
                 problems.append(f"{given.origin}: {dotted} must be a section with keys: {allowed}")
         elif inner is not None:
             yield from _flatten(given, inner, here, problems)
@@ -248,7 +264,7 @@ def _unknown(path: tuple[str, ...], section: Section, origin: str) -> str:
     shown = ".".join(path) if _NAME.fullmatch(path[-1]) else f"a name in {place}"
     return (
         f"{origin}: {shown} is not a key; {hint} "
-        f"The keys of {place} are: {', '.join(fields_of(section))}"
+        f"The keys of {place} are: {', '.join(names_of(section, path[:-1]))}"
     )
 
 

@@ -15,9 +15,32 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
-__all__ = ["Key", "Section", "fields_of", "keys", "nearest", "nearest_key", "section_of"]
+__all__ = [
+    "IGNORED_KEYS",
+    "Key",
+    "Section",
+    "fields_of",
+    "keys",
+    "names_of",
+    "nearest",
+    "nearest_key",
+    "schema",
+    "section_of",
+]
 
 Section = type[BaseModel]
+
+IGNORED_KEYS = {
+    "pipeline.name": "Name of the pipeline in another system.",
+    "pipeline.version": "Version of the file in another system.",
+    "data_mart.table": "Name of another system's mart. Every mart is always built.",
+    "ingestion.fastapi_endpoint": "Endpoint of another system's upload service.",
+    "ingestion.batch_size": "Rows per batch of another system. Rows stream in blocks of bytes.",
+    "transformation.dbt_project": "Name of another system's dbt project. Ours is in the package.",
+    "transformation.models": "Models of another system's dbt project. All of ours are built.",
+    "kubernetes.helm_chart": "Name of another system's chart.",
+}
+"""Keys of files that other systems read too, and why they have no effect: any value is accepted."""
 
 
 class Key(NamedTuple):
@@ -56,10 +79,9 @@ class Key(NamedTuple):
 
     @property
     def effect(self) -> str:
-        """`run` when runs read it, `chart` when only `config values` does, `none` otherwise."""
+        """`run` when runs read it, `chart` when only `config values` does."""
         extra = self.field.json_schema_extra
-        effect = extra.get("effect", "run") if isinstance(extra, dict) else "run"
-        return "none" if effect is False else str(effect)
+        return str(extra.get("effect", "run")) if isinstance(extra, dict) else "run"
 
     @property
     def description(self) -> str:
@@ -83,10 +105,27 @@ def fields_of(section: Section) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
+def names_of(section: Section, path: tuple[str, ...]) -> list[str]:
+    """List the names that a file may use in the section at `path`, those without effect too."""
+    ignored = (dotted.rpartition(".") for dotted in IGNORED_KEYS)
+    return [*fields_of(section), *(name for place, _, name in ignored if place == ".".join(path))]
+
+
 def section_of(field: FieldInfo) -> Section | None:
     """Give the section that a field holds; None for a field with a value."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a file."""
+    made = Config.model_json_schema()
+    for dotted, why in IGNORED_KEYS.items():
+        place, _, name = dotted.partition(".")
+        section = made["$defs"][made["properties"][place]["$ref"].rpartition("/")[2]]
+        described = {"description": f"{why} No effect.", "effect": False}
+        section.setdefault("properties", {})[name] = described
+    return made
 
 
 @cache
@@ -104,10 +143,11 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
 
 def nearest_key(path: tuple[str, ...], section: Section) -> str | None:
     """Find the key that an unknown one probably means: here first, then anywhere by its name."""
-    here = nearest(path[-1], fields_of(section))
+    here = nearest(path[-1], names_of(section, path[:-1]))
     if here is not None:
         return ".".join((*path[:-1], here))
-    named = {known[-1]: key.dotted for known, key in keys().items()}
+    dotted = [*(key.dotted for key in keys().values()), *IGNORED_KEYS]
+    named = {each.rpartition(".")[2]: each for each in dotted}
     anywhere = nearest(path[-1], named)
     return named[anywhere] if anywhere else None
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from sales_mart.config.renamed import rename
-from sales_mart.config.section import CHART, UNSHOWN, UNUSED, Section
+from sales_mart.config.section import CHART, UNSHOWN, Section
 from sales_mart.config.texts import (
     Address,
     ExactDecimal,
@@ -34,28 +34,14 @@ from sales_mart.warehouses.base import DEFAULT_TARGETS, names
 from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings
 
-__all__ = ["FIELDS", "MARTS", "Config", "DataMart", "Security", "Validation"]
+__all__ = ["FIELDS", "Config", "DataMart", "Security", "Validation"]
 
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
 FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
-Model = Literal[
-    "fact_sales",
-    "sales_by_product",
-    "sales_by_date",
-    "summary_sales",
-    "pg_sales",
-    "stg_transactions",
-]
-MARTS: tuple[Model, ...] = ("fact_sales", "sales_by_product", "sales_by_date", "summary_sales")
 
 
 class Pipeline(Section):
-    """What the pipeline is called."""
-
-    name: str = Field(default="sales_mart", json_schema_extra=UNUSED)
-    """Name of the pipeline. No effect."""
-    version: str = Field(default="1.0.0", json_schema_extra=UNUSED)
-    """Version of the pipeline's configuration. No effect."""
+    """What the pipeline is called, for other systems."""
 
 
 class DataLake(Section):
@@ -106,8 +92,6 @@ class DataMart(Section):
     """Dataset of the marts on BigQuery."""
     postgres_schema: Identifier = "public"
     """Schema of the marts on PostgreSQL."""
-    table: str = Field(default="sales_by_product", json_schema_extra=UNUSED)
-    """Name of another system's mart. No effect: every mart is always built."""
     export: Address | None = None
     """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
 
@@ -149,10 +133,6 @@ class Validation(Section):
 class Ingestion(Section):
     """How raw rows are judged."""
 
-    fastapi_endpoint: str | None = Field(default=None, json_schema_extra=UNUSED)
-    """Endpoint of the upload service. No effect."""
-    batch_size: int = Field(default=10_000, ge=1, json_schema_extra=UNUSED)
-    """Rows per batch of another system. No effect: rows stream in blocks of bytes."""
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
     validation: Validation = Validation()
@@ -160,12 +140,8 @@ class Ingestion(Section):
 
 
 class Transformation(Section):
-    """The dbt project."""
+    """The dbt project, which ships with the package."""
 
-    dbt_project: str = Field(default="sales_mart", json_schema_extra=UNUSED)
-    """Name of another system's dbt project. No effect: ours ships with the package."""
-    models: tuple[Model, ...] = Field(default=MARTS, json_schema_extra=UNUSED)
-    """Marts of interest. No effect: never removes a mart; an unknown name is an error."""
     models_path: str | None = None
     """Folder of your own dbt models, built, tested, compared and published with ours."""
 
@@ -217,8 +193,6 @@ class Kubernetes(Section):
 
     namespace: str = "data-pipeline"
     """Namespace of the secrets."""
-    helm_chart: str | None = Field(default=None, json_schema_extra=UNUSED)
-    """Name of another system's chart. No effect."""
     resources: Resources = Resources()
     """Resources of a pod."""
 

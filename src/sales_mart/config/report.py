@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sales_mart.config import Config, DataMart, Security
-from sales_mart.config.keys import fields_of, keys, section_of
+from sales_mart.config.keys import IGNORED_KEYS, fields_of, keys, section_of
 from sales_mart.config.model import Ingestion, Validation
 from sales_mart.warehouses.base import names, open_warehouse
 
@@ -54,9 +54,10 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
     """List every key with its value (a secret's never), its origin and whether it has effect.
 
     Returns:
-        Mappings with `key`, `value` (as JSON has it), `origin`, `variable` and `effect`.
+        Mappings with `key`, `value` (as JSON has it), `origin`, `variable` and `effect`. Those of
+        `IGNORED_KEYS` that are given come last, with the effect `none` and no value.
     """
-    return [
+    known = [
         {
             "key": key.dotted,
             "value": _shown(key.value(config), secret=key.secret),
@@ -66,6 +67,12 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
         }
         for key in keys().values()
     ]
+    ignored = [
+        {"key": key, "value": None, "origin": origins[key], "variable": None, "effect": "none"}
+        for key in IGNORED_KEYS
+        if key in origins
+    ]
+    return known + ignored
 
 
 def logins(config: Config) -> dict[str, tuple[str, dict[str, str | None]]]:
@@ -87,7 +94,7 @@ def chart_values(config: Config) -> dict[str, Any]:
     name = config.orchestration.airflow_dag or "sales-mart"
     limits = config.kubernetes.resources
     dumped = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    for section in ("kubernetes", "orchestration", "pipeline"):
+    for section in ("kubernetes", "orchestration"):
         dumped.pop(section, None)
     # The chart has values of its own for these, which a file that is silent must not get.
     dumped.setdefault("security", {})["algorithm"] = config.security.algorithm
@@ -170,8 +177,6 @@ def _lines(section: Section, values: Any, depth: int, path: tuple[str, ...]) -> 
                 yield from lines
             continue
         key = keys()[*path, name]
-        if key.effect == "none":
-            continue
         yield from _comment(key.description, indent)
         comment = "# " if value is None else ""
         yield f"{indent}{comment}{name}:{'' if value is None else ' ' + _yaml(value)}"

@@ -6,15 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
 
-__all__ = ["CHART", "NOT_FOR_PODS", "UNSHOWN", "UNUSED", "Section"]
+__all__ = ["CHART", "NOT_FOR_PODS", "UNSHOWN", "Section"]
 
-UNUSED: dict[str, Any] = {"effect": False}
-"""Marks a key that other systems read: accepted, without effect on a run."""
 CHART: dict[str, Any] = {"effect": "chart"}
 """Marks a key that only `config values` reads, for the chart's values."""
 UNSHOWN: dict[str, Any] = {"writeOnly": True}
 """Marks a key that names a file with a secret, and may hold the secret by mistake."""
-
 NOT_FOR_PODS: dict[str, Any] = {"local": True}
 """Marks a key that the chart's values set for pods, beside those that hold secrets."""
 
