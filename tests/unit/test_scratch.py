@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -132,14 +133,14 @@ def test_the_folder_of_the_local_servers_names_who_uses_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sales_mart.servers.local._LOCK_SECONDS", 0.1)
-    without = {"postgres": False, "bigquery": False}
+    none = partial(local_servers, tmp_path, postgres=False, bigquery=False)
     with (
-        local_servers(tmp_path, **without),
+        none(),
         pytest.raises(TemporaryError, match=f"process {os.getpid()} uses the local servers"),
-        local_servers(tmp_path, **without),
+        none(),
     ):
         pass
-    with local_servers(tmp_path, **without):
+    with none():
         pass
 
 

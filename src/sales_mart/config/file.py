@@ -98,22 +98,14 @@ def load_with_origins(
     for tree in trees:
         rename(tree)
         values.update(_flatten(tree, Config, (), problems))
-    ignored = {
-        dotted: values.pop(place).origin
-        for dotted in IGNORED_KEYS
-        if (place := tuple(dotted.split("."))) in values
-    }
     try:
         config = Config.model_validate(_nested(values))
     except ValidationError as error:
         problems += _explain(error, values)
     else:
         if not problems:
-            origins = {
-                key.dotted: values[path].origin if path in values else "default"
-                for path, key in keys().items()
-            }
-            return config, origins | ignored
+            given = {".".join(path): value.origin for path, value in values.items()}
+            return config, {key.dotted: "default" for key in keys().values()} | given
     more = len(problems) - _MOST_PROBLEMS
     shown = problems[:_MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
     raise ConfigurationError("\n".join(shown), remedy=_REMEDY, details={"problems": problems})
@@ -271,6 +263,8 @@ def _unknown(path: tuple[str, ...], section: Section, origin: str) -> str:
 def _nested(values: Mapping[tuple[str, ...], Given]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, given in values.items():
+        if ".".join(path) in IGNORED_KEYS:
+            continue
         place = nested
         for name in path[:-1]:
             place = place.setdefault(name, {})

@@ -157,19 +157,17 @@ def template() -> str:
         "none.\n# Every key can be set from the environment too: "
         "SALES_MART_DATA_WAREHOUSE__POSTGRES__HOST.\n"
     )
-    return head + "".join(f"{line}\n" for line in _lines(Config, recommended(), 0, ()))
+    return head + "".join(f"{line}\n" for line in _lines(Config, ()))
 
 
-def _lines(section: Section, values: Any, depth: int, path: tuple[str, ...]) -> Iterator[str]:
-    indent = "  " * depth
-    attributes = {field.alias or name: name for name, field in section.model_fields.items()}
+def _lines(section: Section, path: tuple[str, ...]) -> Iterator[str]:
+    indent = "  " * len(path)
     for name, field in fields_of(section).items():
-        value = getattr(values, attributes[name])
         inner = section_of(field)
         if inner is not None:
-            lines = list(_lines(inner, value, depth + 1, (*path, name)))
+            lines = list(_lines(inner, (*path, name)))
             if lines:
-                yield from ([""] if depth == 0 else [])
+                yield from ([""] if not path else [])
                 yield from _comment(field.description or "", indent)
                 # A section in which everything is commented out would be a key without a value.
                 active = any(not line.lstrip().startswith("#") for line in lines if line)
@@ -177,6 +175,7 @@ def _lines(section: Section, values: Any, depth: int, path: tuple[str, ...]) -> 
                 yield from lines
             continue
         key = keys()[*path, name]
+        value = key.value(recommended())
         yield from _comment(key.description, indent)
         comment = "# " if value is None else ""
         yield f"{indent}{comment}{name}:{'' if value is None else ' ' + _yaml(value)}"

@@ -94,10 +94,14 @@ def replace_postgres() -> None:
 
 def replace_bigquery() -> None:
     """Put our parts into the adapter of BigQuery, before dbt makes any of them."""
+    from sales_mart.warehouses.bigquery.client import Client
+
     adapter: Any = importlib.import_module("dbt.adapters.bigquery")
     adapter.BigQueryAdapter.ConnectionManager = _bigquery_connections()
     clients: Any = importlib.import_module("dbt.adapters.bigquery.clients")
-    clients.BigQueryClient = _client()
+    clients.BigQueryClient = Client
+    seconds = os.environ.get(f"{_SETTINGS}BIGQUERY__REQUEST_TIMEOUT", "60")
+    Client.request_timeout = float(seconds)
 
 
 class ServerError(DbtDatabaseError):
@@ -263,10 +267,3 @@ def _bigquery_connections() -> Any:
                 raise bigquery_error(503, type(error).__name__, "no answer") from None
 
     return Connections
-
-
-def _client() -> Any:
-    from sales_mart.warehouses.bigquery.client import Client
-
-    Client.request_timeout = float(os.environ.get(f"{_SETTINGS}BIGQUERY__REQUEST_TIMEOUT", "60"))
-    return Client

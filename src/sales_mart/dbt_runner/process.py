@@ -9,10 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.child_environment import without_secrets
 from sales_mart.dbt_runner.failure import Failure
@@ -26,7 +26,6 @@ from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from sales_mart.config import Config
     from sales_mart.warehouses.history import Window
@@ -84,7 +83,7 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
     }
 
 
-class DbtProcess:
+class DbtProcess(AbstractContextManager["DbtProcess"]):
     """A dbt process of one target; it gets ready at once and runs one command.
 
     Use it as a context manager: the process ends with the context, and its folder goes with it
@@ -155,15 +154,7 @@ class DbtProcess:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
