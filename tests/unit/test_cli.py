@@ -304,10 +304,14 @@ def started(program: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", program], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    assert process.stderr is not None
-    while process.stderr.readline().strip() != "ready":
-        pass
+    wait_for("ready", process)
     return process
+
+
+def wait_for(word: str, process: subprocess.Popen[str]) -> None:
+    """Wait until a program says a word on standard error."""
+    assert process.stderr is not None
+    assert word in map(str.strip, process.stderr), "it ended without the word"
 
 
 @pytest.mark.parametrize(
@@ -386,12 +390,10 @@ def test_a_second_signal_ends_the_process_at_once(number: int) -> None:
         "module.plan = plan\n"
         "sys.exit(main(['plan', '--lake', 'l']))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], text=True, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    for word in ("ready", "closing"):
-        while process.stderr.readline().strip() != word:
-            pass
-        process.send_signal(number)
+    process = started(program)
+    process.send_signal(number)
+    wait_for("closing", process)
+    process.send_signal(number)
     rest = process.communicate(timeout=9)[1]  # it would unwind by force after ten seconds
     assert process.returncode == 128 + number
     assert "Traceback" not in rest
@@ -414,10 +416,7 @@ def test_what_does_not_unwind_is_ended_by_force() -> None:
         "module.plan = plan\n"
         "sys.exit(cli.main(['plan', '--lake', 'l']))\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", program], text=True, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    while process.stderr.readline().strip() != "ready":
-        pass
+    process = started(program)
     process.terminate()
     process.communicate(timeout=20)
     assert process.returncode == 143

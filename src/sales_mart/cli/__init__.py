@@ -26,11 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-road.add_to(app)
-stops.add_to(app)
-tools.add_to(app)
-local.add_to(app)
-workflow.add_to(app)
+for commands in (road, stops, tools, local, workflow):
+    commands.add_to(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
