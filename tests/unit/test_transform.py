@@ -202,6 +202,7 @@ def test_a_bigquery_message_quotes_no_row(
         (said("53100", "disk full"), TemporaryError),
         (said("40P01", "deadlock"), TemporaryError),
         (said(None, "gone"), TemporaryError),
+        (said(None, "FATAL: password authentication failed"), ConfigurationError),
         (DbtDatabaseError("could not connect"), TemporaryError),
         (DbtDatabaseError("password authentication failed"), ConfigurationError),
         (said("42501", "permission denied"), ConfigurationError),

@@ -120,12 +120,13 @@ def postgres_error(error: Any) -> ServerError:
     Args:
         error: A `psycopg2.Error`.
     """
-    # Without a state the connection broke.
-    state: str = error.pgcode or "08006"
     message: str = error.diag.message_primary or str(error)
+    # Without a state the connection broke, or did not come about.
+    state: str = error.pgcode or "08006"
+    refused = not error.pgcode and refuses(message)
     said = "" if quotes_values(state) else message.strip().splitlines()[:1]
     text = f"SQLSTATE {state}: {said[0] if said else 'the server refused a value'}"
-    return ServerError(text, kind_of_sqlstate(state), state)
+    return ServerError(text, ConfigurationError if refused else kind_of_sqlstate(state), state)
 
 
 def bigquery_error(status: int, reason: str, message: str) -> ServerError:

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["alone_in"]
 
 _GRACE_SECONDS = 10.0
-_KEYS = (
-    *("HOST", "PORT", "DBNAME", "SSLMODE", "CONNECT_TIMEOUT", "LOCK_TIMEOUT"),
-    "APPLICATION_NAME",
-)
+_SETTINGS = "SALES_MART_DATA_WAREHOUSE__POSTGRES__"
+_OF_A_CONNECTION = ("host", "port", "dbname", "sslmode", "connect_timeout", "application_name")
 
 
 def main() -> int:
@@ -91,18 +89,13 @@ def alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
     import psycopg2
     from psycopg2 import sql
 
-    settings = {key: os.environ[f"SALES_MART_DATA_WAREHOUSE__POSTGRES__{key}"] for key in _KEYS}
+    settings: Any = {key: os.environ[f"{_SETTINGS}{key.upper()}"] for key in _OF_A_CONNECTION}
     connection: Any = None
     try:
         connection = psycopg2.connect(
-            host=settings["HOST"],
-            port=settings["PORT"],
-            dbname=settings["DBNAME"],
+            **settings,
             user=os.environ["POSTGRES_USER"],
             password=os.environ["POSTGRES_PASSWORD"] or None,
-            sslmode=settings["SSLMODE"],
-            connect_timeout=settings["CONNECT_TIMEOUT"],
-            application_name=settings["APPLICATION_NAME"],
             keepalives_idle=30,
         )
         adapters.begin_session(connection)
@@ -111,7 +104,7 @@ def alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
             cursor.execute(
                 "select set_config('lock_timeout', %s, true),"
                 " set_config('idle_in_transaction_session_timeout', '0', true)",
-                (f"{settings['LOCK_TIMEOUT']}s",),
+                (f"{os.environ[f'{_SETTINGS}LOCK_TIMEOUT']}s",),
             )
             cursor.execute(
                 sql.SQL("lock table {} in exclusive mode").format(
