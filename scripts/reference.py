@@ -142,10 +142,11 @@ def _configuration() -> str:
     out: list[str] = []
     for name, field in fields_of(Config).items():
         own = [key for key in keys().values() if key.path[0] == name]
+        if not own:  # all its keys are without effect
+            continue
         section = section_of(field)
         intro = " ".join((section.__doc__ or "").split()) if section else ""
-        table = _table(_KEY_COLUMNS, map(_key_row, own)) if own else ""
-        out.append(f"### `{name}`\n\n{intro}\n\n{table}")
+        out.append(f"### `{name}`\n\n{intro}\n\n{_table(_KEY_COLUMNS, map(_key_row, own))}")
     return "\n".join(out)
 
 
