@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
+from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Part, Record
-from sales_mart.lake.storage import Storage, disk_errors, held, open_storage, unfinished_files
+from sales_mart.lake.storage import Storage, disk_errors, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,7 +14,6 @@ from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.temporary import (
     SUFFIX,
-    hold_folder,
     make_folder,
     place_for_temporary_files,
     scratch_folder,
@@ -34,13 +33,12 @@ __all__ = [
     "disk_errors",
     "gcs_client",
     "gcs_errors",
-    "held",
     "is_gcs",
     "open_storage",
     "patience",
+    "scratch_in",
     "split_gs",
     "temporary_folder",
-    "unfinished_files",
 ]
 
 
@@ -405,54 +403,18 @@ def temporary_folder(name: str) -> Generator[Path]:
     Raises:
         ConfigurationError: There is no room for it.
     """
-    with _scratch(place_for_temporary_files(), name) as folder:
+    with scratch_in(place_for_temporary_files(), name) as folder:
         yield folder
 
 
 @contextmanager
-def unfinished_files(uri: str, name: str) -> Generator[Path]:
-    """Give an empty folder for the files of one attempt; a finished one moves by a rename.
-
-    It stands inside of a local `uri`, which is removed if it is empty in the end; for a bucket it
-    stands where temporary files go.
+def scratch_in(parent: Path, name: str) -> Generator[Path]:
+    """Give an empty folder in `parent`; it goes with the context or the next attempt.
 
     Raises:
-        ConfigurationError: There is no room for it.
+        ConfigurationError: It cannot be made.
     """
-    if is_gcs(uri):
-        with temporary_folder(f"sales-mart-{name.lstrip('.')}") as folder:
-            yield folder
-        return
-    place = Path(uri)
-    try:
-        with _scratch(place, name) as folder:
-            yield folder
-    finally:
-        with suppress(OSError):
-            place.rmdir()
-
-
-@contextmanager
-def _scratch(parent: Path, name: str) -> Generator[Path]:
     with ExitStack() as stack:
         with disk_errors(parent):
             folder = stack.enter_context(scratch_folder(parent, name))
         yield folder
-
-
-@contextmanager
-def held(uri: str, seconds: float) -> Generator[None]:
-    """Make a folder and keep others on this computer out of it; a bucket keeps nobody out.
-
-    Raises:
-        ConfigurationError: The folder cannot be made.
-        TemporaryError: Another process was in it for `seconds`.
-    """
-    if is_gcs(uri):
-        yield
-        return
-    folder = Path(uri)
-    with disk_errors(folder):
-        make_folder(folder)
-    with hold_folder(folder, seconds):
-        yield
