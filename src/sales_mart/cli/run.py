@@ -29,6 +29,7 @@ from sales_mart.cli.steps import (
     plan_options,
     warn_of_rejects,
 )
+from sales_mart.errors import SalesMartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -134,7 +135,6 @@ def _small_summaries(config: Config, summary: RunSummary) -> Iterator[Renderable
 
     The run is done by now: what keeps its marts from being read again is a warning.
     """
-    from sales_mart.errors import SalesMartError
     from sales_mart.steps.summary import Summary, published_summary
 
     loads = {load.target: load.sequence for load in summary.loads}

@@ -13,6 +13,7 @@ from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_serv
 from sales_mart.cli.output import print_data, print_json, table
 from sales_mart.cli.session import LakeCommand, RunCommand, Session, SessionCommand
 from sales_mart.cli.steps import BusinessDate, Destination, Targets
+from sales_mart.errors import ConfigurationError
 
 __all__ = ["add_to"]
 
@@ -163,7 +164,6 @@ def _init(
 ) -> None:
     """Write a commented configuration with the recommended settings."""
     from sales_mart.config.report import template
-    from sales_mart.errors import ConfigurationError
     from sales_mart.lake.storage import open_storage
 
     session: Session = ctx.obj
@@ -227,9 +227,9 @@ def _values(ctx: typer.Context) -> None:
     """Print what the Helm chart's values take from the configuration."""
     import yaml
 
-    session: Session = ctx.obj
     from sales_mart.config.report import chart_values
 
+    session: Session = ctx.obj
     values = chart_values(session.config)
     if session.as_json:
         print_json(values)

@@ -11,6 +11,7 @@ import typer
 
 from sales_mart.cli.session import RunCommand, Session, SessionCommand
 from sales_mart.cli.steps import Outputs, Source, Targets, given
+from sales_mart.errors import ConfigurationError, SalesMartError
 
 __all__ = ["add_to"]
 
@@ -50,7 +51,6 @@ def _days(  # noqa: PLR0913 - options of a command
 ) -> None:
     """List the business dates that a backfill runs, oldest first."""
     from sales_mart.business_date import business_date, day
-    from sales_mart.errors import ConfigurationError
     from sales_mart.steps.backfill import MOST_DAYS, days_of_range, unloaded_days
 
     session: Session = ctx.obj
@@ -87,12 +87,11 @@ def _notify(
     """
     from pydantic import SecretStr
 
-    session: Session = ctx.obj
-    from sales_mart.errors import ConfigurationError, SalesMartError
     from sales_mart.lake.storage import open_storage
     from sales_mart.steps.notify import notification, runs_of, send
     from sales_mart.steps.status import RunSummary
 
+    session: Session = ctx.obj
     if not session.run_id:
         msg = "notify tells of a workflow, and none is named"
         raise ConfigurationError(msg, remedy="Use --run-id with the workflow's name.")
