@@ -149,7 +149,7 @@ def built(shop: Shop, products: int) -> tuple[RunFolder, str]:
 @pytest.fixture
 def site(servers: LocalServers, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Generator[Site]:
     """Build the next run, put proxies before the servers, and let readers look."""
-    monkeypatch.setattr(postgres, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(postgres, "SERVER_SECONDS", 0.2)
     run, amount = built(shop, products=PRODUCTS)
     assert servers.postgres_port is not None
     assert servers.bigquery_endpoint is not None

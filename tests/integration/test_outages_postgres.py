@@ -91,7 +91,7 @@ def line(server: Restartable) -> Generator[Wire]:
 @pytest.fixture
 def through(server: Restartable, line: Wire, monkeypatch: pytest.MonkeyPatch) -> Config:
     """Give a configuration of its own whose connections pass the proxy, and are not patient."""
-    monkeypatch.setattr(postgres, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(postgres, "SERVER_SECONDS", 0.2)
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     settings = {"port": line.port, "connect_timeout": 2, "statement_timeout": 1, "lock_timeout": 1}

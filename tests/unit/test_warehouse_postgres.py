@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
-from sales_mart.warehouses.postgres.connection import connect, credentials, postgres_errors, sslmode
-from sales_mart.warehouses.postgres.credentials import find_login
+from sales_mart.warehouses.postgres.connection import connect, postgres_errors
+from sales_mart.warehouses.postgres.credentials import credentials, find_login, sslmode
 from sales_mart.warehouses.postgres.settings import PostgresSettings
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from dbt_common.exceptions import (
 from sales_mart.dbt_runner.failure import Failure
 from sales_mart.error_codes import Kind, kind_of_http, kind_of_sqlstate, quotes_values, refuses
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
-from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACTION
+from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACTION, SERVER_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -52,7 +52,6 @@ TRIED_WITH = {
 }
 """The exact versions whose internals are replaced here, and what of each."""
 
-_SERVER_SECONDS = 5.0  # what the server's word about its own timeout may take to reach us
 _SETTINGS = "SALES_MART_DATA_WAREHOUSE__"
 # BigQuery quotes row values behind a colon, as in `Bad int64 value: …`; behind these it quotes
 # names and words of our own SQL.
@@ -159,7 +158,7 @@ def failure_of(error: BaseException, node: str | None = None) -> Failure:
 def cut_when_silent(handle: Any) -> Generator[None]:
     """Cut a connection whose server has not even said that `statement_timeout` is over."""
     seconds = float(os.environ.get(f"{_SETTINGS}POSTGRES__STATEMENT_TIMEOUT", "3600"))
-    timer = threading.Timer(seconds + _SERVER_SECONDS, _cut, (handle,))
+    timer = threading.Timer(seconds + SERVER_SECONDS, _cut, (handle,))
     timer.daemon = True
     timer.start()
     try:

@@ -23,7 +23,12 @@ from sales_mart.steps.export import check_digests, export_place, read_manifest
 from sales_mart.steps.published_sql import Difference, PublishedMarts, listed
 from sales_mart.steps.reconcile_sql import Questions, Sums
 from sales_mart.warehouses.base import open_warehouse
-from sales_mart.warehouses.history import has_live_tables, latest_publication, pending_window
+from sales_mart.warehouses.history import (
+    has_live_tables,
+    is_shown,
+    latest_publication,
+    pending_window,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.records import DayTotals
     from sales_mart.lake.storage import Storage
-    from sales_mart.warehouses.history import Publication, Window
+    from sales_mart.warehouses.history import Publication
 
 __all__ = ["Check", "Verification", "verify"]
 
@@ -170,7 +175,8 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
             )
         checks.add(f"{target}: marts with each other", between, agreed)
         name = f"{target}: facts and raw"
-        pending = _pending(config, pending_window(session), published)
+        sequence, waiting = pending_window(session)
+        pending = () if is_shown(published, config, sequence) else waiting
         if pending is None:
             checks.skip(name, "all marts wait to be published", "Run `sales-mart run`.")
         else:
@@ -181,14 +187,6 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
             msg = f"another run was published in {target} at the same moment"
             raise TemporaryError(msg, remedy="Run `sales-mart verify` again.")
     return side
-
-
-def _pending(config: Config, waiting: tuple[int, Window], published: Publication) -> Window:
-    """Return the sale dates that are loaded and not shown yet."""
-    sequence, window = waiting
-    if (sequence, config.mart_rules_digest) == (published.sequence, published.mart_rules_digest):
-        return ()
-    return window
 
 
 def _differing(

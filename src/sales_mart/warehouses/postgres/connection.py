@@ -23,8 +23,13 @@ from sales_mart.error_codes import (
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.names import raw_schema
 from sales_mart.warehouses.postgres.credentials import credentials, place_of, sslmode
-from sales_mart.warehouses.postgres.owners import has_relation
-from sales_mart.warehouses.postgres.session import BEGIN_SESSION, BEGIN_TRANSACTION, LOCK_TABLE
+from sales_mart.warehouses.postgres.owners import exists
+from sales_mart.warehouses.postgres.session import (
+    BEGIN_SESSION,
+    BEGIN_TRANSACTION,
+    LOCK_TABLE,
+    SERVER_SECONDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,13 +42,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Connection",
     "connect",
-    "credentials",
     "ensure_lock",
     "ensure_schema",
-    "exists",
     "lock_target",
     "postgres_errors",
-    "sslmode",
 ]
 
 R = TypeVar("R")
@@ -83,10 +85,6 @@ class _Session(psycopg.Connection[tuple[Any, ...]]):
                 msg = f"it has said nothing for {seconds:.0f} seconds"
                 raise psycopg.OperationalError(msg) from None
             raise
-
-
-# What the server's word about its own timeout may take to reach us.
-_GRACE_SECONDS = 5.0
 
 
 @contextmanager
@@ -137,7 +135,7 @@ def connect(config: Config, *, read_only: bool = False) -> Generator[Connection]
         )
         connection.commit()
         connection.read_only = read_only or None
-        connection.patience = settings.statement_timeout + _GRACE_SECONDS
+        connection.patience = settings.statement_timeout + SERVER_SECONDS
         yield connection
         # Who wants a change kept commits it; psycopg would commit what is left over.
         connection.rollback()
@@ -235,15 +233,6 @@ def ensure_lock(connection: Connection, schema: str) -> None:
         except (UniqueViolation, DuplicateSchema, DuplicateTable):
             # Somebody else makes it at this moment.
             connection.rollback()
-
-
-def exists(connection: Connection, schema: str, table: str) -> bool:
-    """Tell whether our relation of this name exists.
-
-    Raises:
-        ConfigurationError: It does, and belongs to another role.
-    """
-    return has_relation(connection, schema, table)
 
 
 def ensure_schema(connection: Connection, schema: str) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["check_owners", "grants_of_create", "has_relation", "schemas"]
+__all__ = ["check_owners", "exists", "grants_of_create", "schemas"]
 
 _DBT_SUFFIXES = ("__dbt_tmp", "__dbt_backup")
 # `trusted` may own a schema: who can drop and replace everything in it in any case.
@@ -309,7 +309,7 @@ def check_owners(connection: psycopg.Connection[Any], config: Config) -> None:
         raise _refused(found)
 
 
-def has_relation(connection: psycopg.Connection[Any], schema: str, relation: str) -> bool:
+def exists(connection: psycopg.Connection[Any], schema: str, relation: str) -> bool:
     """Tell whether a relation of this name is there.
 
     Raises:

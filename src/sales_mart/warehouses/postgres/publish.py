@@ -46,10 +46,9 @@ from sales_mart.warehouses.postgres.connection import (
     Connection,
     connect,
     ensure_schema,
-    exists,
     lock_target,
 )
-from sales_mart.warehouses.postgres.owners import check_owners
+from sales_mart.warehouses.postgres.owners import check_owners, exists
 from sales_mart.warehouses.postgres.reader import PostgresSession
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.warehouses.base import Session
 from sales_mart.warehouses.postgres import PostgreSQL
-from sales_mart.warehouses.postgres.connection import Connection, connect, exists
-from sales_mart.warehouses.postgres.owners import check_owners
+from sales_mart.warehouses.postgres.connection import Connection, connect
+from sales_mart.warehouses.postgres.owners import check_owners, exists
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-__all__ = ["BEGIN_SESSION", "BEGIN_TRANSACTION", "LOCK_TABLE"]
+__all__ = ["BEGIN_SESSION", "BEGIN_TRANSACTION", "LOCK_TABLE", "SERVER_SECONDS"]
 
 # A statement, since connection poolers refuse options of the start-up packet.
 BEGIN_SESSION: LiteralString = (
@@ -23,3 +23,5 @@ LOCK_TABLE = "target_lock"
 An advisory lock could be held by every role of the database; this one only by its owner, and by
 whom the owner grants more than reading.
 """
+SERVER_SECONDS = 5.0
+"""What the server's word about its own timeout may take to reach us."""

@@ -12,7 +12,8 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
-from sales_mart.warehouses.postgres.connection import Connection, ensure_schema, exists
+from sales_mart.warehouses.postgres.connection import Connection, ensure_schema
+from sales_mart.warehouses.postgres.owners import exists
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
