@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import MartsChangedError
+from sales_mart.lake.records import DayTotals
 from sales_mart.marts import marts_of
 from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES, fact_table, published_tables
 from sales_mart.rows import money
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import date
 
-    from sales_mart.lake.records import DayTotals
     from sales_mart.warehouses.base import Warehouse
     from sales_mart.warehouses.history import Window
 
@@ -34,6 +34,7 @@ __all__ = [
     "PublishedMarts",
     "check_published",
     "check_reconciled",
+    "differing_days",
     "listed",
 ]
 
@@ -399,6 +400,17 @@ def listed(found: Sequence[object]) -> str:
     return "; ".join(str(each) for each in found[:_SHOWN]) + more
 
 
+def differing_days(
+    mart: str, other: str, here: Mapping[date, DayTotals], there: Mapping[date, DayTotals]
+) -> list[Difference]:
+    """Return the days on which two tables differ, ascending."""
+    return [
+        Difference(mart, other, day.isoformat(), Sums.of(here.get(day)), Sums.of(there.get(day)))
+        for day in sorted(here.keys() | there.keys())
+        if here.get(day) != there.get(day)
+    ]
+
+
 def check_published(
     target: str, found: Sequence[Difference], done: str, run_id: str | None = None
 ) -> None:
@@ -425,20 +437,11 @@ def check_reconciled(
     """
     if reconciled is None:
         return
-    now = {day: Sums(each.rows, each.amount, each.quantity) for day, each in built.items()}
-    then = {day: Sums(*sums) for day, sums in reconciled.items()}
-    nothing = Sums(0, Decimal(0), 0)
-    found = [
-        Difference(
-            f"the next {fact_table(target)}",
-            "reconcile",
-            day.isoformat(),
-            now.get(day, nothing),
-            then.get(day, nothing),
-        )
-        for day in sorted(now.keys() | then.keys())
-        if now.get(day) != then.get(day)
-    ]
+    then = {
+        day: DayTotals(sale_date=day, rows=rows, amount=amount, quantity=quantity, checksum=None)
+        for day, (rows, amount, quantity) in reconciled.items()
+    }
+    found = differing_days(f"the next {fact_table(target)}", "reconcile", built, then)
     if found:
         what = f"{target}: the next marts are not what was reconciled"
         raise _refusal(what, found, _remedy("Nothing was published.", run_id))

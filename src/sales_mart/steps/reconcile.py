@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
 from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Transform
+from sales_mart.steps.published_sql import listed
 from sales_mart.steps.reconcile_sql import Questions, Sums
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import check_latest
@@ -31,8 +32,6 @@ _log = logging.getLogger(__name__)
 _DAYS_DRILLED = 3
 _DAYS_LISTED = 50
 _ROWS_FETCHED = 100_000
-_SHOWN = 3
-_NOTHING = Sums(0, Decimal(0), 0)
 _HEX = re.compile("[0-9a-f]{3}")
 
 
@@ -134,14 +133,14 @@ def _ask(side: _Side, run_id: str, sides: int) -> _Found:
 
 
 def _facts(days: Mapping[date, DayTotals]) -> Sums:
-    total = _NOTHING
+    total = Sums.of(None)
     for day in days.values():
-        total = total.plus(Sums(day.rows, day.amount, day.quantity))
+        total = total.plus(Sums.of(day))
     return total
 
 
 def _raw(found: _Found, *, of_run: tuple[bool, ...], in_marts: tuple[bool, ...]) -> Sums:
-    total = _NOTHING
+    total = Sums.of(None)
     for (is_of_run, is_in_marts), totals in found.raw.items():
         if is_of_run in of_run and is_in_marts in in_marts:
             total = total.plus(totals)
@@ -227,9 +226,8 @@ def _disagreement(
 ) -> ReconciliationError:
     days = [_day_report(sides, found, day, number) for number, day in enumerate(differing)]
     said = [*findings, *(report["message"] for report in days)]
-    more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
     return ReconciliationError(
-        f"the marts do not reconcile: {'; '.join(said[:_SHOWN])}{more}",
+        f"the marts do not reconcile: {listed(said)}",
         remedy="Nothing was published. Start a new run of the same input, by `--run-id` with a new "
         "name, which loads it anew. If products differ, a warehouse lacks a part of the history: "
         "load it there with `--target`. If it differs again, report it with these details.",
@@ -243,8 +241,7 @@ def _day_report(
     """Tell how a day differs; the first few days down to their rows."""
     totals = {side.target: answer.days.get(day) for side, answer in zip(sides, found, strict=True)}
     text = ", ".join(
-        f"{target} has {Sums(t.rows, t.amount, t.quantity) if t else 'no rows'}"
-        for target, t in totals.items()
+        f"{target} has {Sums.of(t) if t else 'no rows'}" for target, t in totals.items()
     )
     report: dict[str, Any] = {
         "day": day.isoformat(),

@@ -48,6 +48,11 @@ class Sums(NamedTuple):
     amount: Decimal
     quantity: int
 
+    @classmethod
+    def of(cls, day: DayTotals | None) -> Sums:
+        """Return the sums of a day; none when it has no rows."""
+        return cls(day.rows, day.amount, day.quantity) if day else cls(0, Decimal(0), 0)
+
     def plus(self, other: Sums) -> Sums:
         """Add up."""
         return Sums(

@@ -20,8 +20,8 @@ from sales_mart.errors import (
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import fact_table
 from sales_mart.steps.export import check_digests, export_place, read_manifest
-from sales_mart.steps.published_sql import Difference, PublishedMarts, listed
-from sales_mart.steps.reconcile_sql import Questions, Sums
+from sales_mart.steps.published_sql import PublishedMarts, differing_days, listed
+from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import (
     has_live_tables,
@@ -48,7 +48,6 @@ _REBUILD = (
     "anew from the raw table. If rows are missing in the raw table, load their days again first."
 )
 _EXPORT = "Run `sales-mart export` for the run that is published."
-_NOTHING = Sums(0, Decimal(0), 0)
 
 
 class Check(BaseModel):
@@ -175,42 +174,24 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
             )
         checks.add(f"{target}: marts with each other", between, agreed)
         name = f"{target}: facts and raw"
-        sequence, waiting = pending_window(session)
-        pending = () if is_shown(published, config, sequence) else waiting
+        sequence, window = pending_window(session)
+        pending = () if is_shown(published, config, sequence) else window
         if pending is None:
             checks.skip(name, "all marts wait to be published", "Run `sales-mart run`.")
         else:
-            raw = questions.raw_days()
-            differing = _differing(target, side.days, raw, pending)
-            checks.add(name, differing, _raw_words(raw, pending))
+            waits = set(pending)
+            shown, raw = (
+                {day: totals for day, totals in days.items() if day not in waits}
+                for days in (side.days, questions.raw_days())
+            )
+            differing = differing_days(fact_table(target), "raw", shown, raw)
+            waiting = f"; {len(waits)} more days wait to be published" if waits else ""
+            rows = sum(day.rows for day in raw.values())
+            checks.add(name, differing, f"{rows} rows of {len(raw)} days{waiting}")
         if latest_publication(session) != published:
             msg = f"another run was published in {target} at the same moment"
             raise TemporaryError(msg, remedy="Run `sales-mart verify` again.")
     return side
-
-
-def _differing(
-    target: str,
-    days: Mapping[date, DayTotals],
-    raw: Mapping[date, DayTotals],
-    pending: Sequence[date],
-) -> list[Difference]:
-    return [
-        Difference(fact_table(target), "raw", day.isoformat(), _sums(days, day), _sums(raw, day))
-        for day in sorted((days.keys() | raw.keys()) - set(pending))
-        if days.get(day) != raw.get(day)
-    ]
-
-
-def _sums(days: Mapping[date, DayTotals], day: date) -> Sums:
-    found = days.get(day)
-    return Sums(found.rows, found.amount, found.quantity) if found else _NOTHING
-
-
-def _raw_words(raw: Mapping[date, DayTotals], pending: Sequence[date]) -> str:
-    days = raw.keys() - set(pending)
-    waiting = f"; {len(pending)} more days wait to be published" if pending else ""
-    return f"{sum(raw[day].rows for day in days)} rows of {len(days)} days{waiting}"
 
 
 def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
@@ -224,17 +205,8 @@ def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
         remedy = "Let the newer run finish in both: run it again."
         checks.add(name, [message], "", remedy)
         return
-    found: list[object] = [
-        Difference(
-            fact_table(here.target),
-            f"{fact_table(there.target)} of {there.target}",
-            day.isoformat(),
-            _sums(here.days, day),
-            _sums(there.days, day),
-        )
-        for day in sorted(here.days.keys() | there.days.keys())
-        if here.days.get(day) != there.days.get(day)
-    ]
+    other = f"{fact_table(there.target)} of {there.target}"
+    found: list[object] = [*differing_days(fact_table(here.target), other, here.days, there.days)]
     found += [
         f"{mart} has {rows} rows in {here.target} and {there.marts[mart][0]} in {there.target}, "
         "or other values"
