@@ -26,7 +26,7 @@ group by {{ column }}
 having count(*) > 1
 {% endmacro %}
 
-{% macro bigquery__repeated_tokens(model, column) %}
+{% macro default__repeated_tokens(model, column) %}
 select
     {{ column }},
     count(*) as occurrences

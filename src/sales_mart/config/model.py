@@ -9,11 +9,12 @@ import copy
 import hashlib
 import json
 from decimal import Decimal
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
     Field,
+    create_model,
     field_validator,
     model_validator,
 )
@@ -30,7 +31,7 @@ from sales_mart.config.texts import (
     is_own_table,
 )
 from sales_mart.rows.characters import nfc
-from sales_mart.warehouses.base import DEFAULT_TARGETS, names
+from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings
 
@@ -83,6 +84,25 @@ class DataWarehouse(Section):
             msg = f"name at least one of {', '.join(names())}"
             raise ValueError(msg)
         return tuple(name for name in names() if name in targets)
+
+
+def _with_sections(base: type[DataWarehouse]) -> type[DataWarehouse]:
+    """Return the section with those of the warehouses that bring their own."""
+    brought = {
+        name: (warehouse_class(name).title, section)
+        for name in names()
+        if name not in base.model_fields
+        and (section := warehouse_class(name).section()) is not None
+    }
+    fields: dict[str, Any] = {
+        name: (section, Field(default=section(), description=f"{title}."))
+        for name, (title, section) in brought.items()
+    }
+    return create_model(base.__name__, __base__=base, __doc__=base.__doc__, **fields)
+
+
+if not TYPE_CHECKING:
+    DataWarehouse = _with_sections(DataWarehouse)
 
 
 class DataMart(Section):

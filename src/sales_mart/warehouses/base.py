@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from sales_mart.config import Config
+    from sales_mart.config.section import Section
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.marts import Column
@@ -168,6 +169,11 @@ class Warehouse(ABC):
     def __init__(self, config: Config) -> None:
         """Take the configuration; nothing is opened."""
         self.config = config
+
+    @classmethod
+    def section(cls) -> type[Section] | None:
+        """Return the class of the section `data_warehouse.<name>`; None where the model has it."""
+        return None
 
     @property
     @abstractmethod
