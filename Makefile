@@ -172,7 +172,7 @@ $(VENV)/.demo: $(VENV)/.pip $(INPUTS)
 
 $(VENV)/.dev: $(VENV)/.pip $(INPUTS)
 	$(EDITABLE)
-	$(LOCKED) 'sales-mart[local,testing,workflows]' --group dev
+	$(LOCKED) 'sales-mart[duckdb,local,testing,workflows]' --group dev
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev $(INPUTS)

@@ -62,13 +62,17 @@ def bigquery_server(servers: LocalServers) -> str:
 
 
 @pytest.fixture
-def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Give a configuration with schemas and datasets of its own on both servers."""
+def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
+    """Give a configuration with schemas, datasets and files of its own."""
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     unique = uuid.uuid4().hex[:12]
     settings: dict[str, Any] = servers.settings()
-    settings["data_warehouse"] |= {"project_id": "test-project", "dataset": f"raw_{unique}"}
+    settings["data_warehouse"] |= {
+        "project_id": "test-project",
+        "dataset": f"raw_{unique}",
+        "duckdb": {"path": str(tmp_path / "sales.duckdb")},
+    }
     settings["data_mart"] = {
         "dataset": f"mart_{unique}",
         "postgres_schema": f"shown_{unique}",

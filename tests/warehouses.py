@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sales_mart.config import Config
 from sales_mart.warehouses.base import open_warehouse
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
     from sales_mart.warehouses.base import Dialect
+    from sales_mart.warehouses.duckdb import DuckDB
 
 BOTH = (Target.POSTGRES, Target.BIGQUERY)
 POSTGRES = (Target.POSTGRES,)
@@ -57,6 +58,16 @@ def ask(config: Config, target: str, sql: str) -> list[tuple[Any, ...]]:
 
 def change(config: Config, target: str, *statements: str) -> None:
     """Run statements that change something."""
+    if target == "duckdb":
+        from sales_mart.warehouses.duckdb.connection import opened
+
+        warehouse = cast("DuckDB", open_warehouse(config, target))
+        # Readers of the published marts are in the way of whoever writes to that very file.
+        shown = any('"published"' in sql for sql in statements)
+        with opened(warehouse, warehouse.path if shown else None) as session:
+            for sql in statements:
+                session.connection.execute(sql)
+        return
     if target == Target.POSTGRES:
         with postgres.connect(config) as connection:
             for sql in statements:

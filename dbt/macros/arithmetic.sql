@@ -11,6 +11,10 @@ is an exact NUMERIC before and after. #}
     cast({{ expression }} as numeric(29, {{ var('max_decimals') | int }}))
 {%- endmacro %}
 
+{% macro duckdb__as_amount(expression) -%}
+    cast({{ expression }} as decimal(29, {{ var('max_decimals') | int }}))
+{%- endmacro %}
+
 {% macro bigquery__as_amount(expression) -%}
     {{ return(expression) }}
 {%- endmacro %}
@@ -21,6 +25,10 @@ is an exact NUMERIC before and after. #}
 {%- endmacro %}
 
 {% macro postgres__as_count(expression) -%}
+    cast({{ expression }} as bigint)
+{%- endmacro %}
+
+{% macro duckdb__as_count(expression) -%}
     cast({{ expression }} as bigint)
 {%- endmacro %}
 
@@ -42,6 +50,20 @@ a cent. #}
     cast(round(cast({{ total }} as numeric(60, 30)) / {{ count }}, 2) as numeric(20, 2))
 {%- endmacro %}
 
+{# DuckDB divides decimals as doubles, so the digits are divided as whole numbers. A total has 29
+digits at most, and a whole number 38. #}
+{% macro duckdb__mean(total, count) -%}
+    {%- set decimals = var('max_decimals') | int -%}
+    {%- set digits = "cast(replace(cast(abs(" ~ total ~ ") as varchar), '.', '') as hugeint)" -%}
+    {%- set above = digits ~ ' * ' ~ 10 ** ([2 - decimals, 0] | max) -%}
+    {%- set below = 'cast(' ~ count ~ ' as hugeint) * ' ~ 10 ** ([decimals - 2, 0] | max) -%}
+    cast(
+        cast((2 * {{ above }} + {{ below }}) // (2 * ({{ below }})) as decimal(20, 0))
+        * cast('0.01' as decimal(3, 2)) * cast(sign({{ total }}) as decimal(1, 0))
+        as decimal(20, 2)
+    )
+{%- endmacro %}
+
 {% macro bigquery__mean(total, count) -%}
     cast(round(cast({{ total }} as bignumeric(38, 9)) / {{ count }}, 2) as numeric(20, 2))
 {%- endmacro %}
@@ -56,6 +78,10 @@ a cent. #}
 session's time zone. #}
 {% macro postgres__month_start(column) -%}
     cast(date_trunc('month', cast({{ column }} as timestamp)) as date)
+{%- endmacro %}
+
+{% macro duckdb__month_start(column) -%}
+    cast(date_trunc('month', {{ column }}) as date)
 {%- endmacro %}
 
 {# The cast says what is so anyway; the emulator has a DATETIME otherwise. #}

@@ -12,6 +12,10 @@ sign or an underscore does not, since the marts use `starts_with`, not `like`. #
     {{ return(("E'" if '\\' in value else "'") ~ escaped ~ "'") }}
 {%- endmacro %}
 
+{% macro duckdb__text_literal(value) -%}
+    {{ return("'" ~ value | replace("'", "''") ~ "'") }}
+{%- endmacro %}
+
 {% macro bigquery__text_literal(value) -%}
     {%- set escaped = value | replace('\\', '\\\\') | replace("'", "\\'") -%}
     {%- set escaped = escaped | replace('\n', '\\n') | replace('\r', '\\r') -%}
@@ -38,6 +42,10 @@ sign or an underscore does not, since the marts use `starts_with`, not `like`. #
 
 {% macro postgres__numeric_literal(value) -%}
     {{ return("numeric '" ~ value ~ "'") }}
+{%- endmacro %}
+
+{% macro duckdb__numeric_literal(value) -%}
+    {{ return("cast('" ~ value ~ "' as decimal(29, " ~ (var('max_decimals') | int) ~ "))") }}
 {%- endmacro %}
 
 {# The emulator cuts a `numeric` literal in a view to three decimals, this one not. #}

@@ -26,6 +26,10 @@ that may hold anything comes as a list with one text. #}
     length({{ column }}) = 64 and {{ column }} !~ '[^0-9a-f]'
 {%- endmacro %}
 
+{% macro duckdb__is_token(column) -%}
+    length({{ column }}) = 64 and not regexp_matches({{ column }}, '[^0-9a-f]')
+{%- endmacro %}
+
 {% macro bigquery__is_token(column) -%}
     length({{ column }}) = 64 and not regexp_contains({{ column }}, r'[^0-9a-f]')
 {%- endmacro %}

@@ -1,0 +1,134 @@
+"""DuckDB: two files, and no server.
+
+Readers open the file of the published marts, and finish on the one that they opened when a run
+replaces it. Everything else is in the pipeline's own file, which one process opens at a time.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.warehouses.base import Warehouse
+from sales_mart.warehouses.duckdb.settings import DuckDBSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+    from datetime import date
+    from decimal import Decimal
+
+    from sales_mart.config.section import Section
+    from sales_mart.lake.records import Load
+    from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.admission import LoadOptions
+    from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.history import Publication, Window
+
+__all__ = ["DuckDB"]
+
+
+class DuckDB(Warehouse):
+    """Two files on this computer."""
+
+    name = "duckdb"
+    title = "DuckDB"
+    packages = ("duckdb", "dbt-duckdb")
+    is_shared = False
+
+    @classmethod
+    def section(cls) -> type[Section]:
+        """Return the class of the section `data_warehouse.duckdb`."""
+        return DuckDBSettings
+
+    @property
+    def path(self) -> Path:
+        """The file of the published marts."""
+        settings: DuckDBSettings = getattr(self.config.data_warehouse, self.name)
+        return Path(settings.path).expanduser().absolute()
+
+    @property
+    def work(self) -> Path:
+        """The pipeline's own file."""
+        return self.path.with_name(f"{self.path.name}.work")
+
+    @property
+    def dialect(self) -> Dialect:
+        """How its SQL is written."""
+        from sales_mart.warehouses.duckdb.dialect import DuckDBDialect
+
+        return DuckDBDialect(self.raw_schema, self.mart_schema)
+
+    @property
+    def place(self) -> dict[str, str]:
+        """What tells its marts apart from those of other configurations."""
+        return {"file": self.path.name, "schema": self.mart_schema}
+
+    def session(self) -> AbstractContextManager[Session]:
+        """Open both files and one transaction, alone."""
+        from sales_mart.warehouses.duckdb.connection import snapshot
+
+        return snapshot(self)
+
+    def load(self, run: RunFolder, options: LoadOptions | None = None) -> Load:
+        """Load a sealed run in one transaction."""
+        from sales_mart.warehouses.admission import LoadOptions
+        from sales_mart.warehouses.duckdb.load import load
+
+        return load(self, run, options or LoadOptions())
+
+    def before_build(self) -> None:
+        """Copy the published sums by product and month to where dbt reads them."""
+        from sales_mart.warehouses.duckdb.publish import copy_product_months
+
+        copy_product_months(self)
+
+    def built_tables(self, named_by_dbt: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - asks the file
+        """Return the rows and a checksum of each next mart: the same content is the same mart."""
+        from sales_mart.warehouses.duckdb.publish import built_tables
+
+        with self.session() as session:
+            return built_tables(session)
+
+    def publish(  # noqa: PLR0913 - what was found out about the next marts
+        self,
+        run: RunFolder,
+        window: Window,
+        sequence: int,
+        built: Mapping[str, str],
+        *,
+        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
+        full_refresh: bool = False,
+    ) -> Publication:
+        """Publish the next marts by a new file, which takes the place of the old one."""
+        from sales_mart.warehouses.duckdb.publish import publish
+
+        return publish(
+            self,
+            run,
+            window,
+            sequence,
+            built,
+            reconciled=reconciled,
+            full_refresh=full_refresh,
+        )
+
+    def check_credentials(self, findings: Findings, origins: Mapping[str, str]) -> None:
+        """Say nothing: files have no users."""
+
+    def check(self, findings: Findings) -> None:
+        """Check that the files can be opened and written."""
+        from sales_mart.warehouses.duckdb.connection import check
+
+        check(self, findings)
+
+    def dbt_environment(self, *, offline: bool) -> dict[str, str]:  # noqa: ARG002 - there are no credentials
+        """Return where dbt finds the pipeline's own file."""
+        if find_spec("dbt.adapters.duckdb") is None:
+            msg = "dbt-duckdb is not installed"
+            raise ConfigurationError(
+                msg, remedy="Install the extra: pip install 'sales-mart[duckdb]'."
+            )
+        return {"SALES_MART_DUCKDB_WORK": str(self.work)}

@@ -1,0 +1,70 @@
+"""How DuckDB says what every warehouse can say."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES
+from sales_mart.warehouses.base import Dialect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.marts import Column
+
+__all__ = ["PUBLISHED", "WORK", "DuckDBDialect"]
+
+PUBLISHED, WORK = "published", "work"
+"""Names under which the two files are attached."""
+_PUBLISHED_TOO = (PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES)
+"""Private tables that change with the marts, and so stand in their file."""
+
+
+class DuckDBDialect(Dialect):
+    """DuckDB's SQL, in a connection to which both files are attached."""
+
+    def __init__(self, raw_schema: str, mart_schema: str) -> None:
+        """Take the names of the schemas, which say in which file a table is."""
+        self._raw_schema = raw_schema
+        self._mart_schema = mart_schema
+
+    def table(self, schema: str, name: str) -> str:
+        """Return the quoted name of a table."""
+        shown = schema == self._mart_schema or (
+            schema == self._raw_schema and name in _PUBLISHED_TOO
+        )
+        return ".".join(map(self.identifier, (PUBLISHED if shown else WORK, schema, name)))
+
+    def identifier(self, name: str) -> str:
+        """Return the quoted name of a column."""
+        return f'"{name}"'
+
+    def literal(self, value: str | int | date | None) -> str:
+        """Return a value as a literal."""
+        if value is None:
+            return "null"
+        if isinstance(value, date):
+            return f"date '{value.isoformat()}'"
+        return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+
+    def by_code_point(self, column: str) -> str:
+        """Return the column: that is how DuckDB orders texts."""
+        return column
+
+    def as_text(self, expression: str) -> str:
+        """Return the cast of an expression to a text."""
+        return f"cast({expression} as varchar)"
+
+    def month_start(self, expression: str) -> str:
+        """Return the first day of a date's month."""
+        return f"cast(date_trunc('month', {expression}) as date)"
+
+    def text(self, column: Column) -> str:
+        """Return a column's text: that of a decimal has all its digits."""
+        return column.name if column.kind == "text" else self.as_text(column.name)
+
+    def checksum(self, texts: Sequence[str]) -> str:
+        """Return a checksum of texts; DuckDB adds bigints up to a hugeint."""
+        text = " || '|' || ".join(texts)
+        return f"cast('0x' || left(md5({text}), 15) as bigint)"

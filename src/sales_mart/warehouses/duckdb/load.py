@@ -1,0 +1,305 @@
+"""Stop `load` for DuckDB: the sealed rows become the raw table's in one transaction.
+
+A row is visible unless a later business date has its identifier; on one date a delivery goes before
+the snapshot. Each superseded row is marked with the business date of the next later row of its
+identifier.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from sales_mart.errors import ConfigurationError, UnexpectedError
+from sales_mart.lake.records import Load, Mode, Seal
+from sales_mart.names import LOAD_RUNS
+from sales_mart.steps.plan import check_digest
+from sales_mart.warehouses.admission import (
+    check_admission,
+    check_removed_share,
+    earlier_delivery,
+    last_snapshot,
+)
+from sales_mart.warehouses.duckdb.connection import DuckDBSession, opened
+from sales_mart.warehouses.history import Change, check_latest, latest_load, load_values, past_loads
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.admission import LoadOptions, PastLoad
+    from sales_mart.warehouses.duckdb import DuckDB
+
+__all__ = ["load"]
+
+_log = logging.getLogger(__name__)
+
+_COLUMNS = {
+    "transaction_id": "varchar",
+    "product": "varchar",
+    "price": "decimal(18,{scale})",
+    "quantity": "bigint",
+    "sale_date": "date",
+    "source_file": "integer",
+    "source_row": "bigint",
+}
+_STAMPS = {"run_id": "varchar", "business_date": "date", "superseded_by": "date"}
+_NULLABLE = ("product", "price", "quantity", "superseded_by")
+_LOAD_RUNS_DDL = """
+    create table if not exists {} (
+        sequence bigint primary key,
+        run_id varchar not null,
+        business_date date not null,
+        mode varchar not null,
+        "rows" bigint not null,
+        yielded_rows bigint not null,
+        key_id varchar not null,
+        sale_date_window varchar,
+        seal_digest varchar not null,
+        loaded_at timestamp not null,
+        removed_rows bigint,
+        superseded_rows bigint,
+        shown_again_rows bigint,
+        visible_rows bigint,
+        rules varchar,
+        rejects varchar
+    )
+"""
+# Every row of the identifiers that the delivery touches, with its mark of before and of now. A row
+# of the batch has no place yet.
+_SETTLE = """
+    create or replace temporary table settled as
+    with touched as (
+        select transaction_id from batch
+        union
+        select transaction_id from removed
+    ),
+    versions as (
+        select
+            raw.rowid as place,
+            raw.transaction_id,
+            raw.business_date,
+            raw.run_id is distinct from {snapshot} as is_delivery,
+            raw.sale_date,
+            raw.superseded_by as mark_before
+        from {raw} as raw
+        where raw.transaction_id in (select transaction_id from touched)
+        union all
+        select null, transaction_id, {day}, true, sale_date, null
+        from batch
+    )
+    select
+        place,
+        transaction_id,
+        sale_date,
+        mark_before,
+        lead(business_date) over (
+            partition by transaction_id
+            order by business_date, is_delivery
+        ) as mark
+    from versions
+"""
+_MARK = """
+    update {raw} as raw
+    set superseded_by = settled.mark
+    from settled
+    where
+        raw.rowid = settled.place
+        and settled.mark is distinct from settled.mark_before
+"""
+_INSERT = """
+    insert into {raw} ({columns}, run_id, business_date, superseded_by)
+    select {listed}, {run}, {day}, settled.mark
+    from batch
+    inner join settled on batch.transaction_id = settled.transaction_id
+    where settled.place is null
+"""
+_COUNTS = """
+    select
+        count(*) filter (where place is null and mark is null),
+        count(*) filter (where place is null and mark is not null),
+        (select count(*) from removed where was_visible),
+        count(*) filter (where place is not null and mark_before is null and mark is not null),
+        count(*) filter (where place is not null and mark_before is not null and mark is null)
+    from settled
+"""
+_WINDOW = """
+    select sale_date from removed
+    where was_visible
+    union
+    select sale_date from settled
+    where case
+        when place is null then mark is null
+        else (mark is null) <> (mark_before is null)
+    end
+    order by sale_date
+"""
+
+
+def load(warehouse: DuckDB, run: RunFolder, options: LoadOptions) -> Load:
+    """Load a sealed run, and write the record `load-duckdb`.
+
+    Raises:
+        ConfigurationError: A column has another type, or key ids would mix.
+        DataError: The load is refused: by age, by rules, or for the rows that it would take away.
+        SourceChangedError: A part is not the one that was sealed.
+        TemporaryError: The file is in use.
+        UnexpectedError: The table does not hold what the seal says; nothing was changed.
+    """
+    seal = run.read("seal", Seal)
+    check_digest(warehouse.config, run, seal.config_digest)
+    with opened(warehouse) as session:
+        execute = session.connection.execute
+        execute("begin transaction")
+        _ensure_tables(session)
+        record = _already_loaded(session, seal) or _load(session, run, seal, options)
+        execute("commit")
+    run.write(f"load-{warehouse.name}", record)
+    _log.info(
+        "duckdb: %d rows in %s mode, load %d%s",
+        record.rows,
+        record.mode,
+        record.sequence,
+        ", loaded already" if record.already_loaded else "",
+    )
+    return record
+
+
+def _raw(session: DuckDBSession) -> str:
+    warehouse = session.warehouse
+    return warehouse.dialect.table(warehouse.raw_schema, warehouse.config.data_warehouse.table)
+
+
+def _already_loaded(session: DuckDBSession, seal: Seal) -> Load | None:
+    latest = latest_load(session)
+    if latest is None or (latest.run_id, latest.seal_digest) != (seal.run_id, seal.digest):
+        return None
+    return latest.model_copy(update={"already_loaded": True})
+
+
+def _load(session: DuckDBSession, run: RunFolder, seal: Seal, options: LoadOptions) -> Load:
+    config, execute = session.warehouse.config, session.connection.execute
+    past = past_loads(session)
+    raw = _raw(session)
+    ((holds_rows, before),) = session.query(
+        f"select count(*) > 0, count(*) filter (where superseded_by is null) from {raw}"
+    )
+    check_admission(config, run, seal, options, past, holds_rows=holds_rows)
+    _read_batch(session, run, seal)
+    if seal.mode is Mode.REPLACE:
+        check_removed_share(config, seal, before, seal.rows_clean)
+        execute(f"delete from {raw}")
+        listed = ", ".join(_COLUMNS)
+        dialect = session.warehouse.dialect
+        execute(
+            f"insert into {raw} ({listed}, run_id, business_date) select {listed}, "
+            f"{dialect.literal(seal.run_id)}, {dialect.literal(seal.business_date)} from batch"
+        )
+        change = Change(None, seal.rows_clean, removed_rows=before)
+    else:
+        change = _append(session, seal, past)
+        check_removed_share(config, seal, before, change.visible_after(before))
+    ((rows,),) = session.query(f"select count(*) from {raw} where {_of_run(session, seal)}")
+    if not rows == change.rows + change.yielded_rows == seal.rows_clean:
+        raise _lost(rows, seal)
+    values = load_values(config, seal, change, change.visible_after(before))
+    names = ", ".join(map(session.warehouse.dialect.identifier, values))
+    loads = session.warehouse.dialect.table(session.warehouse.raw_schema, LOAD_RUNS)
+    execute(
+        f"insert into {loads} (sequence, loaded_at, {names}) select coalesce(max(sequence), 0) + 1,"
+        f" cast(get_current_timestamp() as timestamp), {', '.join('?' * len(values))} from {loads}",
+        list(values.values()),
+    )
+    return check_latest(session, seal.run_id)
+
+
+def _of_run(session: DuckDBSession, seal: Seal) -> str:
+    dialect = session.warehouse.dialect
+    return (
+        f"run_id = {dialect.literal(seal.run_id)} "
+        f"and business_date = {dialect.literal(seal.business_date)}"
+    )
+
+
+def _lost(rows: int, seal: Seal) -> UnexpectedError:
+    msg = f"{rows} rows reached DuckDB, {seal.rows_clean} were sealed"
+    return UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
+
+
+def _read_batch(session: DuckDBSession, run: RunFolder, seal: Seal) -> None:
+    """Read the sealed parts into the temporary table of the batch."""
+    execute = session.connection.execute
+    columns = ", ".join(f"{name} {kind}" for name, kind in _types(session).items())
+    execute(f"create or replace temporary table batch ({columns})")
+    for part in seal.clean:
+        with run.sealed_part(part) as path:
+            execute(
+                f"insert into batch select {', '.join(_COLUMNS)} from read_parquet(?)", [str(path)]
+            )
+    ((rows,),) = session.query("select count(*) from batch")
+    if rows != seal.rows_clean:
+        raise _lost(rows, seal)
+
+
+def _types(session: DuckDBSession) -> dict[str, str]:
+    scale = session.warehouse.config.rules.max_decimals
+    return {name: kind.format(scale=scale) for name, kind in _COLUMNS.items()}
+
+
+def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Change:
+    """Replace the delivery of one business date, and settle which rows are visible."""
+    dialect, execute = session.warehouse.dialect, session.connection.execute
+    snapshot, earlier = last_snapshot(past), earlier_delivery(past, seal.business_date)
+    raw, day = _raw(session), dialect.literal(seal.business_date)
+    of_earlier = (
+        f"business_date = {day} and run_id = {dialect.literal(earlier.run_id)}"
+        if earlier
+        else "false"
+    )
+    execute(
+        "create or replace temporary table removed as select transaction_id, sale_date,"
+        f" superseded_by is null as was_visible from {raw} where {of_earlier}"
+    )
+    execute(f"delete from {raw} where {of_earlier}")
+    names = {
+        "raw": raw,
+        "day": day,
+        "run": dialect.literal(seal.run_id),
+        "snapshot": dialect.literal(snapshot.run_id if snapshot else None),
+        "columns": ", ".join(_COLUMNS),
+        "listed": ", ".join(f"batch.{name}" for name in _COLUMNS),
+    }
+    for statement in (_SETTLE, _MARK, _INSERT):
+        execute(statement.format(**names))
+    (counts,) = session.query(_COUNTS)
+    return Change(tuple(day for (day,) in session.query(_WINDOW)), *counts)
+
+
+def _ensure_tables(session: DuckDBSession) -> None:
+    """Create what is missing, and compare the raw table's columns with what a load writes."""
+    warehouse, execute = session.warehouse, session.connection.execute
+    dialect = warehouse.dialect
+    execute(f"create schema if not exists work.{dialect.identifier(warehouse.raw_schema)}")
+    execute(_LOAD_RUNS_DDL.format(dialect.table(warehouse.raw_schema, LOAD_RUNS)))
+    wanted = _types(session) | _STAMPS
+    columns = ", ".join(
+        f"{name} {kind}{'' if name in _NULLABLE else ' not null'}" for name, kind in wanted.items()
+    )
+    execute(f"create table if not exists {_raw(session)} ({columns})")
+    table = warehouse.config.data_warehouse.table
+    found = dict(
+        execute(
+            "select column_name, lower(data_type) from duckdb_columns()"
+            " where database_name = 'work' and schema_name = ? and table_name = ?",
+            [warehouse.raw_schema, table],
+        ).fetchall()
+    )
+    for name, kind in wanted.items():
+        if found.get(name) != kind:
+            where = f"{warehouse.raw_schema}.{table}"
+            msg = f"column {name} of {where} is {found.get(name, 'missing')}, the run writes {kind}"
+            raise ConfigurationError(
+                msg,
+                remedy="Drop the table and load the history anew, or put "
+                "ingestion.validation.max_decimals back.",
+            )
