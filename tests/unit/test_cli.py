@@ -22,6 +22,7 @@ from sales_mart import __version__
 from sales_mart.cli import app, main
 from sales_mart.config.file import load_config
 from sales_mart.config.report import recommended
+from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -106,7 +107,7 @@ def test_a_target_that_is_no_warehouse_is_refused(ask: Ask) -> None:
         code, _, said = ask(*command.split(), "--run-id", "r", "--lake", "lake")
         assert code == 2
         assert "'oracle' is not a warehouse" in said
-        assert "The warehouses are postgres, bigquery." in said
+        assert f"The warehouses are {', '.join(names())}." in said
 
 
 # --- errors

@@ -310,7 +310,7 @@ connect_timeout, statement_timeout, application_name"""
         ),
         (
             "data_warehouse: {targets: [postgres, oracle]}\n",
-            "c.yaml:1: data_warehouse.targets: must be 'postgres' or 'bigquery'",
+            "c.yaml:1: data_warehouse.targets: must be 'postgres', 'bigquery' or 'duckdb'",
         ),
         (
             "data_warehouse: {dataset: public}\n",
