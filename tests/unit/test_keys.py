@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 KEY = "q7Rk2vTzX9mLwYb4NcHd8sGfJ3pVuEa6"
 KEYED = Config.model_validate({"security": {"algorithm": "hmac-sha256"}})
 SAMPLE = Path(__file__).parents[2] / "samples" / "pipeline_config.yaml"
-ROWS = "transaction_id,product,price,quantity,date\nT1,Mouse,20.00,1,2023-10-01\n"
+ROWS = "transaction_id,product,price,quantity,date\nT1,Halal Mouse,20.00,1,2023-10-01\n"
 
 GUESSABLE = {
     "few": ["a" * 32, "ab" * 16, "0" * 64, "x" * 31 + "y", "A" * 43 + "=", "1001101110" * 5],
@@ -196,6 +196,11 @@ def test_plain_tokens_are_warned_of_whatever_is_silenced(
         assert kept["warnings"] == [warning["message"]], record
 
 
+def said(caplog: pytest.LogCaptureFixture) -> int:
+    """Return how often it was warned; two handlers may have taken the same record."""
+    return len({id(each) for each in caplog.records if "plain sha256" in each.getMessage()})
+
+
 @pytest.mark.usefixtures("loggers")
 def test_the_library_warns_of_plain_tokens_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -212,14 +217,14 @@ def test_the_library_warns_of_plain_tokens_too(
     ):
         caplog.clear()
         validate_frame(frame, config)
-        assert caplog.text.count("plain sha256") == warnings
+        assert said(caplog) == warnings
         made = plan(
             config, lake, business_date=date(2023, 10, 1), source=str(source), run_id=f"r{warnings}"
         )
         run = RunFolder(lake, made.run_id)
         caplog.clear()
         assert len(validate_shard(config, run, 0).warnings) == warnings
-        assert caplog.text.count("plain sha256") == warnings
+        assert said(caplog) == warnings
         assert len(seal(config, run).warnings) == warnings
 
 

@@ -312,7 +312,8 @@ def test_rows_of_which_the_marts_show_none_end_the_run(tmp_path: Path, case: str
 def test_a_header_alone_is_a_valid_empty_input_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _, made = sealed(Config(), tmp_path, write(tmp_path / "raw", a=[], b=[]))
+    config = Config.model_validate({"security": {"algorithm": "sha256"}})
+    _, made = sealed(config, tmp_path, write(tmp_path / "raw", a=[], b=[]))
     assert (made.rows_read, made.clean, made.sale_dates) == (0, (), ())
     assert made.warnings == ("the input has no row, so all marts will be empty",)
     assert made.warnings[0] in caplog.text
