@@ -162,8 +162,8 @@ def site(servers: LocalServers, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
             configured(shop.config, Target.POSTGRES, port=line.port, statement_timeout=5),
             Target.BIGQUERY,
             api_endpoint=api.url,
-            request_timeout=2,
-            job_timeout=10,
+            request_timeout=6,
+            job_timeout=30,
         )
         yield Site(shop.config, broken, line, api, run, amount, readers)
 
