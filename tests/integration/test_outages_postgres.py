@@ -396,7 +396,7 @@ def test_the_marts_after_a_restart_in_the_middle(
 
 @pytest.mark.parametrize(
     ("mark", "skip", "code"),
-    [(b"sales_by_date", 3, 75), (b"relkind = 'r'", 0, 75), (b"ROLLBACK", 1, 0)],
+    [(b"sales_by_date", 3, 75), (b"relkind = 'r'", 0, 75), (b"ROLLBACK", 2, 0)],
     ids=["model", "names", "rollback"],
 )
 def test_marts_while_the_server_says_nothing_more(  # noqa: PLR0913 - fixtures and parameters
