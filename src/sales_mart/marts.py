@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -149,14 +150,19 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
         if path.suffix == ".sql":
             continue
         try:
-            text: Any = yaml.safe_load(path.read_text("utf-8"))
-            for model in (text or {}).get("models") or []:
+            for model in (_parsed(path.read_text("utf-8")) or {}).get("models") or []:
                 meta = (model.get("config") or {}).get("meta") or {}
                 if "publish" not in meta:
                     continue
-                for column in model.get("columns") or []:
-                    said = str(column.get("data_type") or "")
-                    column["data_type"] = render(said).render(var=values.get) if said else said
+                columns = {
+                    column["name"]: column
+                    | {
+                        "data_type": render(str(column.get("data_type") or "")).render(
+                            var=values.get
+                        )
+                    }
+                    for column in model.get("columns") or []
+                }
                 name = warehouse.fact_table if model["name"] == FACT_MODEL else model["name"]
                 found.append(
                     _mart(
@@ -164,7 +170,7 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
                             "name": model["name"],
                             "alias": model["config"].get("alias") or name,
                             "config": {"materialized": "table"} | model["config"],
-                            "columns": {each["name"]: each for each in model.get("columns") or []},
+                            "columns": columns,
                             "original_file_path": path.name,
                         }
                     )
@@ -233,6 +239,12 @@ def check_manifest(built: Iterable[Mart], declared: Iterable[Mart]) -> None:
 def fact(marts: Iterable[Mart]) -> Mart:
     """Return the fact table among the marts."""
     return next(mart for mart in marts if mart.model == FACT_MODEL)
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> Any:
+    """Parse YAML once for each text: a step asks for its marts many times, under a lock."""
+    return yaml.safe_load(text)
 
 
 def _by_name(marts: Iterable[Mart]) -> tuple[Mart, ...]:

@@ -24,18 +24,17 @@ def project_folder() -> Path:
     raise UnexpectedError(msg, remedy="Install the package again.")
 
 
-def model_files(models_path: str | None, suffix: str = "") -> list[Path]:
+def model_files(models_path: str | None) -> list[Path]:
     """Return the files of our models and of the user's, in the order of their paths.
 
     Args:
         models_path: The folder of the user's own models; None for none.
-        suffix: How the names end.
     """
     folders = [project_folder() / "models", *([Path(models_path)] if models_path else [])]
     return [
         path
         for folder in folders
-        for path in sorted(folder.rglob(f"*{suffix}"))
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix in {".sql", ".yml", ".yaml"}
     ]
 
