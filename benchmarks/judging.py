@@ -70,7 +70,10 @@ def scan(file: str, **_: object) -> Counts:
 
 def ours_in_memory(file: str, settings: dict[str, Any], **_: object) -> Counts:
     """Judge and tokenise block by block, and drop the frames."""
-    from sales_mart.config import FIELDS, Config
+    from sales_mart.config import Config
+    from sales_mart.schema import schema_of
+
+    columns = schema_of(Config()).fields
     from sales_mart.rows.checker import Judge
     from sales_mart.rows.tokens import tokeniser
     from sales_mart.source.csv_reader import read_blocks
@@ -79,7 +82,7 @@ def ours_in_memory(file: str, settings: dict[str, Any], **_: object) -> Counts:
     judge = Judge(config, tokeniser(config))
     clean = rejected = 0
     with Path(file).open("rb") as stream:
-        for block in read_blocks(stream, file, FIELDS):
+        for block in read_blocks(stream, file, columns):
             good, bad = judge.judge(block.fields.lazy())
             clean += good.height
             rejected += bad.height + len(block.flaws)

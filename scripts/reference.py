@@ -31,8 +31,8 @@ from sales_mart.config import Config
 from sales_mart.config.keys import IGNORED_KEYS, Key, fields_of, keys, section_of
 from sales_mart.lake import parquet as parts
 from sales_mart.lake import records
-from sales_mart.names import clean_schema
-from sales_mart.rows.transaction import REASONS, TRUSTED, rules
+from sales_mart.rows.rules import REASONS, TRUSTED, rules
+from sales_mart.schema import arrow_schema, schema_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -255,18 +255,25 @@ def _records() -> str:
     return "\n".join(out)
 
 
-def _clean_columns() -> str:
-    schema: Any = clean_schema(Config().rules.max_decimals)
+def _valid_columns() -> str:
+    columns = schema_of(Config()).valid
+    types: Any = arrow_schema(columns)
     return _table(
-        ("column", "type", "may be null"),
-        ((f"`{each.name}`", f"`{each.type}`", "yes" if each.nullable else "no") for each in schema),
+        ("column", "type", "may be null", "meaning"),
+        (
+            (f"`{each.name}`", f"`{kind}`", "yes" if each.is_nullable else "no", each.description)
+            for each, kind in zip(columns, types.types, strict=True)
+        ),
     )
 
 
 def _quarantine_columns() -> str:
     return _table(
         ("column", "type"),
-        ((f"`{name}`", f"`{kind}`") for name, kind in parts.QUARANTINE_SCHEMA.items()),
+        (
+            (f"`{name}`", f"`{kind}`")
+            for name, kind in parts.quarantine_schema(schema_of(Config())).items()
+        ),
     )
 
 
@@ -388,7 +395,7 @@ def _column_type(column: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
-    "clean-columns": _clean_columns,
+    "clean-columns": _valid_columns,
     "commands": _commands,
     "common-options": _common_options,
     "configuration": _configuration,

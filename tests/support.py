@@ -17,8 +17,9 @@ import pytest
 
 from sales_mart.lake.records import Mode, Seal
 from sales_mart.lake.runs import RunFolder
-from sales_mart.names import clean_schema
-from sales_mart.rows.transaction import judge, mart_rules
+from sales_mart.rows.rules import mart_rules
+from sales_mart.rows.transaction import judge
+from sales_mart.schema import arrow_schema, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -46,6 +47,11 @@ def token(identifier: str) -> str:
     return hashlib.sha256(identifier.encode()).hexdigest()
 
 
+def _amount_of(row: Row) -> Decimal | None:
+    known = row.price is not None and row.quantity is not None
+    return _amount([row]) if known and len(str(row.quantity)) < 12 else None
+
+
 def _amount(rows: Sequence[Row]) -> Decimal:
     with localcontext(prec=100):
         return sum(((r.price or Decimal(0)) * (r.quantity or 0) for r in rows), Decimal(0))
@@ -66,13 +72,15 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     """Write the parts and the seal that `validate` and `seal` would have left for `rows`."""
     rejected = sum((rejects or {}).values())
     run = RunFolder(str(lake), run_id)
-    schema = clean_schema(config.rules.max_decimals)
+    schema = arrow_schema(schema_of(config).valid)
     table = pa.table(
-        {
+        {each.name: pa.nulls(len(rows), each.type) for each in schema}
+        | {
             "transaction_id": pa.array([token(r.transaction_id) for r in rows], pa.string()),
             "product": pa.array([r.product for r in rows], pa.string()),
             "price": pa.array([r.price for r in rows], schema.field("price").type),
             "quantity": pa.array([r.quantity for r in rows], pa.int64()),
+            "amount": pa.array([_amount_of(r) for r in rows], schema.field("amount").type),
             "sale_date": pa.array([r.sale_date for r in rows], pa.date32()),
             "source_file": pa.array([0] * len(rows), pa.int32()),
             "source_row": pa.array(range(1, len(rows) + 1), pa.int64()),

@@ -17,9 +17,10 @@ from backports import zstd
 from hypothesis import strategies as st
 
 import oracle
-from sales_mart.config import FIELDS, Config
+from sales_mart.config import Config
 from sales_mart.lake import parquet as parts
 from sales_mart.lake.runs import RunFolder
+from sales_mart.schema import FIELDS
 from sales_mart.source import csv_reader, csv_structure
 from sales_mart.steps import seal, validate
 from sales_mart.steps.plan import plan

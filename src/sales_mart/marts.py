@@ -5,6 +5,7 @@ A model's YAML says it under `config.meta`, and this is the only place where a m
     publish: mart        # mart: readers see it · private: it stands beside the raw table
     slice: sale_date     # sale_date or sale_month: a run replaces these · none: the whole table
     compare: [product]   # columns that the warehouses must agree in; default: all of them
+    attributes: true     # the columns that the configuration adds stand behind the others
 
 `marts_of` reads these files, which takes no dbt. `transform` compares what it says with dbt's
 manifest before it builds, so that no table is built that nobody publishes.
@@ -22,15 +23,14 @@ import yaml
 from jinja2 import Environment, TemplateError
 from pydantic import BaseModel, ConfigDict
 
-from sales_mart.dbt_runner.project import model_files
+from sales_mart.dbt_runner.project import model_files, with_attributes
 from sales_mart.errors import ConfigurationError
+from sales_mart.schema import Column, Kind, schema_of
 
 if TYPE_CHECKING:
     from sales_mart.warehouses.base import Warehouse
 
 __all__ = [
-    "Column",
-    "Kind",
     "Mart",
     "Partition",
     "check_manifest",
@@ -38,9 +38,6 @@ __all__ = [
     "marts_of",
     "read_marts",
 ]
-
-Kind = Literal["text", "integer", "decimal", "date", "boolean"]
-"""What a column holds, whatever the warehouse calls its type."""
 
 _KINDS: dict[str, Kind] = {
     "string": "text",
@@ -71,20 +68,6 @@ FACT_MODEL = "fact_sales"
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Column(_Frozen):
-    """One column of a mart.
-
-    Attributes:
-        name: Its name.
-        kind: What it holds.
-        scale: Decimals, where it holds decimals.
-    """
-
-    name: str
-    kind: Kind
-    scale: int = 0
 
 
 class Partition(_Frozen):
@@ -139,6 +122,7 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
         ConfigurationError: A file is no YAML, or says something of a mart that cannot be.
     """
     config = warehouse.config
+    attributes = schema_of(config).attributes
     values = {
         "max_decimals": config.rules.max_decimals,
         "integer_type": "bigint",
@@ -150,7 +134,8 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
         if path.suffix == ".sql":
             continue
         try:
-            for model in (_parsed(path.read_text("utf-8")) or {}).get("models") or []:
+            parsed = with_attributes(_parsed(path.read_text("utf-8")), attributes)
+            for model in (parsed or {}).get("models") or []:
                 meta = (model.get("config") or {}).get("meta") or {}
                 if "publish" not in meta:
                     continue

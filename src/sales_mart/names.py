@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from sales_mart.marts import marts_of
 from sales_mart.warehouses.base import open_warehouse, warehouse_class
 
@@ -13,13 +11,11 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
 
 __all__ = [
-    "CLEAN_COLUMNS",
     "LOAD_RUNS",
     "PRODUCT_MONTHS",
     "PUBLICATIONS",
     "PUBLISHED_SLICES",
     "STAGING",
-    "clean_schema",
     "fact_table",
     "mart_schema",
     "next_schema",
@@ -70,22 +66,3 @@ def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
         mart.name: (schemas[mart.publish], mart.slice or "")
         for mart in marts_of(open_warehouse(config, target))
     }
-
-
-def clean_schema(max_decimals: int) -> pa.Schema:  # pyright: ignore[reportUnknownParameterType]
-    """Arrow schema of a clean Parquet part."""
-    return pa.schema(
-        [
-            pa.field("transaction_id", pa.string(), nullable=False),
-            pa.field("product", pa.string()),
-            pa.field("price", pa.decimal128(18, max_decimals)),
-            pa.field("quantity", pa.int64()),
-            pa.field("sale_date", pa.date32(), nullable=False),
-            pa.field("source_file", pa.int32(), nullable=False),
-            pa.field("source_row", pa.int64(), nullable=False),
-        ]
-    )
-
-
-CLEAN_COLUMNS = tuple(clean_schema(0).names)
-"""Columns of a clean part, and of the raw tables before the two that tell of the run."""

@@ -19,10 +19,11 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from sales_mart.config import FIELDS, Config, Validation
+from sales_mart.config import Config, Validation
 from sales_mart.errors import ConfigurationError
 from sales_mart.rows.characters import holds_invisible
 from sales_mart.rows.transaction import WHITE_SPACE, Transaction, judge
+from sales_mart.schema import FIELDS, schema_of
 
 try:
     from hypothesis import strategies as st
@@ -93,14 +94,15 @@ def raw_rows(config: Config | None = None) -> SearchStrategy[dict[str, str | Non
         ```
     """
     rules = config or Config()
-    valid = {name: _padded(_valid_field(name, rules)) for name in FIELDS}
-    raw = {name: _raw_field(name, rules) for name in FIELDS}
-    one_fault = [st.fixed_dictionaries({**valid, name: raw[name]}) for name in FIELDS]
+    fields = schema_of(rules).fields
+    valid = {name: _padded(_valid_field(name, rules)) for name in fields}
+    raw = {name: _raw_field(name, rules) for name in fields}
+    one_fault = [st.fixed_dictionaries({**valid, name: raw[name]}) for name in fields]
     return st.one_of(_valid_rows(rules), *one_fault, st.fixed_dictionaries(raw))
 
 
 def dirty_rows(config: Config | None = None) -> SearchStrategy[bytes]:
-    r"""Generate CSV records as bytes, without a line end, in the order of `config.FIELDS`.
+    r"""Generate CSV records as bytes, without a line end, in the order of `schema.FIELDS`.
 
     Among them are valid ones, ragged ones, stray and open quotes, NULs, bytes that are no UTF-8,
     line ends within quotes, Unicode spaces and digits, and noise.
@@ -164,7 +166,7 @@ def _valid_rows(config: Config) -> SearchStrategy[dict[str, str | None]]:
             return valid
         return st.one_of(valid, st.sampled_from(_EMPTY))
 
-    rows = st.fixed_dictionaries({name: field(name) for name in FIELDS})
+    rows = st.fixed_dictionaries({name: field(name) for name in schema_of(config).fields})
     return rows.filter(lambda row: not judge(row, config))
 
 
@@ -191,7 +193,16 @@ def _valid_field(name: str, config: Config) -> SearchStrategy[str]:
         return st.tuples(zeros, prices).map("".join)
     if name == "quantity":
         return st.tuples(zeros, st.integers(1, rules.max_quantity).map(str)).map("".join)
-    return st.dates(date(1, 1, 1)).map(date.isoformat)
+    column = schema_of(config).by_field[name]
+    scale = column.scale
+    by_kind: dict[str, SearchStrategy[str]] = {
+        "text": _text().filter(lambda text: bool(text.strip(WHITE_SPACE))),
+        "integer": st.integers(-(2**63), 2**63 - 1).map(str),
+        "decimal": st.integers(-(10**20), 10**20).map(lambda n: f"{Decimal(n).scaleb(-scale):f}"),
+        "boolean": st.sampled_from(("true", "false", "TRUE", "False")),
+        "date": st.dates(date(1, 1, 1)).map(date.isoformat),
+    }
+    return by_kind[column.kind]
 
 
 def _raw_field(name: str, config: Config) -> SearchStrategy[str | None]:
@@ -224,7 +235,7 @@ def _dirty_row(draw: DrawFn, rows: SearchStrategy[dict[str, str | None]]) -> byt
     if draw(st.integers(0, 19)) == 19:  # noqa: PLR2004 - one row in twenty is noise
         return draw(st.binary(max_size=30))
     row = draw(rows)
-    fields = [_cell(draw, row[name] or "") for name in FIELDS]
+    fields = [_cell(draw, text or "") for text in row.values()]
     if draw(st.integers(0, 9)) == 9:  # noqa: PLR2004 - one row in ten is ragged
         fields = draw(
             st.one_of(st.just(fields[:-1]), st.just([*fields, b"more"]), st.just(fields[:1]))

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 import oracle
 from chaos.table import Row
 from hostile_settings import check_environment, check_file, names, variable_texts, yaml_files
-from sales_mart.config import FIELDS
+from sales_mart.config import Config
 from sales_mart.errors import SourceFormatError
 from sales_mart.lake.records import SourceObject
+from sales_mart.schema import FIELDS, schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, MALFORMED, Account, read_blocks
 from sales_mart.source.objects import find_objects, open_object
 from walked import cases, check
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from sales_mart.servers.local import LocalServers
 
+COLUMNS = schema_of(Config()).fields
 __all__ = ["examples", "fuzz", "mutate", "read_as_the_oracle", "read_packed"]
 
 _EXAMPLES = 100
@@ -142,7 +144,7 @@ def _read(data: bytes, block_bytes: int) -> list[tuple[Any, ...]]:
     account = Account()
     in_records = 0
     for block in read_blocks(
-        io.BytesIO(data), "file", FIELDS, block_bytes=block_bytes, account=account
+        io.BytesIO(data), "file", COLUMNS, block_bytes=block_bytes, account=account
     ):
         texts = [tuple(map(oracle.stripped, row)) for row in block.fields.rows()]
         for places, values in ((block.places, texts), (block.broken, block.flaws.tolist())):
@@ -160,7 +162,7 @@ def read_packed(path: Path, data: bytes) -> None:
     assert isinstance(item, SourceObject)
     try:
         with open_object(item) as stream:
-            for _ in read_blocks(stream, item.uri, FIELDS):
+            for _ in read_blocks(stream, item.uri, COLUMNS):
                 pass
     except SourceFormatError:
         return

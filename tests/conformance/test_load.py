@@ -23,7 +23,7 @@ from sales_mart.errors import (
 )
 from sales_mart.lake.records import Load, Mode, Part, Seal
 from sales_mart.lake.runs import RunFolder
-from sales_mart.marts import Column
+from sales_mart.schema import Column
 from sales_mart.warehouses.admission import LoadOptions
 from sales_mart.warehouses.history import check_latest, latest_load, loaded_days, pending_window
 from support import Row, row, token

@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.fuzz import SEEDS, mutate, read_as_the_oracle, read_packed
-from sales_mart.config import FIELDS
+from sales_mart.config import Config
+from sales_mart.schema import FIELDS, schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, read_blocks
 
+COLUMNS = schema_of(Config()).fields
 FOUND = (
     b"\r\r\n \t\ntransaction_id,product,price,quantity,date\nT1,p,1,1,x\n",
     b"\r \t\ntransaction_id,product,price,quantity,date\nT1,p,1,1,x\n",
@@ -67,7 +69,7 @@ def test_what_python_writes_is_read_back(
     writer.writerows(rows)
     stream = io.BytesIO(file.getvalue().encode())
     read: list[tuple[str, ...]] = []
-    for block in read_blocks(stream, "file", FIELDS, block_bytes=block_bytes):
+    for block in read_blocks(stream, "file", COLUMNS, block_bytes=block_bytes):
         assert not len(block.broken.rows)
         read += [tuple(text or "" for text in row) for row in block.fields.rows()]
     assert read == rows

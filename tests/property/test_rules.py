@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import oracle
-from sales_mart.config import FIELDS, Config
+from sales_mart.config import Config
 from sales_mart.rows.checker import Judge
+from sales_mart.rows.rules import REASONS
 from sales_mart.rows.tokens import Tokeniser
-from sales_mart.rows.transaction import REASONS, Transaction, judge
+from sales_mart.rows.transaction import Transaction, judge
+from sales_mart.schema import FIELDS
 from sales_mart.testing import configs, raw_rows, transactions
 
 Row = dict[str, str | None]

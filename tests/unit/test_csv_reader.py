@@ -7,11 +7,13 @@ import time
 
 import pytest
 
-from sales_mart.config import FIELDS
+from sales_mart.config import Config
 from sales_mart.errors import SourceFormatError
+from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import ENCODING, MALFORMED, Account, read_blocks
 from sales_mart.source.csv_structure import MAX_RECORD_BYTES
 
+COLUMNS = schema_of(Config()).fields
 HEADER = b"transaction_id,product,price,quantity,date\n"
 
 
@@ -30,7 +32,7 @@ class Endless(io.RawIOBase):
 def read(data: bytes, block_bytes: int = 1 << 20) -> list[tuple[object, ...]]:
     """Read everything: (row, line, offset, length, first field or flaw) in the order of rows."""
     rows: list[tuple[object, ...]] = []
-    for block in read_blocks(io.BytesIO(data), "file", FIELDS, block_bytes=block_bytes):
+    for block in read_blocks(io.BytesIO(data), "file", COLUMNS, block_bytes=block_bytes):
         for places, values in (
             (block.places, block.fields["transaction_id"].to_list()),
             (block.broken, block.flaws.tolist()),
@@ -53,7 +55,7 @@ def test_lines_offsets_and_lengths(end: bytes, bom: bytes, last: bytes) -> None:
 
 def test_quotes_hold_commas_line_ends_and_quotes() -> None:
     data = HEADER + b'"T1","a, ""b""\nc",1,1,x\nT2,d,1,1,x\n'
-    blocks = list(read_blocks(io.BytesIO(data), "file", FIELDS))
+    blocks = list(read_blocks(io.BytesIO(data), "file", COLUMNS))
     assert blocks[0].fields["product"].to_list() == ['a, "b"\nc', "d"]
     assert blocks[0].places.lines.tolist() == [2, 4]
 
@@ -111,7 +113,7 @@ def test_a_byte_order_mark_at_the_start_of_a_block_is_data() -> None:
 def test_a_line_without_an_end_is_skipped_in_bounded_memory() -> None:
     times = MAX_RECORD_BYTES // (1 << 20) * 3
     stream = Endless(HEADER, b"x" * (1 << 20), times, b"\nT1,a,1,1,x\n")
-    blocks = list(read_blocks(stream, "file", FIELDS))  # pyright: ignore[reportArgumentType]
+    blocks = list(read_blocks(stream, "file", COLUMNS))  # pyright: ignore[reportArgumentType]
     broken = [length for block in blocks for length in block.broken.lengths.tolist()]
     assert broken == [times << 20]
     assert [value for block in blocks for value in block.fields["transaction_id"]] == ["T1"]
@@ -120,7 +122,7 @@ def test_a_line_without_an_end_is_skipped_in_bounded_memory() -> None:
 
 def test_a_quote_that_stays_open_for_too_long_costs_one_line() -> None:
     stream = Endless(HEADER + b'T0,"', b"x" * 1023 + b"\n", MAX_RECORD_BYTES // 1024 + 1, b"")
-    blocks = list(read_blocks(stream, "file", FIELDS))  # pyright: ignore[reportArgumentType]
+    blocks = list(read_blocks(stream, "file", COLUMNS))  # pyright: ignore[reportArgumentType]
     assert sum(len(block.broken.rows) for block in blocks) == MAX_RECORD_BYTES // 1024 + 1
 
 
@@ -132,7 +134,7 @@ def test_a_file_without_records_gives_none(data: bytes) -> None:
 def test_columns_stand_in_any_order_and_case_and_extra_ones_are_named() -> None:
     warnings: list[str] = []
     data = b'"Date",PRICE, Quantity ,email,product,Transaction_ID\nx,1,2,e,p,T1\n'
-    blocks = list(read_blocks(io.BytesIO(data), "f.csv", FIELDS, warn=warnings.append))
+    blocks = list(read_blocks(io.BytesIO(data), "f.csv", COLUMNS, warn=warnings.append))
     assert blocks[0].fields.rows() == [("T1", "p", "1", "2", "x")]
     assert warnings == ["f.csv: 1 columns are not carried: email"]
 
@@ -149,7 +151,7 @@ def test_columns_stand_in_any_order_and_case_and_extra_ones_are_named() -> None:
 )
 def test_a_wrong_header_is_refused(header: bytes, expected: str) -> None:
     with pytest.raises(SourceFormatError, match=expected) as caught:
-        list(read_blocks(io.BytesIO(header + b"\nT001,a,1,1,x\n"), "f.csv", FIELDS))
+        list(read_blocks(io.BytesIO(header + b"\nT001,a,1,1,x\n"), "f.csv", COLUMNS))
     assert "T001" not in str(caught.value)
     assert caught.value.remedy
 
@@ -226,7 +228,7 @@ def test_what_is_said_of_columns_that_are_not_carried(header: bytes, expected: l
     warnings: list[str] = []
     row = b",".join([b"x"] * (header.count(b",") + 1))
     data = io.BytesIO(header + b"\n" + row + b"\n")
-    assert len(list(read_blocks(data, "f.csv", FIELDS, warn=warnings.append))) == 1
+    assert len(list(read_blocks(data, "f.csv", COLUMNS, warn=warnings.append))) == 1
     assert warnings == expected
 
 
@@ -297,7 +299,7 @@ def test_an_honest_text_of_several_lines_is_a_field(lines: list[bytes], block_by
 def test_a_warning_says_where_quotes_swallowed_rows() -> None:
     warnings: list[str] = []
     data = HEADER + b'T1,"a,1,1,x\nT2,a,1,1,x\nT3,a",1,1,x\n' * 7
-    blocks = read_blocks(io.BytesIO(data), "f.csv", FIELDS, block_bytes=60, warn=warnings.append)
+    blocks = read_blocks(io.BytesIO(data), "f.csv", COLUMNS, block_bytes=60, warn=warnings.append)
     assert sum(len(block.broken.rows) for block in blocks) == 21
     (warning,) = warnings
     assert warning == (
@@ -319,7 +321,7 @@ def test_every_byte_stands_somewhere(block_bytes: int) -> None:
     account = Account()
     sizes: list[int] = []
     for block in read_blocks(
-        io.BytesIO(data), "f", FIELDS, block_bytes=block_bytes, account=account
+        io.BytesIO(data), "f", COLUMNS, block_bytes=block_bytes, account=account
     ):
         for places in (block.places, block.broken):
             sizes += (places.lengths + places.line_ends).tolist()
@@ -333,7 +335,7 @@ def test_every_byte_stands_somewhere(block_bytes: int) -> None:
 def test_the_bytes_of_a_line_that_is_too_long(end: bytes) -> None:
     account = Account()
     data = HEADER + b"x" * (18 << 20) + end
-    blocks = list(read_blocks(io.BytesIO(data), "f", FIELDS, account=account))
+    blocks = list(read_blocks(io.BytesIO(data), "f", COLUMNS, account=account))
     assert [block.broken.line_ends.tolist() for block in blocks] == [[len(end)]]
     assert [block.broken.lengths.tolist() for block in blocks] == [[18 << 20]]
     assert account == Account(size=len(data), header=len(HEADER))
@@ -345,7 +347,7 @@ def test_the_bytes_of_a_line_that_is_too_long(end: bytes) -> None:
 def test_what_stands_before_the_header_makes_no_block_larger(before: bytes) -> None:
     data = before + HEADER + b"T1,a,1,1,x\n" * 50_000
     stream = io.BytesIO(data)
-    next(iter(read_blocks(stream, "file", FIELDS, block_bytes=1000)))
+    next(iter(read_blocks(stream, "file", COLUMNS, block_bytes=1000)))
     assert stream.tell() < 5000
 
 

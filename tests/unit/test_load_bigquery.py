@@ -17,6 +17,7 @@ from googlesql import Tables, analyse, parse_script
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Mode, Seal
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.admission import PastLoad
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.append import Delivery, Effect, append_statements, effect_query
@@ -252,6 +253,7 @@ CLEAN = {
     "product": "STRING",
     "price": "NUMERIC",
     "quantity": "INT64",
+    "amount": "NUMERIC",
     "sale_date": "DATE",
     "source_file": "INT64",
     "source_row": "INT64",
@@ -466,6 +468,9 @@ class BucketRun:
     uri = "gs://bucket/lake/runs/a"
 
 
+STAGING = LoadTables("p.d.raw", "p.d.load_runs", "p.d.staging_0", schema_of(REAL).valid)
+
+
 class Stager:
     """Runs `stage` against a fake server."""
 
@@ -476,7 +481,7 @@ class Stager:
     def __call__(self, fake: StagingClient, *, parts: int = 1) -> str:
         self.patch.setattr(bigquery_tables, "query", fake.count)
         seal = self.seal.model_copy(update={"clean": self.seal.clean * parts})
-        return stage(cast("Any", fake), cast("Any", BucketRun()), seal, "p.d.staging_0", 3)
+        return stage(cast("Any", fake), cast("Any", BucketRun()), seal, STAGING, 3)
 
 
 @pytest.fixture
@@ -505,7 +510,7 @@ def test_a_staging_table_that_expires_soon_is_made_anew(staged: Stager) -> None:
     fake = StagingClient(later(1), [0, 2])
     staged(fake)
     assert fake.deleted == 1
-    assert [field.mode for field in fake.created[0].schema] == ["NULLABLE"] * 7
+    assert [field.mode for field in fake.created[0].schema] == ["NULLABLE"] * len(CLEAN)
     assert fake.created[0].expires is not None
     assert fake.created[0].expires > later(23)
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.marts import Column, Partition, read_marts
+from sales_mart.marts import Partition, read_marts
+from sales_mart.schema import Column
 
 
 def model(name: str, *reads: str, **changes: Any) -> dict[str, Any]:

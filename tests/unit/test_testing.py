@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import oracle
 from sales_mart import testing
-from sales_mart.config import FIELDS, Config
+from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
+from sales_mart.schema import FIELDS
 from sales_mart.testing import configs, dirty_rows, raw_rows, transactions
 
 QUIET = settings(

@@ -3,8 +3,9 @@ select
     product,
     price,
     quantity,
-    {{ as_amount('price * quantity') }} as amount,
+    {{ as_amount('amount') }} as amount,
     sale_date
+    {{- attributes() }}
 from {{ ref('stg_transactions') }}
 where
     is_in_marts

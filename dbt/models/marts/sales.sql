@@ -8,6 +8,7 @@ select
     quantity,
     amount,
     sale_date
+    {{- attributes() }}
 from {{ ref('fact_sales') }}
 {%- set published = source('published', 'published_sales') %}
 {%- if var('window') is not none %}
@@ -21,6 +22,7 @@ select
     quantity,
     amount,
     sale_date
+    {{- attributes() }}
 from {{ published }}
 where not {{ is_in_window('sale_date') }}
 {%- endif %}

@@ -5,8 +5,8 @@ with transactions as (
         product,
         price,
         quantity,
-        sale_date,
-        price * quantity as amount
+        amount,
+        sale_date
     from {{ ref('stg_transactions') }}
     where
         is_in_marts

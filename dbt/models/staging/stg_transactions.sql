@@ -6,8 +6,10 @@ with source as (
         product,
         price,
         quantity,
+        coalesce(amount, price * quantity) as amount,
         sale_date,
         run_id
+        {{- attributes() }}
     from {{ source('sales', 'raw_transactions') }}
     where superseded_by is null
 )
@@ -17,8 +19,10 @@ select
     product,
     price,
     quantity,
+    amount,
     sale_date,
-    run_id,
+    run_id
+    {{- attributes() }},
     product is null as is_missing_product,
     price is null as is_missing_price,
     quantity is null as is_missing_quantity,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sales_mart.config.model import FIELDS, Config, DataMart, Security, Validation
+    from sales_mart.config.model import Config, DataMart, Security, Validation
 
-__all__ = ["FIELDS", "Config", "DataMart", "Security", "Validation"]
+__all__ = ["Config", "DataMart", "Security", "Validation"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ from sales_mart.config.keys import (
     Key,
     fields_of,
     keys,
+    named_section_of,
     names_of,
     nearest,
     nearest_key,
@@ -206,13 +207,16 @@ def _flatten(
         dotted = ".".join(here)
         field = fields.get(name)
         inner = section_of(field) if field else None
+        named = named_section_of(field) if field else None
         if dotted in IGNORED_KEYS:
             yield here, Given(None, _origin(given))
         elif field is None:
             problems.append(_unknown(here, section, _origin(given)))
+        elif named is not None:
+            yield from _flatten_named(given, named, here, problems)
         elif isinstance(given, Given):
             if inner is None:
-                value = _readable(keys()[here], given, problems)
+                value = _readable(Key(here, field), given, problems)
                 if value is not None:
                     yield here, value
             elif given.value is not None:  # `section:` with nothing below it leaves the defaults
@@ -222,6 +226,26 @@ def _flatten(
             yield from _flatten(given, inner, here, problems)
         else:
             problems.append(f"{_origin(given)}: {dotted} must be a single value, not a section")
+
+
+def _flatten_named(
+    tree: Tree | Given, section: Section, path: tuple[str, ...], problems: list[str]
+) -> Iterator[tuple[tuple[str, ...], Given]]:
+    """Flatten a key whose value is any number of sections, each under a name of the user's own."""
+    if isinstance(tree, Given):
+        if tree.value is not None:
+            problems.append(f"{tree.origin}: {'.'.join(path)} must be a section of names")
+        return
+    for name, given in tree.items():
+        here = (*path, name)
+        if isinstance(given, Given) and given.value is not None:
+            allowed = ", ".join(names_of(section, here))
+            dotted = ".".join(here)
+            problems.append(f"{given.origin}: {dotted} must be a section with keys: {allowed}")
+        elif isinstance(given, Given) or not given:  # all of its keys have their defaults
+            yield here, Given({}, _origin(given))
+        else:
+            yield from _flatten(given, section, here, problems)
 
 
 def _readable(key: Key, given: Given, problems: list[str]) -> Given | None:
@@ -275,7 +299,7 @@ def _nested(values: Mapping[tuple[str, ...], Given]) -> dict[str, Any]:
 def _explain(error: ValidationError, values: Mapping[tuple[str, ...], Given]) -> Iterator[str]:
     for problem in error.errors(include_url=False):
         location = problem["loc"]
-        path = tuple(str(part) for part in location)
+        named = path = tuple(str(part) for part in location if part != "[key]")
         while path and path not in keys():
             path = path[:-1]
         context = problem.get("ctx", {})
@@ -285,14 +309,17 @@ def _explain(error: ValidationError, values: Mapping[tuple[str, ...], Given]) ->
             yield allowed
             continue
         key = keys()[path]
-        given = values.get(path)
+        if named_section_of(key.field) is not None:
+            path = named[: len(path) + 2]
+        given = next((each for at, each in values.items() if at[: len(path)] == path), None)
         origin = given.origin if given else "default"
         expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
         meant = nearest(str(problem["input"]), expected.split(", ")) if expected else None
         hint = f"; did you mean {meant}?" if meant else ""
         silent = key.secret or "error" in context
         found = "" if silent else _found(problem["input"], near=meant is not None)
-        yield f"{origin}: {key.dotted}: {found}{allowed}{hint}"
+        dotted = ".".join(path)
+        yield f"{origin}: {dotted}: {found}{allowed}{hint}"
 
 
 def _allowed(kind: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
@@ -21,6 +21,7 @@ __all__ = [
     "Section",
     "fields_of",
     "keys",
+    "named_section_of",
     "names_of",
     "nearest",
     "nearest_key",
@@ -114,6 +115,12 @@ def names_of(section: Section, path: tuple[str, ...]) -> list[str]:
 def section_of(field: FieldInfo) -> Section | None:
     """Give the section that a field holds; None for a field with a value."""
     kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def named_section_of(field: FieldInfo) -> Section | None:
+    """Return the section of which a field holds any number, by name; None for any other field."""
+    kind = get_args(field.annotation)[1] if get_origin(field.annotation) is dict else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 

@@ -31,14 +31,12 @@ from sales_mart.config.texts import (
     is_own_table,
 )
 from sales_mart.rows.characters import nfc
+from sales_mart.schema import FIELDS, RESERVED_NAMES, FieldName
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings
 
-__all__ = ["FIELDS", "Config", "DataMart", "Security", "Validation"]
-
-FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
-FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
+__all__ = ["Config", "DataMart", "Security", "Validation"]
 
 
 class Pipeline(Section):
@@ -150,11 +148,37 @@ class Validation(Section):
         return tuple(name for name in FIELDS if name in fields)
 
 
+def _not_taken(name: str) -> str:
+    if name in RESERVED_NAMES:
+        msg = f"{name} cannot be the name of an attribute: the pipeline has a column of that name"
+        raise ValueError(msg)
+    return name
+
+
+AttributeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,56}$"), AfterValidator(_not_taken)]
+"""Name of a column that the configuration adds."""
+
+
+class Attribute(Section):
+    """A column beside the five of every sale: it is carried, loaded and shown."""
+
+    from_: str | None = Field(default=None, alias="from", min_length=1)
+    """What the files call it. Default: its own name."""
+    type: Literal["text", "integer", "decimal", "date", "boolean"] = "text"
+    """What it holds."""
+    decimals: int = Field(default=2, ge=0, le=9)
+    """Most decimals, where it holds decimals."""
+    description: str = ""
+    """What it means, for the readers of the tables."""
+
+
 class Ingestion(Section):
     """How raw rows are judged."""
 
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
+    attributes: dict[AttributeName, Attribute] = Field(default={}, max_length=100)
+    """Columns beside the five of every sale: our name → what the files call it, and its type."""
     validation: Validation = Validation()
     """The rules."""
 
@@ -303,6 +327,8 @@ class Config(Section):
             "algorithm": self.security.algorithm,
             "timezone": self.orchestration.timezone,
         }
+        if self.ingestion.attributes:  # without, digests are those of 0.1
+            shaping["attributes"] = self.ingestion.model_dump(mode="json", include={"attributes"})
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -318,4 +344,12 @@ class Config(Section):
             include={"min_price", "max_quantity", "product_prefix", "max_decimals"},
         )
         models = models_digest(self.transformation.models_path)
-        return hashlib.sha256(json.dumps([rules, models], sort_keys=True).encode()).hexdigest()
+        shaping: list[Any] = [rules, models]
+        if self.ingestion.attributes:
+            shaping.append(
+                [
+                    [name, each.type, each.decimals]
+                    for name, each in self.ingestion.attributes.items()
+                ]
+            )
+        return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import AbstractContextManager, suppress
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.child_environment import without_secrets
 from sales_mart.dbt_runner.failure import Failure
-from sales_mart.dbt_runner.project import project_folder
+from sales_mart.dbt_runner.project import project_of
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import ScratchFolder, Turn, place_for_temporary_files
 from sales_mart.marts import Mart, read_marts
 from sales_mart.names import fact_table, mart_schema, next_schema, raw_schema
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
         "next_schema": next_schema(config, target),
         "mart_schema": mart_schema(config, target),
         "fact_table": fact_table(target),
+        "attributes": [column.name for column in schema_of(config).attributes],
         "integer_type": "bigint",
         "has_own_models": config.transformation.models_path is not None,
         "emulator": False,
@@ -120,7 +121,9 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             ) from error
         self.folder = self._scratch.path
         try:
-            self._project = _project(config, self.folder)
+            self._project = project_of(
+                config.transformation.models_path, schema_of(config).attributes, self.folder
+            )
             ready, theirs = os.pipe()
             self._ready = os.fdopen(ready, "rb")
             try:
@@ -252,28 +255,6 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             *("--vars", _yaml(variables(self._config, self.target, window))),
             *("--no-partial-parse", "--no-version-check", "--no-use-colors", "--quiet"),
         ]
-
-
-def _project(config: Config, folder: Path) -> Path:
-    """Return the dbt project of a process: ours, or a copy with the user's models in `models/own`.
-
-    Raises:
-        ConfigurationError: `transformation.models_path` is no folder with models.
-    """
-    ours, own = project_folder(), config.transformation.models_path
-    if own is None:
-        return ours
-    source, project = Path(own), folder / "project"
-    try:
-        if not any(source.rglob("*.sql")):
-            msg = f"transformation.models_path: {own} is no folder with SQL files"
-            raise ConfigurationError(msg, remedy="Name the folder that holds the models.")
-        shutil.copytree(ours, project, ignore=shutil.ignore_patterns("target", "logs"))
-        shutil.copytree(source, project / "models" / "own")
-    except OSError as error:
-        msg = f"transformation.models_path: {own} cannot be copied: {error.strerror or error}"
-        raise ConfigurationError(msg, remedy="Let this user read all files in it.") from error
-    return project
 
 
 def _yaml(values: dict[str, Any]) -> str:

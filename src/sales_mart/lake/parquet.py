@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 
     from sales_mart.lake.records import Part
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.schema import Schema
     from sales_mart.source.csv_reader import Block, Places
 
 __all__ = [
     "PART_ROWS",
-    "QUARANTINE_SCHEMA",
     "PartWriter",
     "as_quarantine",
     "broken_rows",
     "place_columns",
+    "quarantine_schema",
     "read_part",
     "record_bytes",
 ]
@@ -36,23 +37,23 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 PART_ROWS = 1 << 18
 """Rows from which on a part is written; a part is held in memory whole."""
 
-QUARANTINE_SCHEMA = pl.Schema(
-    {
-        "source_uri": pl.String(),
-        "source_file": pl.Int32(),
-        "source_row": pl.Int64(),
-        "line": pl.Int64(),
-        "byte_offset": pl.Int64(),
-        "byte_length": pl.Int64(),
-        "reasons": REASON_TYPE,
-        "transaction_id": pl.String(),
-        "product": pl.String(),
-        "price": pl.String(),
-        "quantity": pl.String(),
-        "date": pl.String(),
-    }
-)
-"""Columns of a quarantine part; `transaction_id` is a token, the other fields are text."""
+_PLACE = {
+    "source_uri": pl.String(),
+    "source_file": pl.Int32(),
+    "source_row": pl.Int64(),
+    "line": pl.Int64(),
+    "byte_offset": pl.Int64(),
+    "byte_length": pl.Int64(),
+    "reasons": REASON_TYPE,
+}
+
+
+def quarantine_schema(schema: Schema) -> pl.Schema:
+    """Return the columns of a quarantine part: where a row stands, why, and its fields as text.
+
+    What is personal is a token.
+    """
+    return pl.Schema(_PLACE | dict.fromkeys(schema.fields, pl.String()))
 
 
 class PartWriter:
@@ -139,9 +140,9 @@ def record_bytes(frame: pl.DataFrame) -> int:
     return int(frame["byte_length"].sum()) + int(frame["line_end"].cast(pl.Int64).sum())
 
 
-def as_quarantine(frame: pl.DataFrame) -> pl.DataFrame:
-    """Give the columns of a quarantine part, in their order and types."""
-    return frame.select(pl.col(name).cast(kind) for name, kind in QUARANTINE_SCHEMA.items())
+def as_quarantine(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return the columns of a quarantine part, in their order and types."""
+    return frame.select(pl.col(name).cast(kind) for name, kind in quarantine_schema(schema).items())
 
 
 def broken_rows(block: Block) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""Columns of text into verdicts: the rules of `transaction`, compiled for Polars."""
+"""Columns of text into valid and rejected rows: the rules of a row, compiled for Polars."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from sales_mart.config import FIELDS
+from sales_mart.errors import UnexpectedError
 from sales_mart.rows import money
 from sales_mart.rows.characters import normalised
-from sales_mart.rows.transaction import GATES, NORMALISED, Present, mart_rules, rules
+from sales_mart.rows.rules import GATES, Present, mart_rules, rules
+from sales_mart.schema import polars_schema, schema_of
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from sales_mart.config import Config
+    from sales_mart.rows.rules import Rule
     from sales_mart.rows.tokens import Tokeniser
-    from sales_mart.rows.transaction import Rule
+    from sales_mart.schema import SaleColumn
 
 __all__ = ["REASON_TYPE", "CleanTotals", "Judge", "count_reasons"]
 
 REASON_TYPE = pl.List(pl.String)
-_TYPED = {"price": "_price", "quantity": "_quantity", "date": "_date"}
-_VERDICTS = {field: f"_{field}_holds" for field in FIELDS}
+_WORD = 64
 
 
 @dataclass
@@ -66,15 +68,16 @@ class Judge:
 
     def __init__(self, config: Config, tokeniser: Tokeniser) -> None:
         """Compile the rules."""
+        self._schema = schema = schema_of(config)
+        self._types = polars_schema(schema.valid)
         self._rules = rules(config)
         self._decimals = config.rules.max_decimals
         self._token = tokeniser.expression("transaction_id")
-        self._typed = (
-            pl.col("price").cast(pl.Decimal(18, self._decimals), strict=False).alias("_price"),
-            pl.col("quantity").cast(pl.Int64, strict=False).alias("_quantity"),
-            pl.col("date").str.to_date("%Y-%m-%d", strict=False).alias("_date"),
+        self._typed = tuple(
+            _cast(column, self._types[column.name]).alias(_typed(field))
+            for field, column in schema.by_field.items()
         )
-        self._verdicts = tuple(self._field_verdict(config, field) for field in FIELDS)
+        self._verdicts = tuple(self._field_verdict(config, field) for field in schema.fields)
         here = {rule.reason for rule in self._rules}
         self._mart_rules = tuple(
             rule for rule in rules(mart_rules(config)) if rule.reason not in here
@@ -84,74 +87,81 @@ class Judge:
         """Split rows of text into clean and rejected ones.
 
         Args:
-            frame: The five fields as text, unstripped, and any columns to carry along.
+            frame: The fields as text, unstripped, and any columns to carry along.
 
         Returns:
-            Clean rows (token, product, price, quantity, sale_date, then what was carried), and
-            rejected rows (token and the other fields as text, `reasons`, then what was carried).
+            Clean rows (the columns of the schema, then what was carried), and rejected rows (token
+            and the other fields as text, `reasons`, then what was carried).
         """
-        stripped = [pl.col(name).str.strip_chars() for name in FIELDS]
-        present = [pl.when(pl.col(n).str.len_bytes() > 0).then(pl.col(n)).alias(n) for n in FIELDS]
+        fields = tuple(self._schema.fields)
+        stripped = [pl.col(name).str.strip_chars() for name in fields]
+        present = [pl.when(pl.col(n).str.len_bytes() > 0).then(pl.col(n)).alias(n) for n in fields]
         judged = (
             frame.with_columns(stripped)
             .with_columns(present)
-            .with_columns(normalised(pl.col(name)) for name in NORMALISED)
+            .with_columns(normalised(pl.col(name)) for name in self._schema.compared_texts)
             .with_columns(*self._typed, self._token.alias("_token"))
             .with_columns(self._verdicts)
-            .with_columns(pl.all_horizontal(_VERDICTS.values()).alias("_valid"))
+            .with_columns(pl.all_horizontal(map(_verdict, fields)).alias("_valid"))
             .collect()
         )
-        ours = (*FIELDS, *_TYPED.values(), *_VERDICTS.values(), "_valid", "_token")
+        ours = {*fields, *map(_typed, fields), *map(_verdict, fields), "_valid", "_token"}
         carried = [name for name in judged.columns if name not in ours]
         clean = judged.filter("_valid").select(
-            pl.col("_token").alias("transaction_id"),
-            "product",
-            pl.col("_price").alias("price"),
-            pl.col("_quantity").alias("quantity"),
-            pl.col("_date").alias("sale_date"),
-            *carried,
+            *(self._final(column).alias(column.name) for column in self._schema.columns), *carried
         )
         failed = judged.filter(~pl.col("_valid"))
-        rejected = failed.with_columns(self._spell(self._masks(failed))).select(
-            pl.col("_token").alias("transaction_id"), *FIELDS[1:], "reasons", *carried
+        rejected = failed.with_columns(self._reasons(failed)).select(
+            *(
+                (pl.col("_token") if column.is_personal else pl.col(field)).alias(field)
+                for field, column in self._schema.by_field.items()
+            ),
+            "reasons",
+            *carried,
         )
         return clean, rejected
 
+    def _final(self, column: SaleColumn) -> pl.Expr:
+        """Return a column of valid rows."""
+        if column.role == "amount":
+            # Where `trust_input` lets huge numbers through, it is null; no mart shows those rows.
+            product = pl.col(_typed("price")) * pl.col(_typed("quantity"))
+            return product.cast(self._types[column.name], strict=False)
+        return pl.col("_token") if column.is_personal else pl.col(_typed(column.field or ""))
+
     def _field_verdict(self, config: Config, field: str) -> pl.Expr:
         """Tell whether all rules of a field hold."""
-        text, typed = pl.col(field), pl.col(_TYPED.get(field, field))
+        text, typed = pl.col(field), pl.col(_typed(field))
         rules = [rule for rule in self._rules if rule.field == field]
         verdict = pl.all_horizontal(
             pl.lit(value=True), *(rule.verdict(text, typed) for rule in rules)
         )
         if field not in config.rules.required_fields:
             verdict = text.is_null() | verdict
-        return verdict.fill_null(value=False).alias(_VERDICTS[field])
+        return verdict.fill_null(value=False).alias(_verdict(field))
 
-    def _masks(self, failed: pl.DataFrame) -> npt.NDArray[np.uint16]:
-        """Set a bit for each rule that fails; a field is looked into where it is what failed.
+    def _reasons(self, failed: pl.DataFrame) -> pl.Series:
+        """List the reasons of rejected rows; a field is looked into where it is what failed.
 
-        Masks are cheaper than lists, and few of them ever differ.
+        Bits are cheaper than lists, and few rows differ in them: only what differs is spelt out.
         """
-        masks = np.zeros(failed.height, np.uint16)
-        for field in FIELDS:
-            rows = failed.select((~pl.col(_VERDICTS[field])).arg_true()).to_series()
+        bits = np.zeros((failed.height, len(self._rules)), np.bool_)
+        for field in self._schema.fields:
+            rows = failed.select((~pl.col(_verdict(field))).arg_true()).to_series()
             rules = [(bit, rule) for bit, rule in enumerate(self._rules) if rule.field == field]
             gate = next((rule for _, rule in rules if rule.reason in GATES.values()), None)
             texts = failed.select(pl.col(field).gather(rows))
             flags = texts.select(_fails(rule, gate).alias(rule.reason) for _, rule in rules)
             for bit, rule in rules:
-                masks[rows.to_numpy()] |= flags[rule.reason].to_numpy().astype(np.uint16) << bit
-        return masks
-
-    def _spell(self, masks: npt.NDArray[np.uint16]) -> pl.Series:
-        """Spell out masks as lists of reasons."""
-        distinct, places = np.unique(masks, return_inverse=True)
+                bits[rows.to_numpy(), bit] = flags[rule.reason].to_numpy()
+        if not bits.any(axis=1).all():
+            msg = "a row was rejected and no rule says why"
+            raise UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
+        distinct, which = _distinct(bits)
         lists = [
-            [rule.reason for bit, rule in enumerate(self._rules) if mask >> bit & 1]
-            for mask in distinct.tolist()
+            [rule.reason for bit, rule in enumerate(self._rules) if row[bit]] for row in distinct
         ]
-        return pl.Series("reasons", lists, REASON_TYPE).gather(places)
+        return pl.Series("reasons", lists, REASON_TYPE).gather(which)
 
     def totals(self, clean: pl.DataFrame) -> CleanTotals:
         """Add up clean rows."""
@@ -159,7 +169,8 @@ class Judge:
         outside: Counter[str] = Counter()
         if self._mart_rules:
             texts = clean.select(
-                "product", pl.col("price").cast(pl.String), pl.col("quantity").cast(pl.String)
+                pl.col(column.name).cast(pl.String).alias(field)
+                for field, column in self._schema.by_field.items()
             )
             fails = texts.select(
                 (~rule.expression(pl.col(rule.field))).fill_null(value=False).alias(rule.reason)
@@ -167,14 +178,44 @@ class Judge:
             )
             outside = Counter({name: int(fails[name].sum()) for name in fails.columns})
             shown = clean.filter(~fails.select(pl.any_horizontal(pl.all())).to_series())
-        amount = (shown["price"] * shown["quantity"]).sum()
         return CleanTotals(
             rows=clean.height,
             outside=+outside,
             rows_outside=clean.height - shown.height,
-            amount=money.at_scale(Decimal(str(amount or 0)), self._decimals),
+            amount=money.at_scale(Decimal(str(shown["amount"].sum() or 0)), self._decimals),
             quantity=int(shown["quantity"].sum()),
         )
+
+
+def _typed(field: str) -> str:
+    return f"_{field}"
+
+
+def _verdict(field: str) -> str:
+    return f"_{field}_holds"
+
+
+def _cast(column: SaleColumn, kind: pl.DataType) -> pl.Expr:
+    """Return a field of text as what its column holds, null where it cannot be."""
+    text = pl.col(column.field or "")
+    if column.kind == "text":
+        return text
+    if column.kind == "date":
+        return text.str.to_date("%Y-%m-%d", strict=False)
+    if column.kind == "boolean":
+        return text.str.to_lowercase() == "true"
+    return text.cast(kind, strict=False)
+
+
+def _distinct(bits: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Return the distinct rows of a matrix, and for each of its rows which of them it is."""
+    words = -(-bits.shape[1] // _WORD)
+    packed = np.zeros((len(bits), words * _WORD // 8), np.uint8)
+    packed[:, : -(-bits.shape[1] // 8)] = np.packbits(bits, axis=1)
+    # One number a row sorts faster than a string of bytes, but holds no more than its bits.
+    keys = packed.view(np.uint64 if words == 1 else f"V{packed.shape[1]}").ravel()
+    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+    return bits[first], which
 
 
 def _fails(rule: Rule, gate: Rule | None) -> pl.Expr:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import polars as pl
 
-from sales_mart.config import FIELDS, Config
+from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.rows.checker import Judge, count_reasons
+from sales_mart.rows.rules import DUPLICATE
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.rows.transaction import strip
-from sales_mart.steps.seal import DUPLICATE
+from sales_mart.schema import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
 
     import pandas as pd
     import pyarrow as pa
@@ -33,10 +34,10 @@ class ValidationResult(Generic[F]):
     """Rows that passed, rows that did not, and why. No raw identifier is in it.
 
     Attributes:
-        valid: transaction_id (token), product, price (decimal), quantity (int64), sale_date,
-            source_row.
-        rejected: transaction_id (token), product, price, quantity, date (text), reasons (list),
-            source_row.
+        valid: transaction_id (token), product, price (decimal), quantity (int64), amount
+            (decimal), sale_date, the configured attributes, source_row.
+        rejected: transaction_id (token), product, price, quantity, date and the attributes (text),
+            reasons (list), source_row.
         counts: Rejected rows by reason; a row counts for each of its reasons.
         rows_read: Rows of the input: `rows_clean + rows_rejected`.
         rows_clean: Rows in `valid`.
@@ -56,8 +57,8 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
 
     Args:
         frame: A pandas, Polars (eager or lazy) or pyarrow table with the columns transaction_id,
-            product, price, quantity and date, of text or of their natural types. Other columns
-            are not carried. `source_row` counts its rows from 1.
+            product, price, quantity and date, and those of `ingestion.attributes`, of text or of
+            their natural types. Other columns are not carried. `source_row` counts its rows from 1.
         config: The configuration. Default: the default configuration.
 
     Returns:
@@ -69,7 +70,8 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
             frame.
     """
     config = config or Config()
-    texts = _texts(frame)
+    schema = schema_of(config)
+    texts = _texts(frame, schema.fields)
     row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("source_row")
     tokens = tokeniser(config)
     warn_of_plain_tokens(config)
@@ -77,11 +79,10 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
     first = clean["transaction_id"].is_first_distinct()
     if not first.all():
         lost = clean.filter(~first).select(
-            "transaction_id",
-            "product",
-            pl.col("price").cast(pl.String),
-            pl.col("quantity").cast(pl.String),
-            pl.col("sale_date").cast(pl.String).alias("date"),
+            *(
+                pl.col(column.name).cast(pl.String).alias(field)
+                for field, column in schema.by_field.items()
+            ),
             pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
             "source_row",
         )
@@ -98,8 +99,13 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
     )
 
 
-def _texts(frame: object) -> pl.DataFrame:
-    """Give the five fields of any frame as text."""
+def _texts(frame: object, fields: Mapping[str, str]) -> pl.DataFrame:
+    """Return the fields of any frame as text.
+
+    Args:
+        frame: The frame.
+        fields: Our name of each field -> what the frame calls it.
+    """
     kind = type(frame).__module__.partition(".")[0]
     if kind not in {"polars", "pandas", "pyarrow"}:
         msg = f"{type(frame).__name__} is not a pandas, Polars or pyarrow table"
@@ -112,21 +118,27 @@ def _texts(frame: object) -> pl.DataFrame:
         names = [str(name) for name in (found.columns if kind == "pandas" else found.column_names)]
     plain = [name.strip().lower() for name in names]
     columns = dict(zip(plain, names, strict=True))
-    missing = [name for name in FIELDS if name not in columns]
+    found_as = {name: theirs.strip().lower() for name, theirs in fields.items()}
+    missing = [fields[name] for name, theirs in found_as.items() if theirs not in columns]
     if missing:
         msg = f"the frame lacks the columns {', '.join(missing)}"
-        raise SourceFormatError(msg, remedy=f"It must have the columns {', '.join(FIELDS)}.")
-    twice = sorted(name for name in FIELDS if plain.count(name) > 1)
+        raise SourceFormatError(
+            msg, remedy=f"It must have the columns {', '.join(fields.values())}."
+        )
+    twice = sorted(fields[name] for name, theirs in found_as.items() if plain.count(theirs) > 1)
     if twice:
         msg = f"the frame names {', '.join(twice)} twice"
         raise SourceFormatError(msg, remedy="Keep one column of each name.")
     if kind == "pyarrow":
-        table = found.select([columns[name] for name in FIELDS])
+        table = found.select(list(dict.fromkeys(columns[each] for each in found_as.values())))
         found = cast("pl.DataFrame", pl.from_arrow(table))
     if kind == "polars":
         with _unquoted():
-            found = found.lazy().select(columns[name] for name in FIELDS).collect()
-    return pl.DataFrame({name: _column(found[columns[name]], kind, name) for name in FIELDS})
+            wanted = dict.fromkeys(columns[each] for each in found_as.values())
+            found = found.lazy().select(wanted).collect()
+    return pl.DataFrame(
+        {name: _column(found[columns[each]], kind, name) for name, each in found_as.items()}
+    )
 
 
 @contextmanager

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from decimal import Context, Decimal, Inexact, InvalidOperation
 
-__all__ = ["MOST_DIGITS", "add", "at_scale"]
-
-MOST_DIGITS = 29
-"""Digits of an amount in a warehouse: `NUMERIC(29, max_decimals)`."""
+__all__ = ["add", "at_scale", "padded"]
 
 _EXACT = Context(prec=100, traps=[Inexact, InvalidOperation])
 

@@ -6,7 +6,8 @@ from decimal import Decimal
 from operator import gt, ne
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.rows.transaction import TRUSTED
+from sales_mart.rows.rules import TRUSTED
+from sales_mart.schema import PRICE_DIGITS, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
 
 __all__ = ["loosened", "rules_as_data"]
-
-_PRICE_DIGITS = 18
 
 
 def rules_as_data(config: Config) -> dict[str, Any]:
@@ -32,10 +31,15 @@ def rules_as_data(config: Config) -> dict[str, Any]:
             for field in ("product", "price", "quantity")
         },
         "product_prefix": site.product_prefix,
-        "price_format": _PRICE_DIGITS - site.max_decimals,
+        "price_format": PRICE_DIGITS - site.max_decimals,
         "price_decimals": site.max_decimals,
         "price_too_low": f"{lowest:f}",
         "quantity_range": site.max_quantity,
+        **{
+            f"{column.name}_format": f"{column.kind} {column.scale}"
+            for column in schema_of(config).attributes
+            if column.kind != "text"
+        },
     }
     if config.ingestion.trust_input:
         values |= dict.fromkeys(TRUSTED)

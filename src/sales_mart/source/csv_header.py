@@ -16,7 +16,7 @@ from sales_mart.rows.transaction import WHITE_SPACE
 from sales_mart.source.csv_structure import FIELD
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["BOM", "Header", "read_header"]
 
@@ -43,12 +43,12 @@ class Header:
 
     Attributes:
         width: How many there are.
-        positions: Where the wanted ones stand, from 0.
+        positions: Where the wanted ones stand, from 0, by our name.
         holds_values: A column that is not wanted has a number or a date for its name.
     """
 
     width: int
-    positions: tuple[int, ...]
+    positions: Mapping[str, int]
     holds_values: bool
 
 
@@ -56,7 +56,7 @@ def read_header(
     record: bytes,
     data: bytes,
     where: tuple[str, int],
-    fields: tuple[str, ...],
+    fields: Mapping[str, str],
     warn: Callable[[str], None],
 ) -> Header:
     """Find the wanted columns in the first record of a file.
@@ -65,7 +65,7 @@ def read_header(
         record: The record without its line end; nothing when the file begins with none.
         data: What the file begins with.
         where: What to call the file in an error, and the line of the record.
-        fields: The wanted columns.
+        fields: The wanted columns: our name -> what the file calls it, in any case.
         warn: Called with a sentence about columns that are not carried.
 
     Raises:
@@ -75,7 +75,8 @@ def read_header(
     uri, line = where
     texts = [_text(field) for field in _split_fields(record)]
     names = [text.lower() for text in texts]
-    known = set(names) & set(fields)
+    wanted = {theirs.strip(_AROUND).lower(): theirs for theirs in fields.values()}
+    known = set(names) & wanted.keys()
     for number, text in enumerate(texts if known else (), start=1):
         if broken := [each for each in text if unicodedata.category(each) in _BREAKS]:
             msg = (
@@ -85,10 +86,10 @@ def read_header(
             raise SourceFormatError(
                 msg, remedy="End each line with LF or CRLF, and write each name on one line."
             )
-    missing = [name for name in fields if name not in names]
+    missing = [theirs for name, theirs in wanted.items() if name not in names]
     if missing:
         if known or all(map(_PLAIN_NAME.fullmatch, names)):
-            what = f"the header lacks {', '.join(missing)}; it has {_shown(texts, names, fields)}"
+            what = f"the header lacks {', '.join(missing)}; it has {_shown(texts, names, wanted)}"
         else:
             what = "no header was found: the first line may be data"
             what += f" ({_count(len(texts))})" if record else ""
@@ -96,36 +97,39 @@ def read_header(
         msg = f"{uri}, line {line}: {what}"
         raise SourceFormatError(
             msg,
-            remedy=f"The first line must name the columns {', '.join(fields)}, in any order.",
+            remedy="The first line must name these columns, in any order: "
+            f"{', '.join(wanted.values())}.",
         )
     if len(texts) > _MOST_COLUMNS:
         msg = (
             f"{uri}, line {line}: the header names {len(texts):,} columns, "
             f"more than {_MOST_COLUMNS:,}"
         )
-        raise SourceFormatError(msg, remedy=f"Keep the columns {', '.join(fields)}.")
-    twice = sorted({name for name in fields if names.count(name) > 1})
+        raise SourceFormatError(msg, remedy=f"Keep the columns {', '.join(wanted.values())}.")
+    twice = sorted(theirs for name, theirs in wanted.items() if names.count(name) > 1)
     if twice:
         msg = f"{uri}, line {line}: the header names {', '.join(twice)} twice"
         raise SourceFormatError(msg, remedy="Keep one column of each name.")
     # A delimiter at the end of each line makes a column without a name: nothing is lost with it.
-    extra = [text for text in texts if text and text.lower() not in fields]
+    extra = [text for text in texts if text and text.lower() not in wanted]
     if extra:
-        shown = f": {_listed(extra)}" if _is_showable(texts, names, fields) else ""
+        shown = f": {_listed(extra)}" if _is_showable(texts, names, wanted) else ""
         warn(f"{uri}: {len(extra)} columns are not carried{shown}")
     return Header(
         width=len(texts),
-        positions=tuple(names.index(name) for name in fields),
+        positions={
+            name: names.index(theirs.strip(_AROUND).lower()) for name, theirs in fields.items()
+        },
         holds_values=any(_VALUE.fullmatch(text) for text in extra),
     )
 
 
-def _is_showable(texts: list[str], names: list[str], fields: tuple[str, ...]) -> bool:
+def _is_showable(texts: list[str], names: list[str], wanted: Iterable[str]) -> bool:
     """Tell whether a record looks like a header: as a whole, since data may stand beside names.
 
     A file whose rows are columns begins with the name of the identifiers, and then has them all.
     """
-    known = set(names) & set(fields) - {_IDENTIFIER}
+    known = set(names) & set(wanted) - {_IDENTIFIER}
     return bool(known) and all(map(_is_name, texts))
 
 
@@ -139,8 +143,8 @@ def _is_name(text: str) -> bool:
     )
 
 
-def _shown(texts: list[str], names: list[str], fields: tuple[str, ...]) -> str:
-    if _is_showable(texts, names, fields):
+def _shown(texts: list[str], names: list[str], wanted: Iterable[str]) -> str:
+    if _is_showable(texts, names, wanted):
         return _listed([text for text in texts if text])
     return _count(len(texts))
 

@@ -33,7 +33,7 @@ from sales_mart.source.csv_structure import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["BLOCK_BYTES", "ENCODING", "MALFORMED", "MAX_RECORD_BYTES", "Block", "read_blocks"]
 
@@ -109,7 +109,7 @@ class Block:
 def read_blocks(  # noqa: PLR0913 - the last three are optional, by keyword
     stream: BinaryIO,
     uri: str,
-    fields: tuple[str, ...],
+    fields: Mapping[str, str],
     *,
     block_bytes: int = BLOCK_BYTES,
     warn: Callable[[str], None] = lambda _: None,
@@ -121,7 +121,7 @@ def read_blocks(  # noqa: PLR0913 - the last three are optional, by keyword
     Args:
         stream: The file's bytes.
         uri: What to call the file in an error.
-        fields: Columns that the header must name, in any order.
+        fields: Columns that the header must name, in any order: our name -> theirs.
         block_bytes: About how many bytes to hold at a time.
         warn: Called with a sentence about columns that are not carried, and about quotes that
             swallowed rows.
@@ -169,7 +169,7 @@ def read_blocks(  # noqa: PLR0913 - the last three are optional, by keyword
         )
         row += len(found.starts)
         good = found.flaws == 0
-        frame = _parse(found.payload, header, fields)
+        frame = _parse(found.payload, header)
         if frame.height != np.count_nonzero(good):
             msg = (
                 f"{uri}: {np.count_nonzero(good)} records were counted and {frame.height} parsed "
@@ -284,7 +284,7 @@ class _Utf8:
 
 
 def _read_header(
-    buffer: _Buffer, uri: str, fields: tuple[str, ...], warn: Callable[[str], None]
+    buffer: _Buffer, uri: str, fields: Mapping[str, str], warn: Callable[[str], None]
 ) -> Header | None:
     """Take the first record off the buffer and find the columns in it."""
     account = buffer.account
@@ -332,13 +332,12 @@ def _end_of_blanks(buffer: _Buffer) -> int:
     return len(buffer.data) if is_all else end
 
 
-def _parse(payload: bytes, header: Header, fields: tuple[str, ...]) -> pl.DataFrame:
+def _parse(payload: bytes, header: Header) -> pl.DataFrame:
     """Let Polars parse well-formed records into the columns of a transaction."""
     names = [f"c{position}" for position in range(header.width)]
     schema = dict.fromkeys(names, pl.String())
-    wanted = {f"c{position}": name for position, name in zip(header.positions, fields, strict=True)}
     if not payload:
-        return pl.DataFrame(schema=dict.fromkeys(fields, pl.String()))
+        return pl.DataFrame(schema=dict.fromkeys(header.positions, pl.String()))
     # Polars would take a byte order mark at the start of any block for the file's own.
     guard = payload.startswith(BOM)
     if guard:
@@ -350,5 +349,5 @@ def _parse(payload: bytes, header: Header, fields: tuple[str, ...]) -> pl.DataFr
         quote_char='"' if b'"' in payload else None,
     )
     return frame.slice(1 if guard else 0).select(
-        pl.col(column).alias(name) for column, name in wanted.items()
+        pl.col(f"c{position}").alias(name) for name, position in header.positions.items()
     )

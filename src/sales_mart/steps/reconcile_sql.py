@@ -92,6 +92,7 @@ class Questions:
         }
         facts = fact(marts)
         self._fact = dialect.table(schemas[facts.name], facts.name)
+        self._columns = ", ".join(dialect.identifier(column.name) for column in facts.columns)
         self._decimals = config.rules.max_decimals
         self._checksum = dialect.row_checksum(facts.compared_columns)
         self.whole = frozenset(mart.name for mart in marts if mart.slice is None)
@@ -111,7 +112,7 @@ class Questions:
     def raw_days(self) -> dict[date, DayTotals]:
         """Add up the raw rows that pass the marts' rules, by sale date, with checksums."""
         facts = f"""(
-    select transaction_id, product, price, quantity, price * quantity as amount, sale_date
+    select {self._columns}
     from {self._staging}
     where is_in_marts
 ) as raw"""
@@ -196,7 +197,7 @@ select
     run_id = '{run_id}' as is_of_run,
     is_in_marts,
     count(*) as row_count,
-    sum(case when is_in_marts then price * quantity end) as amount,
+    sum(case when is_in_marts then amount end) as amount,
     sum(case when is_in_marts then quantity end) as quantity
 from {self._staging}
 where {within(window)}

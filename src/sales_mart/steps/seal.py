@@ -22,10 +22,10 @@ from sales_mart.errors import (
 from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
 from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
 from sales_mart.lake.storage import disk_errors
-from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.rows.checker import CleanTotals, Judge
-from sales_mart.rows.money import MOST_DIGITS
+from sales_mart.rows.rules import DUPLICATE
 from sales_mart.rows.tokens import Tokeniser
+from sales_mart.schema import AMOUNT_DIGITS, Schema, schema_of
 from sales_mart.steps.plan import open_run
 from sales_mart.steps.validate import stop_name
 
@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["BUCKET_ROWS", "DUPLICATE", "seal"]
+__all__ = ["BUCKET_ROWS", "seal"]
 
 _log = logging.getLogger(__name__)
 
-DUPLICATE = "duplicate_transaction_id"
 BUCKET_ROWS = 1_000_000
 """About how many rows are compared at a time: memory follows this, not the run."""
 
@@ -88,6 +87,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
             losers = _losers(run, parts, folder)
         lost = PartWriter(run, folder, "quarantine/duplicates")
         judge = Judge(config, Tokeniser())
+        schema = schema_of(config)
         clean: list[Part] = []
         dates: set[date] = set()
         lost_bytes = Counter[int]()
@@ -101,7 +101,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
             if rows.lost is not None:
                 totals.add(judge.totals(rows.lost), sign=-1)
                 reasons[DUPLICATE] += rows.lost.height
-                lost.add(_duplicates(rows.lost, plan))
+                lost.add(_duplicates(rows.lost, plan, schema))
                 for each in rows.lost.partition_by("source_file"):
                     lost_bytes[int(each["source_file"][0])] += record_bytes(each)
         lost.flush()
@@ -245,20 +245,21 @@ def _settle(
     kept = rows.filter(~mask)
     lost = rows.hstack(read_part(run, pair.positions)).filter(mask)
     writer = PartWriter(run, folder, pair.clean.name.replace("clean/", "clean/sealed-", 1)[:-8])
-    writer.add(kept.select(CLEAN_COLUMNS))
+    writer.add(kept)
     writer.flush()
     return writer.parts, _Settled(kept["sale_date"].unique().to_list(), lost)
 
 
-def _duplicates(lost: pl.DataFrame, plan: Plan) -> pl.DataFrame:
+def _duplicates(lost: pl.DataFrame, plan: Plan, schema: Schema) -> pl.DataFrame:
     """Give the quarantine rows of duplicates."""
     uris = pl.Series([item.uri for item in plan.objects])
     return as_quarantine(
         lost.with_columns(
             uris.gather(lost["source_file"]).alias("source_uri"),
             pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
-            pl.col("sale_date").alias("date"),
-        )
+            *(pl.col(column.name).alias(field) for field, column in schema.by_field.items()),
+        ),
+        schema,
     )
 
 
@@ -351,10 +352,10 @@ def _check_share(
 def _check_amount(config: Config, run: RunFolder, amount: Decimal) -> None:
     """See that every total fits its column: amounts are positive, so this one is the largest."""
     decimals = config.rules.max_decimals
-    if amount >= Decimal(10) ** (MOST_DIGITS - decimals):
+    if amount >= Decimal(10) ** (AMOUNT_DIGITS - decimals):
         msg = (
             f"the amounts of run {run.run_id} add up to {amount:f}, and a total has at most "
-            f"{MOST_DIGITS} digits, {decimals} of them behind the point"
+            f"{AMOUNT_DIGITS} digits, {decimals} of them behind the point"
         )
         raise DataError(
             msg,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from sales_mart.config import FIELDS
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.parquet import (
     PartWriter,
@@ -20,16 +19,16 @@ from sales_mart.lake.parquet import (
     record_bytes,
 )
 from sales_mart.lake.records import ObjectBytes, Validate
-from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.rows.characters import seems_alike
 from sales_mart.rows.checker import CleanTotals, Judge, count_reasons
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
+from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
 from sales_mart.source.objects import open_object
 from sales_mart.steps.plan import open_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
     from sales_mart.config import Config
     from sales_mart.lake.records import SourceObject
@@ -78,6 +77,8 @@ def validate_shard(
         raise ConfigurationError(msg, remedy=f"Shards are numbered 0 to {len(plan.shards) - 1}.")
     tokens = tokeniser(config)
     judge = Judge(config, tokens)
+    schema = schema_of(config)
+    valid_columns = [column.name for column in schema.valid]
     totals, reasons = CleanTotals.none(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
@@ -90,7 +91,12 @@ def validate_shard(
             item = plan.objects[ordinal]
             account, valid_bytes, rejected_bytes, alike = Account(), 0, 0, 0
             pieces = _blocks(
-                item, block_bytes, warnings.append, account, allow_empty=plan.allow_empty
+                item,
+                schema.fields,
+                block_bytes,
+                warnings.append,
+                account,
+                allow_empty=plan.allow_empty,
             )
             with closing(_ahead(pieces)) as blocks:
                 for block in blocks:
@@ -98,8 +104,8 @@ def validate_shard(
                     valid_bytes += record_bytes(good)
                     rejected_bytes += record_bytes(bad)
                     alike += seems_alike(good["product"])
-                    bad = as_quarantine(bad)
-                    clean.add(good.select(CLEAN_COLUMNS))
+                    bad = as_quarantine(bad, schema)
+                    clean.add(good.select(valid_columns))
                     positions.add(good.select(POSITION_COLUMNS))
                     quarantine.add(bad)
                     totals.add(judge.totals(good))
@@ -146,8 +152,9 @@ def validate_shard(
     return record
 
 
-def _blocks(
+def _blocks(  # noqa: PLR0913 - what a file is read by
     item: SourceObject,
+    fields: Mapping[str, str],
     block_bytes: int,
     warn: Callable[[str], None],
     account: Account,
@@ -158,7 +165,7 @@ def _blocks(
         yield from read_blocks(
             stream,
             item.uri,
-            FIELDS,
+            fields,
             block_bytes=block_bytes,
             warn=warn,
             account=account,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from sales_mart.config import FIELDS
+from sales_mart.schema import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

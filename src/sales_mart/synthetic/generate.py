@@ -10,6 +10,7 @@ import gzip
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from decimal import Decimal
 from fractions import Fraction
 from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
@@ -17,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sales_mart.config import FIELDS, Config
+from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.temporary import sync
+from sales_mart.schema import SaleColumn, schema_of
 from sales_mart.synthetic import cases as faults
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ CHUNK_ROWS = 250_000
 
 _START = date(2023, 10, 1)
 _NOUNS = ("Laptop", "Mouse", "Keyboard", "Headset", "Charger", "Tablet", "Printer", "Webcam")
+_FIRST_ATTRIBUTE = 16
+"""Number of the stream of choices of the first attribute."""
 _PRICES = 1 << 16
 """Distinct prices at most."""
 _RARE_SHARE = 200
@@ -92,7 +96,8 @@ def generate(  # noqa: PLR0913 - every argument shapes the file
     maker = _Maker(request)
 
     def chunks() -> Iterator[bytes]:
-        yield (",".join(FIELDS) + "\n").encode()
+        header = map(faults.quoted, schema_of(request.config).fields.values())
+        yield (",".join(header) + "\n").encode()
         for first in range(0, rows, chunk_rows):
             yield maker.chunk(first, min(first + chunk_rows, rows))
 
@@ -198,9 +203,13 @@ class _Maker:
         cycle = list(range(1 + len(edges), len(forms)))
         again = cycle[: len(common)] * (_RARE_SHARE // len(common) + 1)
         self._cycle = np.array((cycle + again)[:_RARE_SHARE])
+        schema = schema_of(config)
+        self._attributes = {
+            column.name: pl.Series(_attribute_texts(column)) for column in schema.attributes
+        }
         self._texts = {
             name: pl.Series([form.texts.get(name) for form in forms], dtype=pl.String)
-            for name in FIELDS
+            for name in schema.fields
         }
 
     def chunk(self, first: int, end: int) -> bytes:
@@ -219,6 +228,9 @@ class _Maker:
             "price": self._prices.gather(self._pick(index, 6, len(self._prices))),
             "quantity": pl.Series(self._pick(index, 7, self._quantities) + np.uint64(1)),
             "date": self._dates.gather(self._pick(index, 8, len(self._dates))),
+        } | {
+            name: texts.gather(self._pick(index, _FIRST_ATTRIBUTE + number, len(texts)))
+            for number, (name, texts) in enumerate(self._attributes.items())
         }
         columns = [
             _fill_in(self._texts[name].gather(form), column.cast(pl.String)).alias(name)
@@ -284,6 +296,19 @@ def _fill_in(template: pl.Series, plain: pl.Series) -> pl.Series:
     own = pl.col("template").str.replace(faults.OWN, pl.col("plain"), literal=True)
     frame = pl.DataFrame({"template": template, "plain": plain})
     return frame.select(pl.coalesce(own, "plain")).to_series()
+
+
+def _attribute_texts(column: SaleColumn) -> list[str]:
+    """Return the values that a column of the configuration takes in turn, a missing one first."""
+    if column.kind == "boolean":
+        return ["", "true", "false"]
+    numbers = range(1, 16)
+    if column.kind == "decimal":
+        return ["", *(f"{Decimal(each * 7 - 20).scaleb(-column.scale):f}" for each in numbers)]
+    if column.kind == "date":
+        return ["", *((_START + timedelta(days=each)).isoformat() for each in numbers)]
+    start = f"{column.name} " if column.kind == "text" else ""
+    return ["", *(f"{start}{each}" for each in numbers)]
 
 
 def _product_names(prefix: str, products: int) -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sales_mart.config.section import Section
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.marts import Column
+    from sales_mart.schema import Column, TableColumn
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.history import Publication, Window
 
@@ -81,6 +81,15 @@ class Dialect(ABC):
     @abstractmethod
     def month_start(self, expression: str) -> str:
         """Return the first day of a date's month, as a date."""
+
+    @abstractmethod
+    def type_of(self, column: TableColumn) -> str:
+        """Return the type of a table's column, as the catalogue spells it."""
+
+    def definition(self, column: TableColumn) -> str:
+        """Return a column as the statement that creates a table has it."""
+        missing = "" if column.is_nullable else " not null"
+        return f"{self.identifier(column.name)} {self.type_of(column)}{missing}"
 
     @abstractmethod
     def text(self, column: Column) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.warehouses.admission import deliveries, last_snapshot
 from sales_mart.warehouses.bigquery.dialect import date_predicate, literal
 from sales_mart.warehouses.history import Change
@@ -190,7 +189,8 @@ def append_statements(
     read = date_predicate("sale_date", effect.read)
     changed = date_predicate("sale_date", effect.changed)
     raw, staging, day = tables.raw, tables.staging, delivery.day
-    columns = ", ".join(CLEAN_COLUMNS)
+    names = [f"`{column.name}`" for column in tables.columns]
+    columns = ", ".join(names)
     statements: list[str] = []
     if effect.marks:
         statements.append(
@@ -212,7 +212,7 @@ def append_statements(
             f"from `{raw}` where {read} and business_date > {day} group by transaction_id) "
             "as later on batch.transaction_id = later.transaction_id"
         )
-    listed = ", ".join(f"batch.{name}" for name in CLEAN_COLUMNS)
+    listed = ", ".join(f"batch.{name}" for name in names)
     statements.append(
         f"insert into `{raw}` ({columns}, run_id, business_date, superseded_by) "
         f"select {listed}, {literal(seal.run_id)}, {day}, {mark} from {source}"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.config import Config
-    from sales_mart.marts import Column
+    from sales_mart.schema import Column, TableColumn
 
 __all__ = [
     "LOCK",
@@ -79,11 +79,24 @@ class BigQueryDialect(Dialect):
         """Return the first day of a date's month; the emulator has a DATETIME without the cast."""
         return f"cast(date_trunc({expression}, month) as date)"
 
+    def type_of(self, column: TableColumn) -> str:
+        """Return the type of a table's column."""
+        if column.kind == "decimal":
+            return f"NUMERIC({column.digits},{column.scale})"
+        return {
+            "text": "STRING",
+            "integer": "INT64",
+            "date": "DATE",
+            "timestamp": "TIMESTAMP",
+            "boolean": "BOOL",
+        }[column.kind]
+
     def text(self, column: Column) -> str:
         """Return a column's text; that of a NUMERIC lacks the zeros at its end."""
+        name = self.identifier(column.name)
         if column.kind == "text":
-            return column.name
-        text = f"cast({column.name} as string)"
+            return name
+        text = f"cast({name} as string)"
         if column.kind != "decimal":
             return text
         whole = f"regexp_extract({text}, r'^-?[0-9]+')"

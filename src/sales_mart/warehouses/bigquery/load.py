@@ -15,7 +15,6 @@ from google.api_core import exceptions as api
 
 from sales_mart.errors import DataError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
-from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import LoadOptions, check_admission, check_removed_share
 from sales_mart.warehouses.bigquery.append import (
@@ -123,7 +122,7 @@ def _change(  # noqa: PLR0913 - what a load needs
     before = _visible_rows(client, tables, past)
     if seal.mode is Mode.REPLACE:
         check_removed_share(config, seal, before, seal.rows_clean)
-    prefix = stage(client, run, seal, tables.staging, sequence)
+    prefix = stage(client, run, seal, tables, sequence)
     if seal.mode is Mode.REPLACE:
         change = Change(None, seal.rows_clean, removed_rows=before)
         statements = replace_statements(config, tables, seal)
@@ -174,7 +173,7 @@ def _visible_rows(client: Client, tables: LoadTables, past: Sequence[PastLoad]) 
 
 def replace_statements(config: Config, tables: LoadTables, seal: Seal) -> list[str]:
     """Return the statements that make the table the staged rows."""
-    columns = ", ".join(CLEAN_COLUMNS)
+    columns = ", ".join(f"`{column.name}`" for column in tables.columns)
     run, day = literal(seal.run_id), literal(seal.business_date)
     insert = (
         f"insert into `{tables.raw}` ({columns}, run_id, business_date) "

@@ -12,9 +12,10 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from google.api_core import exceptions as api
 from google.cloud import bigquery
 
-from sales_mart.errors import ConfigurationError, UnexpectedError
+from sales_mart.errors import UnexpectedError
 from sales_mart.lake.storage import is_gcs
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, clean_schema, raw_schema
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, raw_schema
+from sales_mart.schema import TableColumn, schema_of
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     ensure_dataset,
@@ -24,7 +25,8 @@ from sales_mart.warehouses.bigquery.connection import (
     run_job,
     table_id,
 )
-from sales_mart.warehouses.bigquery.dialect import LOCK
+from sales_mart.warehouses.bigquery.dialect import LOCK, BigQueryDialect
+from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,29 +48,6 @@ _EXPIRY = timedelta(days=1)
 _SPARE = timedelta(hours=2)
 
 _Field = bigquery.SchemaField
-# What came after 0.1: nullable, so that they can be added to what it left.
-_SUPERSEDED_BY = _Field("superseded_by", "DATE", description="next later date; null: visible")
-_NEW_LOAD_COLUMNS = (
-    _Field("removed_rows", "INT64", description="visible rows that are gone"),
-    _Field("superseded_rows", "INT64", description="rows of earlier loads that it overrides"),
-    _Field("shown_again_rows", "INT64", description="rows that are visible again"),
-    _Field("visible_rows", "INT64", description="visible rows after the load"),
-    _Field("rules", "STRING", description="JSON object: the rules by reason"),
-    _Field("rejects", "STRING", description="JSON object: rejected rows by reason"),
-)
-_LOAD_RUNS_SCHEMA = (
-    _Field("sequence", "INT64", "REQUIRED", description="1 for the first load, then one more each"),
-    _Field("run_id", "STRING", "REQUIRED"),
-    _Field("business_date", "DATE", "REQUIRED"),
-    _Field("mode", "STRING", "REQUIRED", description="replace or append"),
-    _Field("rows", "INT64", "REQUIRED", description="visible rows that the run added"),
-    _Field("yielded_rows", "INT64", "REQUIRED", description="its rows that a later date overrides"),
-    _Field("key_id", "STRING", "REQUIRED", description="key of the tokens, never the key itself"),
-    _Field("sale_date_window", "STRING", description="JSON array of dates; null for all"),
-    _Field("seal_digest", "STRING", "REQUIRED"),
-    _Field("loaded_at", "TIMESTAMP", "REQUIRED"),
-    *_NEW_LOAD_COLUMNS,
-)
 _PUBLICATIONS_SCHEMA = (
     _Field("run_id", "STRING", "REQUIRED"),
     _Field("sequence", "INT64", "REQUIRED", description="sequence of the load that is shown"),
@@ -78,25 +57,15 @@ _PUBLICATIONS_SCHEMA = (
     _Field("slices", "INT64", description="slices recorded in published_slices"),
 )
 _LOCK_SCHEMA = (_Field("run_id", "STRING", "REQUIRED"),)
-# All nullable: a Parquet column that may hold nulls does not load into a required one.
-_STAGING_SCHEMA = (
-    _Field("transaction_id", "STRING"),
-    _Field("product", "STRING"),
-    _Field("price", "NUMERIC"),
-    _Field("quantity", "INT64"),
-    _Field("sale_date", "DATE"),
-    _Field("source_file", "INT64"),
-    _Field("source_row", "INT64"),
-)
-_REQUIRED = {field.name for field in clean_schema(0) if not field.nullable}
 
 
 class LoadTables(NamedTuple):
-    """Full names of the tables of one load."""
+    """Full names of the tables of one load, and the columns that come with its parts."""
 
     raw: str
     load_runs: str
     staging: str
+    columns: tuple[TableColumn, ...]
 
     @classmethod
     def of(cls, config: Config, seal: Seal) -> LoadTables:
@@ -107,6 +76,7 @@ class LoadTables(NamedTuple):
             raw=table_id(config, schema, config.data_warehouse.table),
             load_runs=table_id(config, schema, LOAD_RUNS),
             staging=table_id(config, schema, f"staging_{digest}"),
+            columns=schema_of(config).valid,
         )
 
 
@@ -116,18 +86,17 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
     Raises:
         ConfigurationError: A column is missing or has another type.
     """
-    schema = raw_schema(config)
+    schema, sales = raw_schema(config), schema_of(config)
     raw = existing_table(client, tables.raw)
     if raw is None:
         ensure_dataset(client, config, schema)
-        raw = bigquery.Table(tables.raw, schema=_raw_columns(config))
-        raw.time_partitioning = bigquery.TimePartitioning(field="sale_date")
-        raw.clustering_fields = ["product"]
+        raw = bigquery.Table(tables.raw, schema=list(map(_field, sales.raw)))
+        raw.time_partitioning = bigquery.TimePartitioning(field=sales.named("date"))
+        raw.clustering_fields = [sales.named("product")]
         raw = client.create_table(raw, exists_ok=True)
-    _check_columns(config, raw)
-    _add_columns(client, config, raw, (_SUPERSEDED_BY,))
+    _evolve(client, config, raw, sales.raw)
     for name, columns in (
-        (LOAD_RUNS, _LOAD_RUNS_SCHEMA),
+        (LOAD_RUNS, list(map(_field, LOAD_RUNS_COLUMNS))),
         (PUBLICATIONS, _PUBLICATIONS_SCHEMA),
         (LOCK, _LOCK_SCHEMA),
     ):
@@ -137,76 +106,69 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
             table = bigquery.Table(full, schema=columns)
             table = client.create_table(table, exists_ok=True)
         if name == LOAD_RUNS:
-            table = _add_columns(client, config, table, _NEW_LOAD_COLUMNS)
+            _evolve(client, config, table, LOAD_RUNS_COLUMNS)
         if name == LOCK and not table.num_rows:
             query(client, f"insert into `{full}` (run_id) values ('')")
 
 
-def _add_columns(
-    client: Client, config: Config, table: bigquery.Table, columns: Sequence[bigquery.SchemaField]
-) -> bigquery.Table:
-    """Add the columns that a table of 0.1 lacks; views and grants on it stay."""
-    found = {field.name for field in table.schema}
-    missing = [field for field in columns if field.name not in found]
+def _field(column: TableColumn, *, in_staging: bool = False) -> bigquery.SchemaField:
+    """Return a column as BigQuery's API has it.
+
+    All of a staging table are nullable: a Parquet column that may hold nulls does not load into a
+    required one. Nor do decimals there have a scale, which a load job would compare.
+    """
+    name, kind = column.name, BigQueryDialect("").type_of(column).partition("(")[0]
+    mode = "NULLABLE" if column.is_nullable or in_staging else "REQUIRED"
+    if column.kind != "decimal" or in_staging:
+        return bigquery.SchemaField(name, kind, mode, description=column.description)
+    return bigquery.SchemaField(
+        name,
+        kind,
+        mode,
+        description=column.description,
+        precision=column.digits,
+        scale=column.scale,
+    )
+
+
+def _evolve(
+    client: Client, config: Config, table: bigquery.Table, columns: Sequence[TableColumn]
+) -> None:
+    """Add the nullable columns that a table lacks; views and grants on it stay.
+
+    Raises:
+        ConfigurationError: A column has another type, or cannot be added.
+    """
+    dialect = BigQueryDialect("")
+    wanted = {column.name: dialect.type_of(column) for column in columns}
+    found = {field.name: _shown(field, wanted.get(field.name, "")) for field in table.schema}
+    where = f"{table.dataset_id}.{table.table_id}"
+    name = f"{table.project}.{where}"
+    missing = check_columns(dialect, where, columns, found)
     if not missing:
-        return table
-    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
-    added = [f"add column if not exists {each.name} {each.field_type}" for each in missing]
+        return
+    added = [
+        f"add column if not exists {dialect.identifier(each.name)} {dialect.type_of(each)}"
+        for each in missing
+    ]
     # The stand-in server takes one at a time, and does not see them in its own catalogue.
     for addition in added if is_emulator(config) else [", ".join(added)]:
         query(client, f"alter table `{name}` {addition}")
     if is_emulator(config):
-        table.schema = [*table.schema, *missing]
-        return client.update_table(table, ["schema"])
-    return client.get_table(name)
+        table.schema = [*table.schema, *map(_field, missing)]
+        client.update_table(table, ["schema"])
 
 
-def _raw_columns(config: Config) -> list[bigquery.SchemaField]:
-    fields = [
-        _Field(field.name, field.field_type, "REQUIRED" if field.name in _REQUIRED else "NULLABLE")
-        if field.name != "price"
-        else _Field("price", "NUMERIC", precision=18, scale=config.rules.max_decimals)
-        for field in _STAGING_SCHEMA
-    ]
-    return [
-        *fields,
-        _Field("run_id", "STRING", "REQUIRED"),
-        _Field("business_date", "DATE", "REQUIRED"),
-        _SUPERSEDED_BY,
-    ]
+def _shown(field: bigquery.SchemaField, wanted: str) -> str:
+    """Return the type of a column as `type_of` spells it; a bare NUMERIC takes any scale."""
+    names = {"INTEGER": "INT64", "DECIMAL": "NUMERIC", "BOOLEAN": "BOOL"}
+    kind = names.get(field.field_type, field.field_type)
+    if kind == "NUMERIC" and field.scale is None and wanted.startswith(kind):
+        return wanted
+    return kind if field.scale is None else f"{kind}({field.precision},{field.scale})"
 
 
-def _check_columns(config: Config, table: bigquery.Table) -> None:
-    found = {field.name: field for field in table.schema}
-    for wanted in _raw_columns(config):
-        have = found.get(wanted.name)
-        if have is None and wanted is _SUPERSEDED_BY:
-            continue  # it is about to be added
-        # A bare NUMERIC reports no scale and takes any.
-        if have is not None and _same_type(have, wanted):
-            continue
-        shown = "missing" if have is None else _shown(have)
-        where = f"{table.dataset_id}.{table.table_id}"
-        msg = f"column {wanted.name} of {where} is {shown}, the run writes {_shown(wanted)}"
-        raise ConfigurationError(
-            msg,
-            remedy="Move the table away or drop it and load the history anew, or put "
-            "ingestion.validation.max_decimals back.",
-        )
-
-
-def _same_type(have: bigquery.SchemaField, wanted: bigquery.SchemaField) -> bool:
-    names = {"INTEGER": "INT64", "DECIMAL": "NUMERIC"}
-    return names.get(have.field_type, have.field_type) == wanted.field_type and (
-        have.scale is None or have.scale == wanted.scale
-    )
-
-
-def _shown(field: bigquery.SchemaField) -> str:
-    return field.field_type if field.scale is None else f"{field.field_type}(18,{field.scale})"
-
-
-def stage(client: Client, run: RunFolder, seal: Seal, staging: str, sequence: int) -> str:
+def stage(client: Client, run: RunFolder, seal: Seal, tables: LoadTables, sequence: int) -> str:
     """Bring the sealed parts into the staging table, each row once.
 
     Job ids derive from the run, the load's sequence and the moment at which the table was made,
@@ -220,8 +182,9 @@ def stage(client: Client, run: RunFolder, seal: Seal, staging: str, sequence: in
         SourceChangedError: A part is not the one that was sealed.
         UnexpectedError: The table does not hold what the seal says.
     """
+    staging = tables.staging
     for _ in range(2):
-        table = _staging_table(client, staging)
+        table = _staging_table(client, tables)
         created = int(table.created.timestamp() * 1000) if table.created else 0
         prefix = f"{table.table_id.replace('staging', 'sales_mart')}-{sequence}-{created}"
         if _count(client, staging) == seal.rows_clean:
@@ -236,14 +199,16 @@ def stage(client: Client, run: RunFolder, seal: Seal, staging: str, sequence: in
     raise UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
 
 
-def _staging_table(client: Client, staging: str) -> bigquery.Table:
+def _staging_table(client: Client, tables: LoadTables) -> bigquery.Table:
+    staging = tables.staging
     table = existing_table(client, staging)
     now = datetime.now(UTC)
     if table is not None and table.expires is not None and table.expires < now + _SPARE:
         client.delete_table(staging, not_found_ok=True)
         table = None
     if table is None:
-        table = bigquery.Table(staging, schema=_STAGING_SCHEMA)
+        fields = [_field(column, in_staging=True) for column in tables.columns]
+        table = bigquery.Table(staging, schema=fields)
         table.expires = now + _EXPIRY
         table = client.create_table(table, exists_ok=True)
     return table

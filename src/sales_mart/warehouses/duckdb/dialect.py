@@ -11,12 +11,13 @@ from sales_mart.warehouses.base import Dialect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.marts import Column
+    from sales_mart.schema import Column, TableColumn
 
 __all__ = ["PUBLISHED", "WORK", "DuckDBDialect"]
 
 PUBLISHED, WORK = "published", "work"
 """Names under which the two files are attached."""
+_SHORT = 32
 _PUBLISHED_TOO = (PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES)
 """Private tables that change with the marts, and so stand in their file."""
 
@@ -60,9 +61,23 @@ class DuckDBDialect(Dialect):
         """Return the first day of a date's month."""
         return f"cast(date_trunc('month', {expression}) as date)"
 
+    def type_of(self, column: TableColumn) -> str:
+        """Return the type of a table's column."""
+        if column.kind == "decimal":
+            return f"decimal({column.digits},{column.scale})"
+        if column.kind == "integer":
+            return "bigint" if column.digits > _SHORT else "integer"
+        return {
+            "text": "varchar",
+            "date": "date",
+            "timestamp": "timestamp",
+            "boolean": "boolean",
+        }[column.kind]
+
     def text(self, column: Column) -> str:
         """Return a column's text: that of a decimal has all its digits."""
-        return column.name if column.kind == "text" else self.as_text(column.name)
+        name = self.identifier(column.name)
+        return name if column.kind == "text" else self.as_text(name)
 
     def checksum(self, texts: Sequence[str]) -> str:
         """Return a checksum of texts; DuckDB adds bigints up to a hugeint."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from sales_mart.errors import ConfigurationError, UnexpectedError
+from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS
+from sales_mart.schema import schema_of
 from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import (
     check_admission,
@@ -22,6 +23,7 @@ from sales_mart.warehouses.admission import (
 )
 from sales_mart.warehouses.duckdb.connection import DuckDBSession, opened
 from sales_mart.warehouses.history import Change, check_latest, latest_load, load_values, past_loads
+from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,37 +36,6 @@ __all__ = ["load"]
 
 _log = logging.getLogger(__name__)
 
-_COLUMNS = {
-    "transaction_id": "varchar",
-    "product": "varchar",
-    "price": "decimal(18,{scale})",
-    "quantity": "bigint",
-    "sale_date": "date",
-    "source_file": "integer",
-    "source_row": "bigint",
-}
-_STAMPS = {"run_id": "varchar", "business_date": "date", "superseded_by": "date"}
-_NULLABLE = ("product", "price", "quantity", "superseded_by")
-_LOAD_RUNS_DDL = """
-    create table if not exists {} (
-        sequence bigint primary key,
-        run_id varchar not null,
-        business_date date not null,
-        mode varchar not null,
-        "rows" bigint not null,
-        yielded_rows bigint not null,
-        key_id varchar not null,
-        sale_date_window varchar,
-        seal_digest varchar not null,
-        loaded_at timestamp not null,
-        removed_rows bigint,
-        superseded_rows bigint,
-        shown_again_rows bigint,
-        visible_rows bigint,
-        rules varchar,
-        rejects varchar
-    )
-"""
 # Every row of the identifiers that the delivery touches, with its mark of before and of now. A row
 # of the batch has no place yet.
 _SETTLE = """
@@ -189,8 +160,8 @@ def _load(session: DuckDBSession, run: RunFolder, seal: Seal, options: LoadOptio
     if seal.mode is Mode.REPLACE:
         check_removed_share(config, seal, before, seal.rows_clean)
         execute(f"delete from {raw}")
-        listed = ", ".join(_COLUMNS)
         dialect = session.warehouse.dialect
+        listed = ", ".join(_names(session))
         execute(
             f"insert into {raw} ({listed}, run_id, business_date) select {listed}, "
             f"{dialect.literal(seal.run_id)}, {dialect.literal(seal.business_date)} from batch"
@@ -213,6 +184,12 @@ def _load(session: DuckDBSession, run: RunFolder, seal: Seal, options: LoadOptio
     return check_latest(session, seal.run_id)
 
 
+def _names(session: DuckDBSession) -> list[str]:
+    """Return the quoted names of what comes with a sealed part."""
+    columns = schema_of(session.warehouse.config).valid
+    return [session.warehouse.dialect.identifier(column.name) for column in columns]
+
+
 def _of_run(session: DuckDBSession, seal: Seal) -> str:
     dialect = session.warehouse.dialect
     return (
@@ -229,21 +206,16 @@ def _lost(rows: int, seal: Seal) -> UnexpectedError:
 def _read_batch(session: DuckDBSession, run: RunFolder, seal: Seal) -> None:
     """Read the sealed parts into the temporary table of the batch."""
     execute = session.connection.execute
-    columns = ", ".join(f"{name} {kind}" for name, kind in _types(session).items())
-    execute(f"create or replace temporary table batch ({columns})")
+    columns = schema_of(session.warehouse.config).valid
+    listed = ", ".join(map(session.warehouse.dialect.definition, columns))
+    execute(f"create or replace temporary table batch ({listed})")
     for part in seal.clean:
         with run.sealed_part(part) as path:
-            execute(
-                f"insert into batch select {', '.join(_COLUMNS)} from read_parquet(?)", [str(path)]
-            )
+            # By name: parts of version 0.1 have no amount.
+            execute("insert into batch by name select * from read_parquet(?)", [str(path)])
     ((rows,),) = session.query("select count(*) from batch")
     if rows != seal.rows_clean:
         raise _lost(rows, seal)
-
-
-def _types(session: DuckDBSession) -> dict[str, str]:
-    scale = session.warehouse.config.rules.max_decimals
-    return {name: kind.format(scale=scale) for name, kind in _COLUMNS.items()}
 
 
 def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Change:
@@ -266,8 +238,8 @@ def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Cha
         "day": day,
         "run": dialect.literal(seal.run_id),
         "snapshot": dialect.literal(snapshot.run_id if snapshot else None),
-        "columns": ", ".join(_COLUMNS),
-        "listed": ", ".join(f"batch.{name}" for name in _COLUMNS),
+        "columns": ", ".join(_names(session)),
+        "listed": ", ".join(f"batch.{name}" for name in _names(session)),
     }
     for statement in (_SETTLE, _MARK, _INSERT):
         execute(statement.format(**names))
@@ -276,30 +248,23 @@ def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Cha
 
 
 def _ensure_tables(session: DuckDBSession) -> None:
-    """Create what is missing, and compare the raw table's columns with what a load writes."""
+    """Create what is missing, and add the nullable columns that a table lacks."""
     warehouse, execute = session.warehouse, session.connection.execute
-    dialect = warehouse.dialect
-    execute(f"create schema if not exists work.{dialect.identifier(warehouse.raw_schema)}")
-    execute(_LOAD_RUNS_DDL.format(dialect.table(warehouse.raw_schema, LOAD_RUNS)))
-    wanted = _types(session) | _STAMPS
-    columns = ", ".join(
-        f"{name} {kind}{'' if name in _NULLABLE else ' not null'}" for name, kind in wanted.items()
-    )
-    execute(f"create table if not exists {_raw(session)} ({columns})")
-    table = warehouse.config.data_warehouse.table
-    found = dict(
-        execute(
-            "select column_name, lower(data_type) from duckdb_columns()"
-            " where database_name = 'work' and schema_name = ? and table_name = ?",
-            [warehouse.raw_schema, table],
-        ).fetchall()
-    )
-    for name, kind in wanted.items():
-        if found.get(name) != kind:
-            where = f"{warehouse.raw_schema}.{table}"
-            msg = f"column {name} of {where} is {found.get(name, 'missing')}, the run writes {kind}"
-            raise ConfigurationError(
-                msg,
-                remedy="Drop the table and load the history anew, or put "
-                "ingestion.validation.max_decimals back.",
-            )
+    dialect, schema = warehouse.dialect, warehouse.raw_schema
+    execute(f"create schema if not exists work.{dialect.identifier(schema)}")
+    for table, columns, key in (
+        (LOAD_RUNS, LOAD_RUNS_COLUMNS, ", primary key (sequence)"),
+        (warehouse.config.data_warehouse.table, schema_of(warehouse.config).raw, ""),
+    ):
+        name = dialect.table(schema, table)
+        listed = ", ".join(map(dialect.definition, columns))
+        execute(f"create table if not exists {name} ({listed}{key})")
+        found = dict(
+            execute(
+                "select column_name, lower(data_type) from duckdb_columns()"
+                " where database_name = 'work' and schema_name = ? and table_name = ?",
+                [schema, table],
+            ).fetchall()
+        )
+        for column in check_columns(dialect, f"{schema}.{table}", columns, found):
+            execute(f"alter table {name} add column {dialect.definition(column)}")

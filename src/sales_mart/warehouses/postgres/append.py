@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg import Cursor
 from psycopg.sql import SQL, Identifier, Literal
 
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.history import Change
-from sales_mart.warehouses.postgres.tables import COLUMN_TYPES, raw_table
+from sales_mart.warehouses.postgres.tables import raw_table
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -166,6 +167,7 @@ def append_batch(
     Returns:
         The rows that were inserted, visible or not, and what has changed.
     """
+    names = [column.name for column in schema_of(config).valid]
 
     def execute(statement: LiteralString) -> Cursor[tuple[Any, ...]]:
         query = SQL(statement).format(
@@ -173,10 +175,8 @@ def append_batch(
             batch=BATCH,
             removed=Identifier("sales_mart_removed"),
             settled=Identifier("sales_mart_settled"),
-            columns=SQL(", ").join(map(Identifier, COLUMN_TYPES)),
-            listed=SQL(", ").join(
-                SQL("{}.{}").format(BATCH, Identifier(name)) for name in COLUMN_TYPES
-            ),
+            columns=SQL(", ").join(map(Identifier, names)),
+            listed=SQL(", ").join(SQL("{}.{}").format(BATCH, Identifier(name)) for name in names),
             day=Literal(seal.business_date),
             run=Literal(seal.run_id),
             snapshot=Literal(snapshot.run_id if snapshot else None),

@@ -10,9 +10,11 @@ from sales_mart.warehouses.base import Dialect
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.marts import Column
+    from sales_mart.schema import Column, TableColumn
 
 __all__ = ["PostgresDialect"]
+
+_SHORT = 32
 
 
 class PostgresDialect(Dialect):
@@ -49,9 +51,28 @@ class PostgresDialect(Dialect):
         """Return the first day of a date's month, whatever the session's time zone."""
         return f"cast(date_trunc('month', cast({expression} as timestamp)) as date)"
 
+    def type_of(self, column: TableColumn) -> str:
+        """Return the type of a table's column."""
+        if column.kind == "decimal":
+            return f"numeric({column.digits},{column.scale})"
+        if column.kind == "integer":
+            return "bigint" if column.digits > _SHORT else "integer"
+        return {
+            "text": "text",
+            "date": "date",
+            "timestamp": "timestamp with time zone",
+            "boolean": "boolean",
+        }[column.kind]
+
+    def definition(self, column: TableColumn) -> str:
+        """Return a column as the statement that creates a table has it; texts in code points."""
+        plain = super().definition(column)
+        return plain.replace(" text", ' text collate "C"', 1) if column.kind == "text" else plain
+
     def text(self, column: Column) -> str:
         """Return a column's text: that of a numeric(…, n) has n decimals."""
-        return column.name if column.kind == "text" else f"cast({column.name} as text)"
+        name = self.identifier(column.name)
+        return name if column.kind == "text" else self.as_text(name)
 
     def checksum(self, texts: Sequence[str]) -> str:
         """Return a checksum of texts; PostgreSQL adds bigints up to a numeric."""

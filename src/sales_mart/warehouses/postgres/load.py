@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 
 from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
-from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.schema import arrow_schema, schema_of
 from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import (
     LoadOptions,
@@ -31,7 +33,6 @@ from sales_mart.warehouses.postgres.connection import Connection, connect, lock_
 from sales_mart.warehouses.postgres.owners import check_owners
 from sales_mart.warehouses.postgres.reader import PostgresSession
 from sales_mart.warehouses.postgres.tables import (
-    COLUMN_TYPES,
     drop_indexes,
     ensure_indexes,
     ensure_tables,
@@ -114,8 +115,8 @@ def _load(
     values = load_values(config, seal, change, change.visible_after(before))
     connection.execute(
         SQL("""
-            insert into {loads} (sequence, {columns})
-            select coalesce(max(sequence), 0) + 1, {values} from {loads}
+            insert into {loads} (sequence, loaded_at, {columns})
+            select coalesce(max(sequence), 0) + 1, clock_timestamp(), {values} from {loads}
         """).format(
             loads=Identifier(raw_schema(config), LOAD_RUNS),
             columns=SQL(", ").join(map(Identifier, values)),
@@ -166,7 +167,12 @@ def _replace(connection: Connection, config: Config, run: RunFolder, seal: Seal)
         )
     )
     # Without it the transform plans by guesses until autovacuum comes round.
-    connection.execute(SQL("analyze {} (product, sale_date)").format(table))
+    sales = schema_of(config)
+    connection.execute(
+        SQL("analyze {} ({}, {})").format(
+            table, Identifier(sales.named("product")), Identifier(sales.named("date"))
+        )
+    )
     return rows
 
 
@@ -175,7 +181,8 @@ def _append(
 ) -> tuple[int, Change]:
     """Replace the delivery of one business date, and settle which rows are visible."""
     ensure_indexes(connection, config)
-    columns = SQL(", ").join(map(Identifier, COLUMN_TYPES))
+    sales = schema_of(config)
+    columns = SQL(", ").join(Identifier(column.name) for column in sales.valid)
     connection.execute(
         SQL("create temporary table {} on commit drop as select {} from {} with no data").format(
             BATCH, columns, raw_table(config)
@@ -197,7 +204,7 @@ def _copy(
     connection: Connection, config: Config, run: RunFolder, seal: Seal, table: Composable
 ) -> int:
     """COPY the sealed parts into an empty table of this transaction; gives the rows copied."""
-    schema = clean_schema(config.rules.max_decimals)
+    schema = arrow_schema(schema_of(config).valid)
     encoder = ArrowToPostgresBinaryEncoder(schema)
     statement = SQL("copy {} ({}) from stdin with (format binary, freeze)").format(
         table, SQL(", ").join(map(Identifier, schema.names))
@@ -208,7 +215,22 @@ def _copy(
         for part in seal.clean:
             with run.sealed_part(part) as path, pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                    fitted = batch if batch.schema == schema else batch.cast(schema)
-                    copy.write(encoder.write_batch(fitted))
+                    copy.write(encoder.write_batch(_fitted(batch, schema)))
         copy.write(encoder.finish())
     return cursor.rowcount
+
+
+def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:  # pyright: ignore[reportUnknownParameterType]
+    """Return a batch with the columns of a schema; those that its part has not are null.
+
+    Parts of version 0.1 have no amount.
+    """
+    if batch.schema == schema:
+        return batch
+    columns = [
+        batch[field.name].cast(field.type)
+        if field.name in batch.schema.names
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

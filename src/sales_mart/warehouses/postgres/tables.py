@@ -8,57 +8,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, LiteralString
 
 from pgpq import ArrowToPostgresBinaryEncoder
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Identifier
 
-from sales_mart.errors import ConfigurationError
-from sales_mart.names import LOAD_RUNS, clean_schema, raw_schema
+from sales_mart.errors import UnexpectedError
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.schema import arrow_schema, schema_of
+from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
 from sales_mart.warehouses.postgres.connection import Connection, ensure_schema
+from sales_mart.warehouses.postgres.dialect import PostgresDialect
 from sales_mart.warehouses.postgres.owners import exists
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sales_mart.config import Config
+    from sales_mart.schema import Schema, TableColumn
 
-__all__ = ["COLUMN_TYPES", "drop_indexes", "ensure_indexes", "ensure_tables", "raw_table"]
+__all__ = ["drop_indexes", "ensure_indexes", "ensure_tables", "raw_table"]
 
-COLUMN_TYPES: dict[str, LiteralString] = {
-    "transaction_id": 'text collate "C" not null',
-    "product": 'text collate "C"',
-    "price": "numeric(18, {scale})",
-    "quantity": "bigint",
-    "sale_date": "date not null",
-    "source_file": "integer not null",
-    "source_row": "bigint not null",
-}
-"""Columns that come with a sealed part."""
-_STAMP_TYPES: dict[str, LiteralString] = {
-    "run_id": "text not null",
-    "business_date": "date not null",
-    "superseded_by": "date",
-}
-_LOAD_RUNS_DDL: LiteralString = """
-    create table {} (
-        sequence bigint primary key,
-        run_id text not null,
-        business_date date not null,
-        mode text not null,
-        rows bigint not null,
-        yielded_rows bigint not null,
-        key_id text not null,
-        sale_date_window text,
-        seal_digest text not null,
-        loaded_at timestamptz not null default clock_timestamp()
-    )
-"""
-# What came after 0.1: nullable, so that they can be added to what it left.
-_NEW_RAW_COLUMNS: dict[str, LiteralString] = {"superseded_by": "date"}
-_NEW_LOAD_COLUMNS: dict[str, LiteralString] = {
-    "removed_rows": "bigint",
-    "superseded_rows": "bigint",
-    "shown_again_rows": "bigint",
-    "visible_rows": "bigint",
-    "rules": "text",
-    "rejects": "text",
-}
+_DIALECT = PostgresDialect()
+_ENCODED = {"bigint": "int8", "integer": "int4", "boolean": "bool"}
+"""What the encoder calls types that the catalogue has other names for."""
 _FORMER_INDEXES = ("token", "batch")
 """Indexes of 0.1: its rows had one row for each identifier, visible or not."""
 
@@ -113,80 +83,56 @@ def ensure_tables(connection: Connection, config: Config) -> None:
     Raises:
         ConfigurationError: A column is missing or has another type.
     """
-    schema, table = raw_schema(config), config.data_warehouse.table
+    schema = raw_schema(config)
     ensure_schema(connection, schema)
-    if not exists(connection, schema, LOAD_RUNS):
-        connection.execute(SQL(_LOAD_RUNS_DDL).format(Identifier(schema, LOAD_RUNS)))
-    if not exists(connection, schema, table):
-        scale = Literal(config.rules.max_decimals)
-        columns = [
-            SQL("{} {}").format(Identifier(name), SQL(kind).format(scale=scale))
-            for name, kind in (COLUMN_TYPES | _STAMP_TYPES).items()
-        ]
-        connection.execute(
-            SQL("create table {} ({})").format(raw_table(config), SQL(", ").join(columns))
-        )
-    _check_columns(connection, config)
-    _add_columns(connection, schema, LOAD_RUNS, _NEW_LOAD_COLUMNS)
-    _add_columns(connection, schema, table, _NEW_RAW_COLUMNS)
+    sales = schema_of(config)
+    _check_encoder(sales)
+    for table, columns, key in (
+        (LOAD_RUNS, LOAD_RUNS_COLUMNS, ", primary key (sequence)"),
+        (config.data_warehouse.table, sales.raw, ""),
+    ):
+        if not exists(connection, schema, table):
+            listed = ", ".join(map(_DIALECT.definition, columns))
+            name = _DIALECT.table(schema, table)
+            connection.execute(f"create table {name} ({listed}{key})".encode())
+        else:
+            _evolve(connection, schema, table, columns)
 
 
-def _add_columns(
-    connection: Connection, schema: str, table: str, columns: dict[str, LiteralString]
+def _evolve(
+    connection: Connection, schema: str, table: str, columns: Sequence[TableColumn]
 ) -> None:
-    """Add the columns that a table lacks; views and grants on it stay.
+    """Add the nullable columns that a table lacks; views and grants on it stay.
 
-    The catalogue is asked first: `add column if not exists` would wait for every reader.
+    The catalogue is asked first: `add column if not exists` would wait for every reader. A column
+    that a run has no more stays, and is null from then on.
+
+    Raises:
+        ConfigurationError: A column has another type, or cannot be added.
     """
-    found = _columns(connection, schema, table)
-    missing = [
-        SQL("add column {} {}").format(Identifier(name), SQL(kind))
-        for name, kind in columns.items()
-        if name not in found
-    ]
-    if missing:
+    found = dict(
         connection.execute(
-            SQL("alter table {} {}").format(Identifier(schema, table), SQL(", ").join(missing))
-        )
-
-
-def _columns(connection: Connection, schema: str, table: str) -> dict[str, tuple[str, str]]:
-    """Return name and full text of each column's type."""
-    return {
-        name: (kind, shown)
-        for name, kind, shown in connection.execute(
-            "select attname, typname, format_type(atttypid, atttypmod)"
-            " from pg_attribute join pg_type on pg_type.oid = atttypid"
+            "select attname, format_type(atttypid, atttypmod) from pg_attribute"
             " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
-            (f'"{schema}"."{table}"',),
-        )
-    }
-
-
-def _check_columns(connection: Connection, config: Config) -> None:
-    schema = clean_schema(config.rules.max_decimals)
-    encoded = {
-        column.name: type(column.data_type).__name__.lower()
-        for column in ArrowToPostgresBinaryEncoder(schema).schema().columns
-    }
-    expected = (
-        {
-            name: f"numeric(18,{config.rules.max_decimals})" if kind == "numeric" else kind
-            for name, kind in encoded.items()
-        }
-        | {"run_id": "text", "business_date": "date"}
-        | _NEW_RAW_COLUMNS
+            (_DIALECT.table(schema, table),),
+        ).fetchall()
     )
-    found = _columns(connection, raw_schema(config), config.data_warehouse.table)
-    for name, kind in expected.items():
-        if name in _NEW_RAW_COLUMNS and name not in found:
-            continue  # it is about to be added
-        have, shown = found.get(name, ("", "missing"))
-        if kind not in (have, shown):
-            where = f"{raw_schema(config)}.{config.data_warehouse.table}"
-            msg = f"column {name} of {where} is {shown}, the run writes {kind}"
-            raise ConfigurationError(
-                msg,
-                remedy="Move the table away or drop it and load the history anew, or put "
-                "ingestion.validation.max_decimals back.",
-            )
+    missing = check_columns(_DIALECT, f"{schema}.{table}", columns, found)
+    if missing:
+        added = ", ".join(f"add column {_DIALECT.definition(column)}" for column in missing)
+        connection.execute(f"alter table {_DIALECT.table(schema, table)} {added}".encode())
+
+
+def _check_encoder(sales: Schema) -> None:
+    """See that COPY will write the types that the table has: it would not convert them.
+
+    Raises:
+        UnexpectedError: The encoder writes another type.
+    """
+    encoder = ArrowToPostgresBinaryEncoder(arrow_schema(sales.valid))
+    for wanted, column in zip(sales.valid, encoder.schema().columns, strict=True):
+        writes = type(column.data_type).__name__.lower()
+        kind = _DIALECT.type_of(wanted).partition("(")[0]
+        if writes != _ENCODED.get(kind, kind):
+            msg = f"the encoder writes column {wanted.name} as {writes}"
+            raise UnexpectedError(msg, remedy="Install the pinned version of pgpq.")

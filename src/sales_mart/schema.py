@@ -1,0 +1,284 @@
+"""The columns of a sale, as data: what a run reads, carries, loads and shows.
+
+A column is declared here, or in the configuration's `ingestion.attributes`, and nowhere else. What
+depends on the columns is derived from them: the header of a file, the types of the parts in the
+lake, the tables of every warehouse, the quarantine, the checksums of `reconcile` and `publish`, the
+columns of the fact table, and the rows that `generate` makes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import polars as pl
+    import pyarrow as pa
+
+    from sales_mart.config import Config
+
+__all__ = [
+    "AMOUNT_DIGITS",
+    "FIELDS",
+    "PRICE_DIGITS",
+    "RESERVED_NAMES",
+    "STAMPS",
+    "Column",
+    "FieldName",
+    "Kind",
+    "Role",
+    "SaleColumn",
+    "Schema",
+    "TableColumn",
+    "arrow_schema",
+    "polars_schema",
+    "schema_of",
+]
+
+Kind = Literal["text", "integer", "decimal", "date", "timestamp", "boolean"]
+"""What a column holds, whatever a file, a frame or a warehouse calls its type."""
+Role = Literal["key", "product", "price", "quantity", "amount", "date", "attribute"]
+"""What a column means to the pipeline; an attribute is carried and means nothing to it."""
+FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
+FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
+"""What every file or frame must have."""
+PRICE_DIGITS = 18
+AMOUNT_DIGITS = 29
+
+
+class Column(BaseModel):
+    """One column of a table.
+
+    Attributes:
+        name: Its name.
+        kind: What it holds.
+        scale: Decimals, where it holds decimals.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: Kind
+    scale: int = 0
+
+
+class TableColumn(Column):
+    """One column of a table that the pipeline makes itself.
+
+    Attributes:
+        digits: Digits of a decimal, those behind the point among them; bits of an integer.
+        is_nullable: Whether a value may be missing.
+        description: What it means, for the reader of a table.
+    """
+
+    digits: int = 64
+    is_nullable: bool = True
+    description: str = ""
+
+
+class SaleColumn(TableColumn):
+    """One column of a sale.
+
+    Attributes:
+        role: What it means to the pipeline.
+        field: What it is called before it has a type, in a file's mapping and in the quarantine;
+            None where it is computed.
+        header: What a file or frame calls it, if not as its field is called.
+        is_personal: Whether its text is replaced by a token.
+    """
+
+    role: Role
+    field: str | None
+    header: str = ""
+    is_personal: bool = False
+
+
+STAMPS = (
+    TableColumn(
+        name="run_id", kind="text", is_nullable=False, description="Run that loaded the row."
+    ),
+    TableColumn(
+        name="business_date",
+        kind="date",
+        is_nullable=False,
+        description="Batch that the row came with.",
+    ),
+    TableColumn(
+        name="superseded_by",
+        kind="date",
+        description="Business date of the next later row that has the same transaction_id; null "
+        "where the row is visible.",
+    ),
+)
+"""What `load` adds to each row."""
+_ORIGIN = (
+    TableColumn(
+        name="source_file",
+        kind="integer",
+        digits=32,
+        is_nullable=False,
+        description="Ordinal of the source object within the run's plan.",
+    ),
+    TableColumn(
+        name="source_row",
+        kind="integer",
+        is_nullable=False,
+        description="Number of the record within its source object.",
+    ),
+)
+"""Where a row comes from."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a run's sales, in the order in which every table has them."""
+
+    columns: tuple[SaleColumn, ...]
+
+    def named(self, role: Role) -> str:
+        """Return the name of the column that has a role."""
+        return next(column.name for column in self.columns if column.role == role)
+
+    @property
+    def attributes(self) -> tuple[SaleColumn, ...]:
+        """The columns that the configuration adds."""
+        return tuple(column for column in self.columns if column.role == "attribute")
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What is read of each row: our name of the field -> what a file or frame calls it."""
+        return {name: column.header or name for name, column in self.by_field.items()}
+
+    @property
+    def by_field(self) -> dict[str, SaleColumn]:
+        """The columns that are read, by the name of their field."""
+        return {column.field: column for column in self.columns if column.field}
+
+    @property
+    def compared_texts(self) -> tuple[str, ...]:
+        """The fields whose texts are compared: each is taken in Unicode's normal form C."""
+        return tuple(name for name, column in self.by_field.items() if column.kind == "text")
+
+    @property
+    def valid(self) -> tuple[TableColumn, ...]:
+        """The columns of valid rows in the lake, which `load` takes as they are."""
+        return (*self.columns, *_ORIGIN)
+
+    @property
+    def raw(self) -> tuple[TableColumn, ...]:
+        """The columns of a warehouse's raw table."""
+        return (*self.valid, *STAMPS)
+
+
+def schema_of(config: Config) -> Schema:
+    """Return the columns of a configuration's sales."""
+    attributes = tuple(
+        SaleColumn(
+            name=name,
+            kind=attribute.type,
+            role="attribute",
+            field=name,
+            header=attribute.from_ or "",
+            scale=attribute.decimals if attribute.type == "decimal" else 0,
+            digits=AMOUNT_DIGITS if attribute.type == "decimal" else 64,
+            description=attribute.description,
+        )
+        for name, attribute in config.ingestion.attributes.items()
+    )
+    return _schema(config.rules.max_decimals, attributes)
+
+
+@lru_cache(maxsize=64)
+def _schema(max_decimals: int, attributes: tuple[SaleColumn, ...]) -> Schema:
+    core = (
+        SaleColumn(
+            name="transaction_id",
+            kind="text",
+            role="key",
+            field="transaction_id",
+            is_nullable=False,
+            is_personal=True,
+            description="Token of the identifier, 64 lower-case hex characters.",
+        ),
+        SaleColumn(
+            name="product", kind="text", role="product", field="product", description="Product."
+        ),
+        SaleColumn(
+            name="price",
+            kind="decimal",
+            role="price",
+            field="price",
+            digits=PRICE_DIGITS,
+            scale=max_decimals,
+            description="Price of one piece.",
+        ),
+        SaleColumn(
+            name="quantity",
+            kind="integer",
+            role="quantity",
+            field="quantity",
+            description="Pieces.",
+        ),
+        SaleColumn(
+            name="amount",
+            kind="decimal",
+            role="amount",
+            field=None,
+            digits=AMOUNT_DIGITS,
+            scale=max_decimals,
+            description="Price times quantity.",
+        ),
+        SaleColumn(
+            name="sale_date",
+            kind="date",
+            role="date",
+            field="date",
+            is_nullable=False,
+            description="Day of the sale.",
+        ),
+    )
+    return Schema((*core, *attributes))
+
+
+RESERVED_NAMES = frozenset(
+    (
+        *FIELDS,
+        *(column.name for column in _schema(0, ()).raw),
+        # Columns of the quarantine and of the marts.
+        *("source_uri", "line", "line_end", "byte_offset", "byte_length", "reasons"),
+        *("sale_month", "is_in_marts"),
+    )
+)
+"""What no attribute may be called: the pipeline has columns of these names."""
+
+
+def arrow_schema(columns: Iterable[TableColumn]) -> pa.Schema:  # pyright: ignore[reportUnknownParameterType]
+    """Return the Arrow schema of some columns."""
+    import pyarrow as pa
+
+    def kind_of(column: TableColumn) -> pa.DataType:  # pyright: ignore[reportUnknownParameterType]
+        if column.kind == "decimal":
+            return pa.decimal128(column.digits, column.scale)
+        return {
+            "text": pa.string(),
+            "integer": pa.int32() if column.digits == 32 else pa.int64(),  # noqa: PLR2004 - bits
+            "date": pa.date32(),
+            "timestamp": pa.timestamp("us", "UTC"),
+            "boolean": pa.bool_(),
+        }[column.kind]
+
+    return pa.schema(
+        [pa.field(each.name, kind_of(each), nullable=each.is_nullable) for each in columns]
+    )
+
+
+def polars_schema(columns: Iterable[TableColumn]) -> pl.Schema:
+    """Return the Polars schema of some columns."""
+    import polars as pl
+
+    return pl.Schema(arrow_schema(columns))

@@ -1,0 +1,89 @@
+"""The tables that the pipeline keeps beside the raw one, as data: the same in every warehouse."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.schema import SaleColumn, TableColumn
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sales_mart.warehouses.base import Dialect
+
+__all__ = ["LOAD_RUNS_COLUMNS", "check_columns"]
+
+
+def _text(name: str, description: str, *, is_nullable: bool = False) -> TableColumn:
+    return TableColumn(name=name, kind="text", is_nullable=is_nullable, description=description)
+
+
+def _count(name: str, description: str, *, is_nullable: bool = False) -> TableColumn:
+    return TableColumn(name=name, kind="integer", is_nullable=is_nullable, description=description)
+
+
+LOAD_RUNS_COLUMNS = (
+    _count("sequence", "1 for the first load, then one more each."),
+    _text("run_id", "Run that was loaded."),
+    TableColumn(
+        name="business_date", kind="date", is_nullable=False, description="Date of the batch."
+    ),
+    _text("mode", "replace or append."),
+    _count("rows", "Visible rows that the run added."),
+    _count("yielded_rows", "Its rows that a later business date supersedes."),
+    _text("key_id", "Key of the tokens, never the key itself."),
+    _text("sale_date_window", "JSON array of dates; null for all.", is_nullable=True),
+    _text("seal_digest", "Digest of what was sealed."),
+    TableColumn(
+        name="loaded_at", kind="timestamp", is_nullable=False, description="When it was loaded."
+    ),
+    # What came after 0.1 is nullable, so that it can be added to the table that 0.1 made.
+    _count("removed_rows", "Visible rows that are gone.", is_nullable=True),
+    _count("superseded_rows", "Rows of earlier loads that it supersedes.", is_nullable=True),
+    _count("shown_again_rows", "Rows that are visible again.", is_nullable=True),
+    _count("visible_rows", "Visible rows after the load.", is_nullable=True),
+    _text("rules", "JSON object: the rules by reason.", is_nullable=True),
+    _text("rejects", "JSON object: rejected rows by reason.", is_nullable=True),
+)
+"""Every load of a target."""
+
+
+def check_columns(
+    dialect: Dialect, where: str, columns: Sequence[TableColumn], found: Mapping[str, str]
+) -> list[TableColumn]:
+    """Compare the columns of a table with those that are written to it.
+
+    Args:
+        dialect: The warehouse's SQL.
+        where: What to call the table in an error.
+        columns: What is written.
+        found: Type by name of what the table has; other columns of it do not matter.
+
+    Returns:
+        Columns that the table lacks, and that may be added since they may be null.
+
+    Raises:
+        ConfigurationError: A column has another type, or one that must not be null is missing.
+    """
+    missing: list[TableColumn] = []
+    for column in columns:
+        have, wanted = found.get(column.name), dialect.type_of(column)
+        if have is None and column.is_nullable:
+            missing.append(column)
+        elif have != wanted:
+            msg = f"column {column.name} of {where} is {have or 'missing'}, the run writes {wanted}"
+            raise ConfigurationError(msg, remedy=_remedy(column))
+    return missing
+
+
+def _remedy(column: TableColumn) -> str:
+    if isinstance(column, SaleColumn) and column.role == "attribute":
+        return (
+            f"Put the type of ingestion.attributes.{column.name} back, or call the attribute "
+            "otherwise: the table keeps the old column, and gets another one."
+        )
+    return (
+        "Put ingestion.validation.max_decimals back, or move the table away or drop it and load "
+        "the history anew."
+    )
