@@ -20,8 +20,8 @@ from sales_mart.dbt_runner.process import DbtProcess
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import ConfigurationError
 from sales_mart.marts import check_manifest, fact, marts_of, read_marts
-from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.questions import Questions
 from targets import Target
 
 if TYPE_CHECKING:

@@ -103,6 +103,22 @@ class RunFolder:
             )
         return record
 
+    def check_digest(self, planned: str, now: str) -> None:
+        """See that the configuration is still the one that the run was planned under.
+
+        Args:
+            planned: Digest of the plan's configuration.
+            now: Digest of this configuration.
+
+        Raises:
+            ConfigurationError: They differ.
+        """
+        if planned != now:
+            msg = f"run {self.run_id} was planned under another configuration"
+            raise ConfigurationError(
+                msg, remedy="Use the configuration of the plan, or start a new run."
+            )
+
     def scratch(self, stop: str) -> AbstractContextManager[Path]:
         """Give an empty folder for the files of one attempt, which goes with the context.
 

@@ -15,7 +15,6 @@ from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.rows.checker import Judge, count_reasons
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.rows.transaction import strip
-from sales_mart.steps.seal import DUPLICATE
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["ValidationResult", "validate_frame"]
+__all__ = ["DUPLICATE", "ValidationResult", "validate_frame"]
 
+DUPLICATE = "duplicate_transaction_id"
+"""Reason of a row whose identifier an earlier row has."""
 F = TypeVar("F", "pl.DataFrame", "pl.LazyFrame", "pd.DataFrame", "pa.Table")
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
 from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Transform
-from sales_mart.steps.published_sql import listed
-from sales_mart.steps.reconcile_sql import Questions, Sums
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import check_latest
+from sales_mart.warehouses.published import listed
+from sales_mart.warehouses.questions import Questions, Sums
 
 if TYPE_CHECKING:
     from datetime import date

@@ -24,6 +24,7 @@ from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validat
 from sales_mart.lake.storage import disk_errors
 from sales_mart.names import CLEAN_COLUMNS
 from sales_mart.rows.checker import CleanTotals, Judge
+from sales_mart.rows.frames import DUPLICATE
 from sales_mart.rows.money import MOST_DIGITS
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.steps.plan import open_run
@@ -36,11 +37,10 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["BUCKET_ROWS", "DUPLICATE", "seal"]
+__all__ = ["BUCKET_ROWS", "seal"]
 
 _log = logging.getLogger(__name__)
 
-DUPLICATE = "duplicate_transaction_id"
 BUCKET_ROWS = 1_000_000
 """About how many rows are compared at a time: memory follows this, not the run."""
 

@@ -20,8 +20,6 @@ from sales_mart.errors import (
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import fact_table
 from sales_mart.steps.export import check_digests, export_place, read_manifest
-from sales_mart.steps.published_sql import PublishedMarts, differing_days, listed
-from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import (
     has_live_tables,
@@ -29,6 +27,8 @@ from sales_mart.warehouses.history import (
     latest_publication,
     pending_window,
 )
+from sales_mart.warehouses.published import PublishedMarts, differing_days, listed
+from sales_mart.warehouses.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

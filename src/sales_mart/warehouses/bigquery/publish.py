@@ -23,12 +23,6 @@ from sales_mart.names import (
     published_tables,
     raw_schema,
 )
-from sales_mart.steps.published_sql import (
-    PublishedMarts,
-    check_published,
-    check_reconciled,
-)
-from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.connection import (
     Client,
@@ -58,6 +52,12 @@ from sales_mart.warehouses.history import (
     latest_publication,
     window_months,
 )
+from sales_mart.warehouses.published import (
+    PublishedMarts,
+    check_published,
+    check_reconciled,
+)
+from sales_mart.warehouses.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence

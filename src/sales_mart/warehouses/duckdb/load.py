@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS
-from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import (
     check_admission,
     check_removed_share,
@@ -147,7 +146,7 @@ def load(warehouse: DuckDB, run: RunFolder, options: LoadOptions) -> Load:
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
     seal = run.read("seal", Seal)
-    check_digest(warehouse.config, run, seal.config_digest)
+    run.check_digest(seal.config_digest, warehouse.config.digest)
     with opened(warehouse) as session:
         execute = session.connection.execute
         execute("begin transaction")

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.temporary import sync
 from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES, published_tables
-from sales_mart.steps.published_sql import PublishedMarts, check_published, check_reconciled
-from sales_mart.steps.reconcile_sql import Questions, within
 from sales_mart.warehouses.duckdb.connection import DuckDBSession, opened
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
 from sales_mart.warehouses.history import (
@@ -26,6 +24,8 @@ from sales_mart.warehouses.history import (
     latest_publication,
     window_months,
 )
+from sales_mart.warehouses.published import PublishedMarts, check_published, check_reconciled
+from sales_mart.warehouses.questions import Questions, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

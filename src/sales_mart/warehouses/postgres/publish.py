@@ -24,12 +24,6 @@ from sales_mart.names import (
     published_tables,
     raw_schema,
 )
-from sales_mart.steps.published_sql import (
-    PublishedMarts,
-    check_published,
-    check_reconciled,
-)
-from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.history import (
     Publication,
     Window,
@@ -50,6 +44,12 @@ from sales_mart.warehouses.postgres.connection import (
 )
 from sales_mart.warehouses.postgres.owners import check_owners, exists
 from sales_mart.warehouses.postgres.reader import PostgresSession
+from sales_mart.warehouses.published import (
+    PublishedMarts,
+    check_published,
+    check_reconciled,
+)
+from sales_mart.warehouses.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,11 +16,11 @@ from sales_mart.lake.records import DayTotals
 from sales_mart.marts import marts_of
 from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES, fact_table, published_tables
 from sales_mart.rows import money
-from sales_mart.steps.reconcile_sql import (
+from sales_mart.warehouses.history import window_months
+from sales_mart.warehouses.questions import (
     Sums,
     within,
 )
-from sales_mart.warehouses.history import window_months
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
