@@ -25,7 +25,7 @@ from sales_mart.warehouses.questions import Questions
 from targets import Target
 
 if TYPE_CHECKING:
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 # What a value that is data could try: end the literal, start a template, hide a quote.
 HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\n\r\t\u2028 \u00e9\U0001f600 $$ `x` %(a)s"

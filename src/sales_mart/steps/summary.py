@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.rows.money import at_scale
 from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.differences import check_published
 from sales_mart.warehouses.history import latest_publication
-from sales_mart.warehouses.published import PublishedMarts, check_published
+from sales_mart.warehouses.published import PublishedMarts
 from sales_mart.warehouses.questions import AVERAGE_DECIMALS
 
 if TYPE_CHECKING:

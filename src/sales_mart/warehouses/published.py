@@ -3,82 +3,53 @@
 `publish` records each slice of each mart (a day, a month, or all of it) in `published_slices`: its
 rows, its sums, and an order-free checksum of its columns. So a mart that somebody has changed since
 is found without a look at the raw table, and the facts are only read where they may have changed.
+
+Which sums a mart holds, its YAML says. All must agree with those by product and month, from which
+they are added up; and those of a mart by days with the facts as well.
 """
 
 from __future__ import annotations
 
-from calendar import monthrange
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from sales_mart.errors import MartsChangedError
-from sales_mart.lake.records import DayTotals
-from sales_mart.marts import marts_of
-from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES, fact_table, published_tables
+from sales_mart.marts import MEASURES, Measure, fact
+from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES
 from sales_mart.rows import money
-from sales_mart.warehouses.history import window_months
-from sales_mart.warehouses.questions import (
-    Sums,
-    within,
-)
+from sales_mart.warehouses.differences import RECORD, Difference
+from sales_mart.warehouses.questions import Sums
+from sales_mart.warehouses.windows import window_months, within, within_months
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import date
 
+    from sales_mart.marts import Mart
     from sales_mart.warehouses.base import Warehouse
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
-__all__ = [
-    "Difference",
-    "PublishedMarts",
-    "check_published",
-    "check_reconciled",
-    "differing_days",
-    "listed",
-]
+__all__ = ["PublishedMarts", "mart_window"]
 
-_SHOWN = 3
-_LISTED = 50
-_RECORD = "the publication"
-_NONE = "cast(null as numeric(29, 0))"
-_PAIRS = (
-    ("summary_sales", PRODUCT_MONTHS, ("sale_month", "product")),
-    ("sales_by_product", PRODUCT_MONTHS, ("product",)),
-    ("sales_by_date", PRODUCT_MONTHS, ("sale_month",)),
+_COLUMNS: dict[Measure, str] = {"rows": "row_count", "amount": "amount", "quantity": "quantity"}
+"""What the recorded slices call the sums."""
+_FIELDS = "mart, slice, row_count, amount, quantity, checksum"
+_SUMMED = ", ".join(
+    f"coalesce(sum({name}_{side}), 0) as {name}_{side}"
+    for name in MEASURES
+    for side in ("here", "there")
 )
-"""Marts that are sums of the same rows, and the columns by which their sums must agree."""
-_FIELDS = ("mart", "slice", "row_count", "amount", "quantity", "checksum")
 
 
-class Difference(NamedTuple):
-    """A slice in which a mart is not what another one, or its own publication, says.
+def mart_window(mart: Mart, window: Window, column: str | None = None) -> str:
+    """Return the condition for the rows that a publication of a window replaces in a mart.
 
-    Attributes:
+    Args:
         mart: The mart.
-        other: The mart that it is compared with, or the publication.
-        slice: The day or month; None for a mart without.
-        here: Rows, amount and quantity of the first.
-        there: Rows, amount and quantity of the second.
+        window: The window.
+        column: What holds the mart's day or month, when not its own column.
     """
-
-    mart: str
-    other: str
-    slice: str | None
-    here: Sums
-    there: Sums
-
-    @property
-    def is_of_record(self) -> bool:
-        """Whether the mart is not what was published, rather than not what another mart says."""
-        return self.other == _RECORD
-
-    def __str__(self) -> str:
-        """Say where, and by how much."""
-        where = "" if self.slice is None else f" for {self.slice}"
-        if self.here == self.there:
-            return f"{self.mart} has other values than {self.other}{where} ({self.here})"
-        return f"{self.mart} has {self.here}{where}, {self.other}: {self.there}"
+    if mart.slice is None or window is None:
+        return "true"
+    days = window if mart.slice == "sale_date" else window_months(window)
+    return within(days, column or mart.slice)
 
 
 class PublishedMarts:
@@ -86,17 +57,14 @@ class PublishedMarts:
 
     def __init__(self, warehouse: Warehouse) -> None:
         """Name the tables."""
-        config, dialect = warehouse.config, warehouse.dialect
-        self._dialect = dialect
-        self._decimals = config.rules.max_decimals
-        self._tables = published_tables(config, warehouse.name)
-        self._fact = warehouse.fact_table
-        self._columns = {mart.name: mart.columns for mart in marts_of(warehouse)}
-        self.live = {
-            name: dialect.table(schema, name) for name, (schema, _) in self._tables.items()
-        }
-        self.next = {name: dialect.table(warehouse.next_schema, name) for name in self._tables}
-        self.slices = dialect.table(warehouse.raw_schema, PUBLISHED_SLICES)
+        self._dialect = warehouse.dialect
+        self._decimals = warehouse.config.rules.max_decimals
+        self._marts = {mart.name: mart for mart in warehouse.marts}
+        self._fact = fact(warehouse.marts)
+        self._months = self._marts[PRODUCT_MONTHS]
+        self.live = {mart.name: warehouse.live(mart) for mart in warehouse.marts}
+        self.next = {mart.name: warehouse.following(mart) for mart in warehouse.marts}
+        self.slices = warehouse.dialect.table(warehouse.raw_schema, PUBLISHED_SLICES)
 
     def record_sql(self, window: Window, *, recorded: bool) -> list[str]:
         """Statements that record the slices of the next marts, before those become the live ones.
@@ -107,18 +75,13 @@ class PublishedMarts:
                 the window are recorded as they are found.
         """
         whole = window is None or not recorded
-        into = f"insert into {self.slices} ({', '.join(_FIELDS)})"
+        into = f"insert into {self.slices} ({_FIELDS})"
         statements = [
             f"delete from {self.slices} where {'true' if whole else self._in_window(window)}",
             f"{into} {self._slices(self.next, {})}",
         ]
         if window is not None and not recorded:
-            outside = {
-                name: f"not ({self._mart_window(name, window)})"
-                for name, (_, column) in self._tables.items()
-                if column
-            }
-            statements.append(f"{into} {self._slices(self.live, outside, names=tuple(outside))}")
+            statements.append(f"{into} {self._slices_outside(window)}")
         return statements
 
     def differences(
@@ -136,7 +99,7 @@ class PublishedMarts:
             Difference(
                 row[0],
                 row[1],
-                _slice_text(row[0], row[1], row[2]),
+                self._slice_text(row[0], row[1], row[2]),
                 *(
                     Sums(
                         int(row[3 + side]),
@@ -173,61 +136,65 @@ class PublishedMarts:
         """
         live = live or self.live
         slices = slices or self.slices
-        parts = [self._pair(live, *pair) for pair in _PAIRS]
+        fact_name, months_name = self._fact.name, self._months.name
         if recorded:
             by_day = (
                 "select slice as sale_date, row_count, amount, quantity "
-                f"from {slices} where mart = '{self._fact}'"
+                f"from {slices} where mart = '{fact_name}'"
             )
-            parts.append(self._changed(live, slices, facts))
         else:
-            by_day = (
-                "select sale_date, count(*) as row_count, sum(amount) as amount, "
-                f"sum(quantity) as quantity from {live[self._fact]} group by sale_date"
-            )
-        parts.append(self._sums(live, "sales_by_date", ("sale_date",), self._fact, by_day))
+            sums = self._sums_of(self._fact, "sum({})", "count(*)")
+            by_day = f"select sale_date, {sums} from {live[fact_name]} group by sale_date"
+        keys = ", ".join(self._keys(self._months))
+        by_month = f"select {keys}, {self._sums_of(self._months)} from {live[months_name]}"
+        parts = [self._changed(live, slices, facts)] if recorded else []
+        for mart in self._marts.values():
+            if not mart.sums or mart in (self._fact, self._months):
+                continue
+            parts.append(self._pair(live, mart, self._keys(mart), months_name, by_month))
+            if mart.slice == "sale_date":
+                days = {"sale_date": "sale_date"}
+                parts.append(self._pair(live, mart, days, fact_name, by_day))
         return "\nunion all\n".join(f"select * from (\n{part}\n) as found" for part in parts)
 
     def after(self, window: Window, *, recorded: bool) -> dict[str, Any]:
         """Marts and slices as a publication would leave them, for `differences_sql`."""
         live: dict[str, str] = {}
-        for name, columns in self._columns.items():
-            listed_columns = ", ".join(column.name for column in columns)
-            outside = self._mart_window(name, window)
+        for name, mart in self._marts.items():
+            columns = ", ".join(column.name for column in mart.columns)
             live[name] = (
-                f"(select {listed_columns} from {self.live[name]} where not ({outside}) "
-                f"union all select {listed_columns} from {self.next[name]}) as after_{name}"
+                f"(select {columns} from {self.live[name]} where not ({mart_window(mart, window)}) "
+                f"union all select {columns} from {self.next[name]}) as after_{name}"
             )
-        fields = ", ".join(_FIELDS)
         parts = [self._slices(self.next, {})]
         if window is not None and recorded:
             parts.append(
-                f"select {fields} from {self.slices} where not ({self._in_window(window)})"
+                f"select {_FIELDS} from {self.slices} where not ({self._in_window(window)})"
             )
         elif window is not None:
-            outside_of = {
-                name: f"not ({self._mart_window(name, window)})"
-                for name, (_, column) in self._tables.items()
-                if column
-            }
-            parts.append(self._slices(self.live, outside_of, names=tuple(outside_of)))
+            parts.append(self._slices_outside(window))
         slices = "\nunion all\n".join(parts)
-        return {"live": live, "slices": f"(select {fields} from ({slices}) as parts) as after"}
+        return {"live": live, "slices": f"(select {_FIELDS} from ({slices}) as parts) as after"}
 
-    def _mart_window(self, name: str, window: Window, column: str | None = None) -> str:
-        """Condition for the rows that a publication of `window` replaces in a mart."""
-        own = self._tables[name][1]
-        if not own or window is None:
-            return "true"
-        days = window if own == "sale_date" else window_months(window)
-        return within(days, column or own)
+    def _slice_text(self, mart: str, other: str, day: str | None) -> str | None:
+        by_month = other == self._months.name or self._marts[mart].slice == "sale_month"
+        return None if day is None else day[: len("2023-10" if by_month else "2023-10-01")]
 
     def _in_window(self, window: Window) -> str:
         """Condition for the recorded slices that a publication of `window` replaces."""
         return " or ".join(
-            f"(mart = '{name}' and {self._mart_window(name, window, 'slice')})"
-            for name in self._tables
+            f"(mart = '{name}' and {mart_window(mart, window, 'slice')})"
+            for name, mart in self._marts.items()
         )
+
+    def _slices_outside(self, window: Window) -> str:
+        """Query of the slices of the live marts that a publication of `window` leaves."""
+        outside = {
+            name: f"not ({mart_window(mart, window)})"
+            for name, mart in self._marts.items()
+            if mart.slice is not None
+        }
+        return self._slices(self.live, outside, names=tuple(outside))
 
     def _slices(
         self,
@@ -237,45 +204,35 @@ class PublishedMarts:
     ) -> str:
         """Query of the slices of some marts, by default all."""
         return "\nunion all\n".join(
-            self._mart_slices(name, marts[name], conditions.get(name, "true"))
-            for name in names or tuple(self._tables)
+            self._mart_slices(self._marts[name], marts[name], conditions.get(name, "true"))
+            for name in names or tuple(self._marts)
         )
 
-    def _mart_slices(self, name: str, relation: str, condition: str) -> str:
-        column = self._tables[name][1]
-        checksum = self._dialect.row_checksum(self._columns[name])
+    def _mart_slices(self, mart: Mart, relation: str, condition: str) -> str:
+        checksum = self._dialect.row_checksum(mart.columns)
         # With their digits: a plain NUMERIC of the emulator has 18.
-        number = f"numeric({29 + self._decimals}, {self._decimals})"
-        _, amount, quantity = self._measures(name)
-        grouped = f"group by {column}" if column else ""
+        scales: dict[Measure, int] = {"amount": self._decimals, "quantity": 0}
+        sums = ",\n    ".join(
+            f"cast({f'sum({mart.sums[measure]})' if measure in mart.sums else 'null'} "
+            f"as numeric({29 + scale}, {scale})) as {measure}"
+            for measure, scale in scales.items()
+        )
         return f"""
 select
-    '{name}' as mart,
-    {column or "cast(null as date)"} as slice,
+    '{mart.name}' as mart,
+    {mart.slice or "cast(null as date)"} as slice,
     count(*) as row_count,
-    cast(sum({amount}) as {number}) as amount,
-    cast(sum({quantity}) as numeric(29, 0)) as quantity,
+    {sums},
     cast(coalesce(sum({checksum}), 0) as numeric(29, 0)) as checksum
 from {relation}
 where {condition}
-{grouped}
+{f"group by {mart.slice}" if mart.slice else ""}
 """
-
-    def _measures(self, name: str) -> tuple[str, str, str]:
-        """Return what counts the transactions of a row, its amount, and its quantity."""
-        if name == self._fact:
-            return "1", "amount", "quantity"
-        names = {column.name for column in self._columns[name]}
-        return (
-            "transaction_count" if "transaction_count" in names else "1",
-            "total_amount" if "total_amount" in names else _NONE,
-            "total_quantity" if "total_quantity" in names else _NONE,
-        )
 
     def _changed(self, live: Mapping[str, str], slices: str, facts: Window) -> str:
         """Query of the slices that are not what was recorded of them."""
-        found = self._slices(live, {self._fact: _in_months(facts, "sale_date")})
-        recorded = _in_months(facts, "slice")
+        name = self._fact.name
+        found = self._slices(live, {name: within_months(facts, "sale_date")})
         # With the name of the subquery: alone, it would be that of the selected sum.
         differing = " or ".join(
             f"sum(sides.{name}_here) <> sum(sides.{name}_there)" for name in ("rows", "check")
@@ -283,9 +240,9 @@ where {condition}
         return f"""
 select
     mart,
-    '{_RECORD}' as other,
+    '{RECORD}' as other,
     {self._dialect.as_text("slice")} as slice,
-    {_summed()}
+    {_SUMMED}
 from (
     select
         mart, slice, row_count as rows_here, 0 as rows_there, amount as amount_here,
@@ -296,170 +253,73 @@ from (
     select
         mart, slice, 0, row_count, 0, amount, 0, quantity, 0, checksum
     from {slices}
-    where mart <> '{self._fact}' or {recorded}
+    where mart <> '{name}' or {within_months(facts, "slice")}
 ) as sides
 group by mart, slice
 having {differing}
 """
 
-    def _pair(self, live: Mapping[str, str], here: str, there: str, keys: Sequence[str]) -> str:
-        """Query of the keys in which two marts differ."""
-        rows, amount, quantity = self._measures(there)
-        columns = ", ".join(keys)
-        other = (
-            f"select {columns}, {rows} as row_count, {amount} as amount, {quantity} as quantity "
-            f"from {live[there]}"
-        )
-        return self._sums(live, here, keys, there, other)
+    def _keys(self, mart: Mart) -> dict[str, str]:
+        """Return what the sums by product and month have in common with a mart: key -> SQL."""
+        columns = {column.name for column in mart.columns}
+        sums = self._months.sums.values()
+        keys = [each.name for each in self._months.columns if each.name not in sums]
+        found = {name: name for name in keys if name in columns}
+        if mart.slice == "sale_date":
+            found["sale_month"] = self._dialect.month_start("sale_date")
+        return found
 
-    def _sums(
-        self, live: Mapping[str, str], here: str, keys: Sequence[str], there: str, other: str
+    def _sums_of(self, mart: Mart, form: str = "{}", counted: str = "1") -> str:
+        """List the sums of a mart's rows, under the names that the slices have for them."""
+        return ", ".join(
+            f"{form.format(mart.sums[measure]) if measure in mart.sums else counted} as {name}"
+            for measure, name in _COLUMNS.items()
+        )
+
+    def _pair(
+        self,
+        live: Mapping[str, str],
+        mart: Mart,
+        keys: Mapping[str, str],
+        other: str,
+        other_sums: str,
     ) -> str:
-        """Query of the differences between a mart and `other`, added up by the slice.
+        """Query of the differences between a mart and `other`, added up by day or month.
 
         Products are no part of a message, so only their number shows in it.
         """
-        rows, amount, quantity = self._measures(here)
-        column = next((key for key in keys if key != "product"), None)
-        is_month_of_days = here == "sales_by_date" and column == "sale_month"
-        own = (
-            f"{self._dialect.month_start('sale_date')} as sale_month"
-            if is_month_of_days
-            else ", ".join(keys)
+        day = next((key for key in keys if key in ("sale_date", "sale_month")), None)
+        here = ", ".join(
+            f"{mart.sums.get(measure, '0')} as {measure}_here, 0 as {measure}_there"
+            for measure in MEASURES
         )
-        compared = ["rows", "amount", *(["quantity"] if quantity != _NONE else [])]
+        there = ", ".join(
+            f"0, {name if measure in mart.sums else '0'}" for measure, name in _COLUMNS.items()
+        )
         differing = " or ".join(
-            f"sum(sides.{name}_here) <> sum(sides.{name}_there)" for name in compared
+            f"sum(sides.{measure}_here) <> sum(sides.{measure}_there)" for measure in mart.sums
         )
-        columns = ", ".join(keys)
-        other_quantity = "quantity" if quantity != _NONE else "0"
-        quantity = quantity if quantity != _NONE else "0"
-        grouped = f"group by {column}" if column else ""
+        own = "".join(f"{sql} as {key}, " for key, sql in keys.items())
+        listed = "".join(f"{key}, " for key in keys)
         return f"""
 select
-    '{here}' as mart,
-    '{there}' as other,
-    {self._dialect.as_text(column or "cast(null as date)")} as slice,
-    {_summed()}
+    '{mart.name}' as mart,
+    '{other}' as other,
+    {self._dialect.as_text(day or "cast(null as date)")} as slice,
+    {_SUMMED}
 from (
     select
-        {columns},
-        {_summed()}
+        {listed}{_SUMMED}
     from (
-        select
-            {own}, {rows} as rows_here, 0 as rows_there, {amount} as amount_here,
-            0 as amount_there, {quantity} as quantity_here, 0 as quantity_there
-        from {live[here]}
+        select {own}{here}
+        from {live[mart.name]}
         union all
-        select
-            {columns}, 0, row_count, 0, amount, 0, {other_quantity}
-        from ({other}) as other_sums
+        select {listed}{there}
+        from ({other_sums}) as other_sums
     ) as sides
-    group by {columns}
+    {f"group by {', '.join(keys)}" if keys else ""}
     having {differing}
 ) as differing
-{grouped}
+{f"group by {day}" if day else ""}
 having count(*) > 0
 """
-
-
-def _summed() -> str:
-    names = [f"{name}_{side}" for name in ("rows", "amount", "quantity") for side in _SIDES]
-    return ", ".join(f"coalesce(sum({name}), 0) as {name}" for name in names)
-
-
-_SIDES = ("here", "there")
-
-
-def _in_months(window: Window, column: str) -> str:
-    """Condition for the months that a window touches; neighbours become one range."""
-    if window is None:
-        return "true"
-    ranges: list[tuple[date, date]] = []
-    for first in window_months(window):
-        last = first.replace(day=monthrange(first.year, first.month)[1])
-        if ranges and (first - ranges[-1][1]).days == 1:
-            ranges[-1] = (ranges[-1][0], last)
-        else:
-            ranges.append((first, last))
-    parts = [
-        f"{column} between date '{first.isoformat()}' and date '{last.isoformat()}'"
-        for first, last in ranges
-    ]
-    return f"({' or '.join(parts)})" if parts else "false"
-
-
-def _slice_text(mart: str, other: str, day: str | None) -> str | None:
-    is_month = PRODUCT_MONTHS in (mart, other) or mart == "summary_sales"
-    return None if day is None else day[: len("2023-10" if is_month else "2023-10-01")]
-
-
-def listed(found: Sequence[object]) -> str:
-    """Say what was found, the first few in words."""
-    more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    return "; ".join(str(each) for each in found[:_SHOWN]) + more
-
-
-def differing_days(
-    mart: str, other: str, here: Mapping[date, DayTotals], there: Mapping[date, DayTotals]
-) -> list[Difference]:
-    """Return the days on which two tables differ, ascending."""
-    return [
-        Difference(mart, other, day.isoformat(), Sums.of(here.get(day)), Sums.of(there.get(day)))
-        for day in sorted(here.keys() | there.keys())
-        if here.get(day) != there.get(day)
-    ]
-
-
-def check_published(
-    target: str, found: Sequence[Difference], done: str, run_id: str | None = None
-) -> None:
-    """See that nothing was found.
-
-    Raises:
-        MartsChangedError: Something was.
-    """
-    if found:
-        what = f"{target}: the published marts are not what was published"
-        raise _refusal(what, found, _remedy(done, run_id))
-
-
-def check_reconciled(
-    target: str,
-    reconciled: Mapping[date, tuple[int, Decimal, int]] | None,
-    built: Mapping[date, DayTotals],
-    run_id: str,
-) -> None:
-    """See that the next facts are the ones that `reconcile` added up.
-
-    Raises:
-        MartsChangedError: They are not.
-    """
-    if reconciled is None:
-        return
-    then = {
-        day: DayTotals(sale_date=day, rows=rows, amount=amount, quantity=quantity, checksum=None)
-        for day, (rows, amount, quantity) in reconciled.items()
-    }
-    found = differing_days(f"the next {fact_table(target)}", "reconcile", built, then)
-    if found:
-        what = f"{target}: the next marts are not what was reconciled"
-        raise _refusal(what, found, _remedy("Nothing was published.", run_id))
-
-
-def _refusal(what: str, found: Sequence[Difference], remedy: str) -> MartsChangedError:
-    return MartsChangedError(
-        f"{what}: {listed(found)}",
-        remedy=remedy,
-        details={"differences": [str(each) for each in found[:_LISTED]]},
-    )
-
-
-def _remedy(done: str, run_id: str | None) -> str:
-    run = run_id or "RUN_ID"
-    return (
-        f"{done} Build all marts anew from the raw table: repeat `sales-mart run` with its options "
-        f"and `--full-refresh`, or run `sales-mart transform --full-refresh --run-id {run}`, then "
-        "reconcile, publish and export for it. If rows are missing in the raw table, load their "
-        "days again first."
-    )
