@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
+from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Part, Record
-from sales_mart.lake.storage import Storage, disk_errors, open_storage
+from sales_mart.lake.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
