@@ -12,6 +12,9 @@ FRONT = {"__init__.py", "__main__.py", "testing.py"}
 """What users import or start: it may use everything."""
 ABOVE = {"steps": {"cli"}, "cli": set[str]()}
 """Folder -> those that it must not use; all others may use neither steps nor commands."""
+MOST_LINES = 400
+LONG = {"rows/transaction.py"}
+"""Modules that are longer still."""
 
 
 def modules() -> list[Path]:
@@ -45,3 +48,11 @@ def test_nothing_below_the_steps_knows_them() -> None:
 
 def test_the_imports_of_a_function_are_seen_too() -> None:
     assert "dbt_runner" in imported(PACKAGE / "config" / "model.py")
+
+
+def test_a_module_can_be_read_at_once() -> None:
+    lengths = {
+        str(path.relative_to(PACKAGE)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in modules()
+    }
+    assert {name for name, lines in lengths.items() if lines > MOST_LINES} <= LONG
