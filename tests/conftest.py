@@ -97,7 +97,7 @@ def gcs_server(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Gene
 def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """Give the gs:// address of a fresh bucket; the clients find the server on their own."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
-    from sales_mart.lake.storage import gcs_client
+    from sales_mart.lake.gcs import gcs_client
 
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     gcs_client().create_bucket(name)

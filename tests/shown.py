@@ -7,9 +7,8 @@ import json
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sales_mart.names import published_tables
 from targets import Target
-from warehouses import table
+from warehouses import published_tables, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

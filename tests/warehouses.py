@@ -6,18 +6,21 @@ import uuid
 from typing import TYPE_CHECKING, Any, cast
 
 from sales_mart.config import Config
-from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.base import open_warehouse, warehouse_class
 from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.postgres import connection as postgres
+from sales_mart.warehouses.publishing import NextMarts
 from targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
     from sales_mart.warehouses.base import Dialect
     from sales_mart.warehouses.duckdb import DuckDB
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.windows import Window
 
 BOTH = (Target.POSTGRES, Target.BIGQUERY)
 POSTGRES = (Target.POSTGRES,)
@@ -90,3 +93,38 @@ def raw_table(config: Config, target: str) -> str:
     """Give the quoted name of the raw table."""
     warehouse = open_warehouse(config, target)
     return warehouse.dialect.table(warehouse.raw_schema, config.data_warehouse.table)
+
+
+def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
+    """Give the published tables: name -> (schema or dataset, column of its window)."""
+    warehouse = open_warehouse(config, target)
+    return {mart.name: (warehouse.schema_of(mart), mart.slice or "") for mart in warehouse.marts}
+
+
+def mart_schema(config: Config, target: str) -> str:
+    """Give the name of the schema or dataset that readers look at."""
+    return open_warehouse(config, target).mart_schema
+
+
+def next_schema(config: Config, target: str) -> str:
+    """Give the name of the schema or dataset where the next marts are built."""
+    return open_warehouse(config, target).next_schema
+
+
+def fact_table(target: str) -> str:
+    """Give the name of the fact table."""
+    return warehouse_class(target).fact_table
+
+
+def publish_marts(  # noqa: PLR0913 - what `publish` is told of the next marts
+    config: Config,
+    target: str,
+    run: RunFolder,
+    window: Window,
+    sequence: int,
+    built: Mapping[str, str],
+    **options: Any,
+) -> Publication:
+    """Publish next marts that the test has built."""
+    following = NextMarts(run.run_id, window, sequence, built, **options)
+    return open_warehouse(config, target).publish(following)

@@ -54,17 +54,20 @@ a cent. #}
 digits at most, and a whole number 38. #}
 {% macro duckdb__mean(total, count) -%}
     {%- set decimals = var('max_decimals') | int -%}
-    {%- set digits = "cast(replace(cast(abs(" ~ total ~ ") as varchar), '.', '') as hugeint)" -%}
-    {%- set above = digits ~ ' * ' ~ 10 ** ([2 - decimals, 0] | max) -%}
+    {%- set above = 'cast(abs(' ~ total ~ ') * ' ~ 10 ** ([2, decimals] | max) ~ ' as hugeint)' -%}
     {%- set below = 'cast(' ~ count ~ ' as hugeint) * ' ~ 10 ** ([decimals - 2, 0] | max) -%}
     cast(
-        cast((2 * {{ above }} + {{ below }}) // (2 * ({{ below }})) as decimal(20, 0))
+        cast(divide(2 * {{ above }} + {{ below }}, 2 * {{ below }}) as decimal(20, 0))
         * cast('0.01' as decimal(3, 2)) * cast(sign({{ total }}) as decimal(1, 0))
         as decimal(20, 2)
     )
 {%- endmacro %}
 
+{# The emulator is a DuckDB underneath, and divides as that does. #}
 {% macro bigquery__mean(total, count) -%}
+    {%- if var('emulator') -%}
+        {{ return(sales_mart.duckdb__mean(total, count)) }}
+    {%- endif -%}
     cast(round(cast({{ total }} as bignumeric(38, 9)) / {{ count }}, 2) as numeric(20, 2))
 {%- endmacro %}
 

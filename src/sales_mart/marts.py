@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from jinja2 import Environment, TemplateError
@@ -31,13 +31,19 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Warehouse
 
 __all__ = [
+    "MEASURES",
     "Mart",
+    "Measure",
     "Partition",
     "check_manifest",
     "fact",
     "marts_of",
     "read_marts",
 ]
+
+Measure = Literal["rows", "amount", "quantity"]
+"""What is added up over the facts."""
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 _KINDS: dict[str, Kind] = {
     "string": "text",
@@ -92,6 +98,7 @@ class Mart(_Frozen):
         slice: The column by which a run replaces a part of the table; None when it is small and
             replaced whole.
         columns: The columns in the order of the model's YAML.
+        sums: What is added up over all facts -> the column that holds the sums.
         compared: Names of the columns that the warehouses must agree in.
         partition: How a warehouse that partitions does so; None for not at all.
         cluster: Columns by which a warehouse that clusters does so.
@@ -103,6 +110,7 @@ class Mart(_Frozen):
     slice: Literal["sale_date", "sale_month"] | None
     columns: tuple[Column, ...]
     compared: tuple[str, ...]
+    sums: dict[Measure, str] = {}
     partition: Partition | None = None
     cluster: tuple[str, ...] = ()
 
@@ -252,7 +260,8 @@ def _mart(node: Mapping[str, Any]) -> Mart:
     names = [column.name for column in columns]
     compared = tuple(meta.get("compare") or names)
     slice_by = None if meta["slice"] == "none" else meta["slice"]
-    for name in (*compared, *([slice_by] if slice_by else [])):
+    sums = _sums(node, meta.get("sums") or {})
+    for name in (*compared, *sums.values(), *([slice_by] if slice_by else [])):
         if name not in names:
             msg = f"the model {node['name']} ({where}) names {name}, which is none of its columns"
             raise ConfigurationError(msg, remedy="List all columns of the model in its YAML.")
@@ -267,6 +276,7 @@ def _mart(node: Mapping[str, Any]) -> Mart:
         slice=slice_by,
         columns=columns,
         compared=compared,
+        sums=sums,
         partition=by and Partition(column=by["field"], granularity=by["granularity"]),
         cluster=tuple(node["config"].get("cluster_by") or ()),
     )
@@ -283,6 +293,18 @@ def _check_word(
             remedy=f"Write one of {', '.join(words)} there, as in `{_EXAMPLE}`: a table that is "
             "built and neither published nor compared would be seen by nobody.",
         )
+
+
+def _sums(node: Mapping[str, Any], said: Mapping[str, Any]) -> dict[Measure, str]:
+    """Return measure -> column of what the YAML says the other way round."""
+    said_once = len(set(map(str, said.values()))) == len(said)
+    if not said_once or not all(measure in MEASURES for measure in said.values()):
+        where = node["original_file_path"]
+        msg = f"the model {node['name']} ({where}) has sums: {said} in config.meta"
+        raise ConfigurationError(
+            msg, remedy=f"Give each of {', '.join(MEASURES)} one column at most, and no other word."
+        )
+    return {measure: name for name, measure in said.items()}
 
 
 def _column(node: Mapping[str, Any], column: Mapping[str, Any]) -> Column:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sales_mart.marts import marts_of
-from sales_mart.warehouses.base import open_warehouse, warehouse_class
-
 if TYPE_CHECKING:
     from sales_mart.config import Config
 
@@ -16,10 +13,6 @@ __all__ = [
     "PUBLICATIONS",
     "PUBLISHED_SLICES",
     "STAGING",
-    "fact_table",
-    "mart_schema",
-    "next_schema",
-    "published_tables",
     "raw_schema",
 ]
 
@@ -38,31 +31,3 @@ PRODUCT_MONTHS = "sales_by_product_month"
 def raw_schema(config: Config) -> str:
     """Name of the private schema, or dataset, of the raw tables."""
     return config.data_warehouse.dataset
-
-
-def mart_schema(config: Config, target: str) -> str:
-    """Name of the schema or dataset that readers look at."""
-    return open_warehouse(config, target).mart_schema
-
-
-def next_schema(config: Config, target: str) -> str:
-    """Name of the schema or dataset where the next marts are built and tested."""
-    return open_warehouse(config, target).next_schema
-
-
-def fact_table(target: str) -> str:
-    """Name of the fact table."""
-    return warehouse_class(target).fact_table
-
-
-def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
-    """Tables that `publish` makes current: name -> (schema or dataset, column of its window).
-
-    The column is what a window of sale dates selects: the date itself, the month's first day, or
-    an empty string for a table that is small and replaced whole.
-    """
-    schemas = {"mart": mart_schema(config, target), "private": raw_schema(config)}
-    return {
-        mart.name: (schemas[mart.publish], mart.slice or "")
-        for mart in marts_of(open_warehouse(config, target))
-    }

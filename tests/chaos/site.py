@@ -22,11 +22,11 @@ import psycopg
 import yaml
 
 from sales_mart.config import Config
-from sales_mart.names import mart_schema, next_schema, raw_schema
+from sales_mart.names import raw_schema
 from sales_mart.warehouses.bigquery import connection as bigquery
 from shown import EXPORTS, digests, exported_files, marts_query, state
 from targets import Target
-from warehouses import ask, raw_table
+from warehouses import ask, mart_schema, next_schema, raw_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from sales_mart.names import published_tables
 from targets import Target
+from warehouses import published_tables
 
 from .ledger import STOPS, say
 from .readers import polling

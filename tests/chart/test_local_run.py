@@ -11,11 +11,11 @@ import pytest
 from chart.local_argo import LocalArgo
 from chart.rendering import objects, one
 from sales_mart.config import Config
-from sales_mart.names import fact_table
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.summary import published_summary
 from sales_mart.synthetic.generate import generate, write
 from targets import Target
+from warehouses import fact_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.lake.records import Mode
-from sales_mart.names import PRODUCT_MONTHS, published_tables
+from sales_mart.names import PRODUCT_MONTHS
 from sales_mart.warehouses.base import open_warehouse
-from sales_mart.warehouses.history import pending_window, window_months
+from sales_mart.warehouses.history import pending_window
+from sales_mart.warehouses.publishing import NextMarts
+from sales_mart.warehouses.windows import window_months
 from support import Row, sealed_run
-from warehouses import change
+from warehouses import change, published_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouses.history import Publication, Window
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.windows import Window
 
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"
 
@@ -182,7 +185,7 @@ class Subject:
     def publish(self, built: Built, **options: Any) -> Publication:
         """Publish what was built."""
         return self.warehouse.publish(
-            built.run, built.window, built.sequence, built.marks, **options
+            NextMarts(built.run.run_id, built.window, built.sequence, built.marks, **options)
         )
 
     def published(self, run_id: str, rows: Sequence[Row], **options: Any) -> Built:

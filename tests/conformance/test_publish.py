@@ -21,6 +21,7 @@ from sales_mart.lake.records import Mode
 from sales_mart.names import PRODUCT_MONTHS
 from sales_mart.steps.summary import best_products, published_summary
 from sales_mart.warehouses.history import latest_publication, pending_window
+from sales_mart.warehouses.questions import Questions
 from support import row
 
 if TYPE_CHECKING:
@@ -161,6 +162,25 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(subject: Subjec
         subject.publish(built)
     assert subject.contents() == before
     subject.publish(subject.build(built.run))
+    assert subject.contents() == subject.rebuilt()
+
+
+def test_a_mean_that_is_not_the_one_that_was_compared_is_not_shown(subject: Subject) -> None:
+    built = subject.loaded("a", [row("T1", D1), row("T2", D2)])
+    with subject.warehouse.session() as session:
+        questions = Questions(subject.warehouse, session.query)
+        facts = {
+            day: (sums.rows, sums.amount, sums.quantity)
+            for day, sums in questions.days(checksum=False).items()
+        }
+        marts = questions.marts()
+    table = subject.following("summary_sales")
+    subject.change(f"update {table} set avg_price = avg_price + 0.01 where true")
+    changed = built._replace(marks=subject.marks())
+    with pytest.raises(MartsChangedError, match="the next summary_sales has 1 rows and other"):
+        subject.publish(changed, facts=facts, marts=marts)
+    assert shown(subject) is None
+    subject.publish(subject.build(built.run), facts=facts, marts=marts)
     assert subject.contents() == subject.rebuilt()
 
 

@@ -169,7 +169,7 @@ def servers(folder: Path) -> Generator[Servers]:
             url = stack.enter_context(running_gcs_server(buckets, folder / "gcs.log", host))
             os.environ["STORAGE_EMULATOR_HOST"] = environment["STORAGE_EMULATOR_HOST"] = url
             stack.callback(os.environ.pop, "STORAGE_EMULATOR_HOST", None)
-            from sales_mart.lake.storage import gcs_client
+            from sales_mart.lake.gcs import gcs_client
 
             gcs_client().create_bucket("e2e")
             lake = "gs://e2e"

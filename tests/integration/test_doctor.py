@@ -9,9 +9,10 @@ import pytest
 
 from sales_mart.config import Config
 from sales_mart.config.keys import keys
-from sales_mart.names import mart_schema, next_schema, raw_schema
+from sales_mart.names import raw_schema
 from sales_mart.steps.doctor import Report, examine
 from targets import Target
+from warehouses import mart_schema, next_schema
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from sales_mart.errors import ConfigurationError, SupersededError, TemporaryErro
 from sales_mart.lake.records import Export, Load, Mode, Publish
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
-from sales_mart.names import PUBLICATIONS, mart_schema, raw_schema
+from sales_mart.names import PUBLICATIONS, raw_schema
 from sales_mart.steps import export as stop
 from sales_mart.steps.export import export
 from sales_mart.steps.top import top
@@ -30,6 +30,7 @@ from sales_mart.warehouses.bigquery.connection import client, query, table_id
 from sales_mart.warehouses.bigquery.dialect import literal
 from sales_mart.warehouses.postgres.connection import connect
 from targets import Target
+from warehouses import mart_schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,14 +23,13 @@ from histories import (
 )
 from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
-from sales_mart.names import fact_table, mart_schema
 from sales_mart.steps.load import load
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform
 from support import sealed_run
 from targets import Target
-from warehouses import BOTH, ask, table
+from warehouses import BOTH, ask, fact_table, mart_schema, table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,11 @@ from chaos.kills import Campaign
 from chaos.ledger import CLEAN, KILLS, STOPS, Aim
 from chaos.site import STORY, Site
 from chaos.table import Row, as_table
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING, published_tables
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING
 from sales_mart.steps.summary import published_summary
 from sales_mart.warehouses.bigquery.dialect import LOCK
 from targets import Target
-from warehouses import ask, raw_table
+from warehouses import ask, published_tables, raw_table
 
 if TYPE_CHECKING:
     from sales_mart.config import Config

@@ -14,16 +14,15 @@ from attempts import DAY, NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Fault, Http, http
 from sales_mart.lake.records import Load, Part, Seal
 from sales_mart.lake.runs import RunFolder
-from sales_mart.names import next_schema, published_tables
 from sales_mart.steps import doctor, transform
+from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.connection import Client, built_tables, client, query, table_id
 from sales_mart.warehouses.bigquery.load import load
-from sales_mart.warehouses.bigquery.publish import publish_marts
 from sales_mart.warehouses.bigquery.staging import LoadTables
 from support import sealed_run
 from targets import Target
-from warehouses import ask
+from warehouses import ask, next_schema, publish_marts, published_tables
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -253,22 +252,22 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(
     load(config, run)
     with client(config) as connected:
         build_next(connected, config, "before")
-        marks = built_tables(connected, config)
+        marks = built_tables(connected, BigQuery(config))
         assert marks.keys() == published_tables(config, B).keys()
-        assert publish_marts(config, run, None, 1, marks).rows["fact_sales"] == 1
+        assert publish_marts(config, B, run, None, 1, marks).rows["fact_sales"] == 1
 
     later = sealed_run(config, lake, "later", OLD)
     load(config, later)
     with client(config) as connected:
         build_next(connected, config, "tested")
-        marks = built_tables(connected, config)
+        marks = built_tables(connected, BigQuery(config))
         build_next(connected, config, "untested", ["sales_by_date"])
-        ended = attempt(lambda: publish_marts(config, later, None, 2, marks))
+        ended = attempt(lambda: publish_marts(config, B, later, None, 2, marks))
         assert ended.code == 75
         assert "another attempt has built sales_by_date in bigquery" in ended.said
         assert products_shown(config) == {"before"}
-        marks = built_tables(connected, config)
-        assert publish_marts(config, later, None, 2, marks).rows["sales_by_date"] == 1
+        marks = built_tables(connected, BigQuery(config))
+        assert publish_marts(config, B, later, None, 2, marks).rows["sales_by_date"] == 1
         assert products_shown(config) == {"tested", "untested"}
 
 

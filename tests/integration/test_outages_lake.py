@@ -17,7 +17,6 @@ from attempts import attempt
 from faulty import Fault, Http, http
 from sales_mart.config import Config
 from sales_mart.config.keys import keys
-from sales_mart.lake import storage
 from sales_mart.lake.records import Seal, Validate
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
@@ -226,14 +225,14 @@ def api(
     open_storage(f"{gcs}/in").write("a.csv", source.read_bytes())
     with http(gcs_server.url) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        monkeypatch.setattr(storage, "RETRY_SECONDS", 1.0)
+        monkeypatch.setattr("sales_mart.lake.gcs.RETRY_SECONDS", 1.0)
         yield proxy
 
 
 def test_what_fails_once_is_repeated_unnoticed(
     api: Http, gcs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "RETRY_SECONDS", 30.0)
+    monkeypatch.setattr("sales_mart.lake.gcs.RETRY_SECONDS", 30.0)
     faults = [
         Fault(503, "GET", r"/o\?", times=1),
         Fault("lose answer", "POST", "ifGenerationMatch=0", times=1),

@@ -21,7 +21,7 @@ from attempts import NEW, OLD, attempt, configured, runs_in_raw
 from faulty import Wire, closed_port, wire
 from sales_mart.errors import TemporaryError
 from sales_mart.lake.records import Load, Mode, Transform
-from sales_mart.names import mart_schema, raw_schema
+from sales_mart.names import raw_schema
 from sales_mart.servers.local import LocalServers, local_servers
 from sales_mart.steps import doctor
 from sales_mart.steps.publish import publish
@@ -31,7 +31,7 @@ from sales_mart.warehouses.postgres import connection as postgres
 from sales_mart.warehouses.postgres.load import load
 from support import mount_or_skip, open_folder, sealed_run
 from targets import Target
-from warehouses import POSTGRES, ask, fresh_config, loaded, table
+from warehouses import POSTGRES, ask, fresh_config, loaded, mart_schema, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -12,15 +12,8 @@ from append_story import D1, D2
 from sales_mart.config.file import load_config
 from sales_mart.errors import MartsChangedError
 from sales_mart.lake.records import Mode
-from sales_mart.names import (
-    PRODUCT_MONTHS,
-    PUBLICATIONS,
-    PUBLISHED_SLICES,
-    mart_schema,
-    next_schema,
-    published_tables,
-    raw_schema,
-)
+from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES, raw_schema
+from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     built_tables,
@@ -28,13 +21,13 @@ from sales_mart.warehouses.bigquery.connection import (
     query,
     table_id,
 )
-from sales_mart.warehouses.bigquery.dialect import date_predicate
 from sales_mart.warehouses.bigquery.load import load
-from sales_mart.warehouses.bigquery.publish import publish_marts
 from sales_mart.warehouses.bigquery.reader import BigQuerySession
-from sales_mart.warehouses.history import Window, latest_publication, pending_window, window_months
+from sales_mart.warehouses.history import latest_publication, pending_window
+from sales_mart.warehouses.windows import Window, window_months, within
 from support import Row, row, sealed_run
 from targets import Target
+from warehouses import mart_schema, next_schema, publish_marts, published_tables
 
 NUMBER_BYTES = {"DATE": 8, "DATETIME": 8, "INTEGER": 8, "NUMERIC": 16}
 """Logical bytes that BigQuery bills a value of a type."""
@@ -102,8 +95,8 @@ def build(connected: Client, config: Config, run: RunFolder, *, full: bool = Fal
     raw = table_id(config, raw_schema(config), config.data_warehouse.table)
     days = months = "true"
     if window is not None:
-        days = date_predicate("sale_date", window)
-        months = date_predicate(MONTH, window_months(window))
+        days = within(window, "sale_date")
+        months = within(window_months(window), MONTH)
     connected.create_dataset(next_schema(config, BQ), exists_ok=True)
     for name, model in MODELS.items():
         select = model.format(raw=raw, days=days, months=months)
@@ -129,8 +122,8 @@ def loaded(  # noqa: PLR0913 - a test's story
 
 def show(config: Config, built: Built) -> dict[str, int]:
     with client(config) as connected:
-        marks = built_tables(connected, config)
-    return publish_marts(config, built.run, built.window, built.sequence, marks).rows
+        marks = built_tables(connected, BigQuery(config))
+    return publish_marts(config, BQ, built.run, built.window, built.sequence, marks).rows
 
 
 def contents(connected: Client, config: Config) -> dict[str, set[tuple[Any, ...]]]:
@@ -241,8 +234,8 @@ def test_an_edit_is_found_though_version_0_1_recorded_nothing(
     with pytest.raises(MartsChangedError, match=r"sales_by_date has other values .* 2023-10-01"):
         show(config, built)
     built = build(connected, config, built.run, full=True)
-    marks = built_tables(connected, config)
+    marks = built_tables(connected, BigQuery(config))
     for _ in range(2):
-        publish_marts(config, built.run, None, built.sequence, marks, full_refresh=True)
+        publish_marts(config, BQ, built.run, None, built.sequence, marks, full_refresh=True)
         assert contents(connected, config) == rebuilt(connected, config)
     assert show(config, built)["fact_sales"] == 4

@@ -18,22 +18,15 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.lake.records import Load, Mode, Publish, Reconcile, TargetTransform, Transform
-from sales_mart.names import (
-    PRODUCT_MONTHS,
-    PUBLICATIONS,
-    mart_schema,
-    next_schema,
-    published_tables,
-    raw_schema,
-)
+from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, raw_schema
 from sales_mart.steps.publish import publish
 from sales_mart.warehouses.history import pending_window
 from sales_mart.warehouses.postgres.connection import connect, lock_target
 from sales_mart.warehouses.postgres.load import load
-from sales_mart.warehouses.postgres.publish import publish_marts
 from sales_mart.warehouses.postgres.reader import PostgresSession
 from support import Row, row, sealed_run
 from targets import Target
+from warehouses import mart_schema, next_schema, publish_marts, published_tables
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -41,7 +34,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"
 PG = Target.POSTGRES
@@ -131,7 +124,7 @@ def loaded(  # noqa: PLR0913 - a run has many facts
 def show(config: Config, built: Built) -> dict[str, int]:
     """Publish what was built."""
     marks = numbers(config)
-    return publish_marts(config, built.run, built.window, built.sequence, marks).rows
+    return publish_marts(config, PG, built.run, built.window, built.sequence, marks).rows
 
 
 def published(  # noqa: PLR0913 - a run has many facts
@@ -387,9 +380,9 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(
     marks = numbers(config)
     build(config, built.run)  # as dbt does that outlived a killed run
     with pytest.raises(TemporaryError, match="another attempt has built pg_sales"):
-        publish_marts(config, built.run, built.window, built.sequence, marks)
+        publish_marts(config, PG, built.run, built.window, built.sequence, marks)
     assert contents(config) == before
-    publish_marts(config, built.run, built.window, built.sequence, numbers(config))
+    publish_marts(config, PG, built.run, built.window, built.sequence, numbers(config))
     assert contents(config) == rebuilt(config)
 
 

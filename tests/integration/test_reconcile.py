@@ -181,6 +181,11 @@ A_CENT = {
     "sales_by_product_month": f"total_price = total_price + 0.01 where {INK}",
     "summary_sales": f"total_amount = total_amount - 0.01 where {INK}",
 }
+A_MEAN = {
+    "sales_by_date": f"avg_price = avg_price + 0.01 where sale_date = date '{D1}'",
+    "sales_by_product": f"avg_price = avg_price + 0.01 where {INK}",
+    "summary_sales": f"avg_price = avg_price - 0.01 where {INK}",
+}
 WITH_EQUAL_SUMS = {
     "sales_by_date": f"""
         transaction_count = case when sale_date = date '{D1}' then 1 else 3 end
@@ -196,7 +201,7 @@ WITH_EQUAL_SUMS = {
 
 
 @pytest.mark.parametrize("target", BOTH)
-@pytest.mark.parametrize("changes", [A_CENT, WITH_EQUAL_SUMS])
+@pytest.mark.parametrize("changes", [A_CENT, WITH_EQUAL_SUMS, A_MEAN])
 def test_marts_that_differ_though_the_facts_agree_are_found(
     built: tuple[Config, RunFolder],
     plant: Callable[[Target, str], None],

@@ -27,7 +27,7 @@ from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, EmptyInputError, RejectedShareError, TemporaryError
 from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
-from sales_mart.names import fact_table, mart_schema, raw_schema
+from sales_mart.names import raw_schema
 from sales_mart.steps.pipeline import StopEvent, run, together
 from sales_mart.steps.status import summarise
 from sales_mart.steps.summary import published_summary
@@ -36,6 +36,7 @@ from sales_mart.warehouses.bigquery.connection import client
 from sales_mart.warehouses.postgres.connection import connect
 from support import open_folder
 from targets import Target
+from warehouses import fact_table, mart_schema
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sales_mart.errors import TemporaryError
-from sales_mart.lake.storage import GcsPrefix, open_storage
+from sales_mart.lake.gcs import GcsPrefix
+from sales_mart.lake.storage import open_storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ def test_a_missing_bucket_is_a_missing_file(gcs: str) -> None:
 def test_an_error_of_the_server_is_temporary(gcs: str) -> None:
     from google.api_core.exceptions import ServiceUnavailable
 
-    from sales_mart.lake.storage import gcs_errors
+    from sales_mart.lake.gcs import gcs_errors
 
     with pytest.raises(TemporaryError, match=gcs), gcs_errors(gcs):
         raise ServiceUnavailable(gcs)

@@ -19,7 +19,6 @@ from sales_mart.errors import (
 )
 from sales_mart.lake.records import Mode, Transform
 from sales_mart.lake.temporary import hold_folder
-from sales_mart.names import next_schema
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform, warm
@@ -34,6 +33,7 @@ from warehouses import (
     change,
     fresh_config,
     loaded,
+    next_schema,
     next_table,
     raw_table,
 )

@@ -12,14 +12,7 @@ from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError, MartsChangedError
 from sales_mart.lake.records import Mode
-from sales_mart.names import (
-    PRODUCT_MONTHS,
-    PUBLICATIONS,
-    PUBLISHED_SLICES,
-    fact_table,
-    published_tables,
-    raw_schema,
-)
+from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES, raw_schema
 from sales_mart.steps.export import export
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
@@ -32,9 +25,11 @@ from warehouses import (
     POSTGRES,
     ask,
     change,
+    fact_table,
     fresh_config,
     loaded,
     next_table,
+    published_tables,
     raw_table,
     table,
 )

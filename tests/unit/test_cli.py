@@ -554,7 +554,7 @@ def test_an_error_on_the_way_out_does_not_hide_that_we_were_told_to_end(tmp_path
     code = (
         "import os, signal, sys\n"
         "from sales_mart import cli; from sales_mart.steps import plan\n"
-        "from sales_mart.lake.storage import disk_errors\n"
+        "from sales_mart.lake.disk import disk_errors\n"
         "from pathlib import Path\n"
         "def told(*_, **__):\n"
         "    with disk_errors(Path('x')):\n"

@@ -20,12 +20,12 @@ from sales_mart.dbt_runner.process import DbtProcess
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import ConfigurationError
 from sales_mart.marts import check_manifest, fact, marts_of, read_marts
-from sales_mart.steps.reconcile_sql import Questions
 from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.questions import Questions
 from targets import Target
 
 if TYPE_CHECKING:
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 # What a value that is data could try: end the literal, start a template, hide a quote.
 HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\n\r\t\u2028 \u00e9\U0001f600 $$ `x` %(a)s"

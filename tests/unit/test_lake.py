@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.lake.gcs import split_gs
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
-from sales_mart.lake.storage import Folder, open_storage, split_gs
+from sales_mart.lake.storage import Folder, open_storage
 
 PLAN = Plan(
     run_id="r1",

@@ -19,6 +19,7 @@ from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.lake.records import Mode, Seal
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.admission import PastLoad
+from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.append import Delivery, Effect, append_statements, effect_query
 from sales_mart.warehouses.bigquery.connection import (
@@ -28,11 +29,13 @@ from sales_mart.warehouses.bigquery.connection import (
     is_emulator,
     run_job,
 )
-from sales_mart.warehouses.bigquery.dialect import date_predicate, empty_table, literal
+from sales_mart.warehouses.bigquery.dialect import empty_table, literal
 from sales_mart.warehouses.bigquery.load import change_script, replace_statements
 from sales_mart.warehouses.bigquery.publish import publish_script
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
 from sales_mart.warehouses.history import Change, load_values
+from sales_mart.warehouses.publishing import NextMarts
+from sales_mart.warehouses.windows import within
 from support import row, sealed_run
 
 if TYPE_CHECKING:
@@ -240,7 +243,7 @@ def test_literals(value: str | int | date | None, text: str) -> None:
     ],
 )
 def test_windows_become_literal_dates(days: tuple[str, ...], text: str) -> None:
-    assert date_predicate("d", dates(*days)) == text
+    assert within(dates(*days), "d") == text
 
 
 def test_a_table_is_emptied_without_a_limit_of_partitions() -> None:
@@ -397,7 +400,7 @@ def test_the_script_of_a_publication_is_googlesql(window: tuple[date, ...] | Non
         "sales_by_product_month": month | {"total_price": "NUMERIC"},
     }
     columns = {name: list(types) for name, types in marts.items()}
-    script = publish_script(REAL, "a", 2, window, columns, recorded=True)
+    script = publish_script(BigQuery(REAL), NextMarts("a", window, 2, {}), columns, recorded=True)
     places = ("sales-mart.transactions_mart", "sales-mart.transactions_mart__next", DATASET)
     tables = {f"{place}.{name}": types for place in places for name, types in marts.items()}
     slices = {

@@ -65,6 +65,12 @@ def test_a_mart_is_what_its_yaml_says() -> None:
     assert mart.cluster == ("product",)
 
 
+def test_a_mart_says_what_its_columns_sum() -> None:
+    meta = {"publish": "mart", "slice": "none", "sums": {"total": "amount"}}
+    (mart,) = read_marts(manifest(model("by_day", meta=meta)))
+    assert mart.sums == {"amount": "total"}
+
+
 def test_without_a_list_all_columns_are_compared() -> None:
     (mart,) = read_marts(manifest(model("by_day")))
     assert mart.compared == ("product", "sale_date", "total")
@@ -83,6 +89,14 @@ def test_without_a_list_all_columns_are_compared() -> None:
         (
             model("lost", meta={"publish": "mart", "slice": "none", "compare": ["weight"]}),
             "names weight",
+        ),
+        *(
+            (model("lost", meta={"publish": "mart", "slice": "none", "sums": sums}), said)
+            for sums, said in (
+                ({"weight": "amount"}, "names weight"),
+                ({"total": "weight"}, "has sums: .*weight"),
+                ({"total": "amount", "product": "amount"}, "has sums: "),
+            )
         ),
         (model("lost", columns={"weight": {"name": "weight"}}), "has no data_type"),
         (

@@ -17,9 +17,9 @@ from sales_mart.lake.runs import RunFolder
 from sales_mart.rows import money
 from sales_mart.rows.checker import CleanTotals
 from sales_mart.steps.plan import plan
-from sales_mart.steps.reconcile_sql import Sums
 from sales_mart.steps.seal import seal
 from sales_mart.steps.validate import validate_shard
+from sales_mart.warehouses.questions import Sums
 
 if TYPE_CHECKING:
     from pathlib import Path

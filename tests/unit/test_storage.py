@@ -20,10 +20,12 @@ from sales_mart.errors import (
     SourceChangedError,
     TemporaryError,
 )
+from sales_mart.lake.disk import disk_errors, temporary_folder
+from sales_mart.lake.gcs import gcs_client
 from sales_mart.lake.parquet import read_part
 from sales_mart.lake.records import Part, SourceObject
 from sales_mart.lake.runs import RunFolder
-from sales_mart.lake.storage import disk_errors, gcs_client, open_storage, temporary_folder
+from sales_mart.lake.storage import open_storage
 from sales_mart.source.objects import Listed, find_objects, list_objects, open_object
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.plan import plan

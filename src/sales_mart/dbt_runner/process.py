@@ -20,7 +20,6 @@ from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedErro
 from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import ScratchFolder, Turn, place_for_temporary_files
 from sales_mart.marts import Mart, read_marts
-from sales_mart.names import fact_table, mart_schema, next_schema, raw_schema
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import open_warehouse
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 __all__ = ["DbtProcess", "Outcome", "environment", "variables"]
 
@@ -62,7 +61,7 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
     `min_price` is rounded up to the scale of prices, which decides every price the same way and
     fits the type of either warehouse.
     """
-    rules = config.rules
+    rules, warehouse = config.rules, open_warehouse(config, target)
     scale = Decimal(1).scaleb(-rules.max_decimals)
     return {
         # In a list, since dbt takes a text for a template and runs what stands in `{{ }}`.
@@ -71,16 +70,16 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
         "max_quantity": rules.max_quantity,
         "max_decimals": rules.max_decimals,
         "window": None if window is None else [day.isoformat() for day in window],
-        "raw_schema": raw_schema(config),
+        "raw_schema": warehouse.raw_schema,
         "raw_table": config.data_warehouse.table,
-        "next_schema": next_schema(config, target),
-        "mart_schema": mart_schema(config, target),
-        "fact_table": fact_table(target),
+        "next_schema": warehouse.next_schema,
+        "mart_schema": warehouse.mart_schema,
+        "fact_table": warehouse.fact_table,
         "attributes": [column.name for column in schema_of(config).attributes],
         "integer_type": "bigint",
         "has_own_models": config.transformation.models_path is not None,
         "emulator": False,
-        **open_warehouse(config, target).dbt_variables(),
+        **warehouse.dbt_variables(),
     }
 
 
@@ -197,10 +196,11 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
     def start(self, command: str, window: Window, options: Sequence[str] = ()) -> None:
         """Send the command; `wait` gives what came of it."""
         arguments = [*self._arguments(command, window), *options]
+        warehouse = open_warehouse(self._config, self.target)
         order = {
             "arguments": arguments,
             "outcome": str(self._outcome),
-            "schema": next_schema(self._config, self.target) if command == "build" else None,
+            "schema": warehouse.next_schema if command == "build" else None,
         }
         self._started = True
         _log.debug("%s: dbt %s", self.target, command)

@@ -6,7 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_mart.lake.storage import disk_errors, is_gcs, scratch_in, temporary_folder
+from sales_mart.lake.disk import disk_errors, scratch_in, temporary_folder
+from sales_mart.lake.storage import is_gcs
 from sales_mart.lake.temporary import hold_folder, make_folder
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
-from sales_mart.lake.storage import disk_errors
+from sales_mart.lake.disk import disk_errors
 from sales_mart.rows.checker import REASON_TYPE
 from sales_mart.source.csv_reader import ENCODING, MALFORMED
 

@@ -272,6 +272,9 @@ class Reconcile(Record):
         default={},
         description="target → sale date → rows, amount and quantity of the next facts",
     )
+    marts: dict[str, dict[str, tuple[int, Decimal]]] = Field(
+        default={}, description="target → rows and checksum of each other next mart"
+    )
 
 
 class Publish(Record):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError, SourceChangedError
+from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Part, Record
-from sales_mart.lake.storage import Storage, disk_errors, open_storage
+from sales_mart.lake.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -102,6 +103,22 @@ class RunFolder:
                 msg, remedy=f"Run `sales-mart {stop.partition('-')[0]}` for it first."
             )
         return record
+
+    def check_digest(self, planned: str, now: str) -> None:
+        """See that the configuration is still the one that the run was planned under.
+
+        Args:
+            planned: Digest of the plan's configuration.
+            now: Digest of this configuration.
+
+        Raises:
+            ConfigurationError: They differ.
+        """
+        if planned != now:
+            msg = f"run {self.run_id} was planned under another configuration"
+            raise ConfigurationError(
+                msg, remedy="Use the configuration of the plan, or start a new run."
+            )
 
     def scratch(self, stop: str) -> AbstractContextManager[Path]:
         """Give an empty folder for the files of one attempt, which goes with the context.

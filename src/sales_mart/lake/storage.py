@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
-from sales_mart.error_codes import kind_of_http
-from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.errors import ConfigurationError
+from sales_mart.lake.disk import disk_errors
+from sales_mart.lake.gcs import GcsPrefix
 from sales_mart.lake.temporary import (
     SUFFIX,
     make_folder,
-    place_for_temporary_files,
     scratch_folder,
     sync,
 )
@@ -24,29 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from contextlib import AbstractContextManager
 
-    from google.cloud.storage import Bucket, Client
 
-__all__ = [
-    "Folder",
-    "GcsPrefix",
-    "Storage",
-    "disk_errors",
-    "gcs_client",
-    "gcs_errors",
-    "is_gcs",
-    "open_storage",
-    "patience",
-    "scratch_in",
-    "split_gs",
-    "temporary_folder",
-]
+__all__ = ["Folder", "Storage", "is_gcs", "open_storage"]
 
 
-RETRY_SECONDS = 60.0
-"""How long a request to Google Cloud Storage may take, and how long it is repeated."""
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
-# What a network's or a failing disk says, and may not say the next time.
-_PASSING = frozenset({errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
 
 
 class Storage(Protocol):
@@ -174,83 +154,6 @@ class Folder:
                 sync(path.parent)
 
 
-class GcsPrefix:
-    """A prefix of a Google Cloud Storage bucket."""
-
-    def __init__(self, uri: str) -> None:
-        """Take a `gs://bucket/prefix` address."""
-        bucket, prefix = split_gs(uri)
-        self._bucket: Bucket = gcs_client().bucket(bucket)
-        self._prefix = prefix.strip("/")
-
-    @property
-    def uri(self) -> str:
-        """The gs:// address."""
-        return f"gs://{self._bucket.name}/{self._prefix}".rstrip("/")
-
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}" if self._prefix else name
-
-    def read(self, name: str) -> bytes:
-        """Download a file whole."""
-        with gcs_errors(f"{self.uri}/{name}"):
-            return self._bucket.blob(self._key(name)).download_as_bytes(**patience())
-
-    def write(self, name: str, data: bytes, *, create: bool = False) -> None:
-        """Upload in one request; `create` is a generation precondition."""
-        with self._uploading(name):
-            self._bucket.blob(self._key(name)).upload_from_string(
-                data,
-                content_type="application/octet-stream",
-                if_generation_match=0 if create else None,
-                **patience(),
-            )
-
-    def put(self, name: str, path: Path) -> None:
-        """Upload a local file, then remove it."""
-        with self._uploading(name):
-            self._bucket.blob(self._key(name)).upload_from_filename(
-                str(path), content_type="application/octet-stream", **patience()
-            )
-        path.unlink()
-
-    @contextmanager
-    def _uploading(self, name: str) -> Generator[None]:
-        """Who writes and hears of something missing has no bucket."""
-        try:
-            with gcs_errors(f"{self.uri}/{name}"):
-                yield
-        except FileNotFoundError as error:
-            msg = f"{self.uri}/{name} could not be written: there is no bucket {self._bucket.name}"
-            raise ConfigurationError(
-                msg, remedy="Create the bucket, or name another one."
-            ) from error
-
-    @contextmanager
-    def local(self, name: str) -> Generator[Path]:
-        """Download to a temporary file, which goes with the context."""
-        with temporary_folder("sales-mart-part") as folder:
-            path = folder / name.rpartition("/")[2]
-            with disk_errors(path), gcs_errors(f"{self.uri}/{name}"):
-                self._bucket.blob(self._key(name)).download_to_filename(str(path), **patience())
-            yield path
-
-    def names(self, prefix: str = "") -> list[str]:
-        """List the objects under the prefix."""
-        with gcs_errors(self.uri):
-            blobs = list(self._bucket.list_blobs(prefix=self._key(prefix), **patience()))
-        skip = len(self._key(""))
-        return sorted(cast("str", blob.name)[skip:] for blob in blobs)
-
-    def delete(self, name: str) -> None:
-        """Delete an object."""
-        try:
-            with gcs_errors(f"{self.uri}/{name}"):
-                self._bucket.blob(self._key(name)).delete(**patience())
-        except FileNotFoundError:
-            return
-
-
 def open_storage(uri: str) -> Storage:
     """Open a folder or a `gs://` prefix.
 
@@ -283,138 +186,3 @@ def is_gcs(place: str) -> bool:
         msg = "an address is given that is neither a path nor one of gs://"
         raise ConfigurationError(msg, remedy=remedy)
     return False
-
-
-def split_gs(uri: str) -> tuple[str, str]:
-    """Split `gs://bucket/key` into bucket and key.
-
-    Raises:
-        ConfigurationError: The address names no bucket.
-    """
-    bucket, _, key = uri.removeprefix("gs://").partition("/")
-    if not bucket:
-        msg = f"{uri!r} names no bucket"
-        raise ConfigurationError(msg, remedy="Write it as gs://bucket/prefix.")
-    return bucket, key
-
-
-def patience() -> dict[str, Any]:
-    """Give how long a request to Google Cloud Storage may take and be repeated."""
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return {"retry": DEFAULT_RETRY.with_timeout(RETRY_SECONDS), "timeout": RETRY_SECONDS}
-
-
-def gcs_client() -> Client:
-    """Give this process's client, with the default credentials, or none for an emulator.
-
-    Raises:
-        ConfigurationError: There are no credentials.
-    """
-    # A client holds connections, which a forked process must not talk over.
-    names = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS")
-    return _client(os.getpid(), *(os.environ.get(name) for name in names))
-
-
-@cache
-def _client(_process: int, emulator: str | None, _credentials: str | None) -> Client:
-    from google.auth.credentials import AnonymousCredentials
-    from google.auth.exceptions import DefaultCredentialsError
-    from google.cloud import storage
-
-    if emulator:
-        return storage.Client(project="local", credentials=AnonymousCredentials())
-    try:
-        # Objects are of buckets, not of a project, and some credentials name none.
-        return storage.Client(project=None)
-    except (DefaultCredentialsError, OSError, ValueError) as error:
-        msg = f"no usable Google credentials for gs:// addresses: {type(error).__name__}"
-        raise ConfigurationError(
-            msg,
-            remedy="Run `gcloud auth application-default login`, or name a service account file "
-            "in GOOGLE_APPLICATION_CREDENTIALS.",
-        ) from error
-
-
-@contextmanager
-def gcs_errors(uri: str) -> Generator[None]:
-    """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
-    import requests
-    import urllib3
-    from google.api_core import exceptions as api
-    from google.auth.exceptions import GoogleAuthError, TransportError
-    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-
-    # A download that breaks off shows in any of three libraries.
-    broken = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption)
-    try:
-        yield
-    except api.NotFound as error:
-        raise FileNotFoundError(uri) from error
-    except api.PreconditionFailed as error:
-        raise FileExistsError(uri) from error
-    except (api.GoogleAPIError, GoogleAuthError, InvalidResponse, *broken) as error:
-        cause: Any = getattr(error, "cause", None) or error  # of a RetryError
-        status = int(getattr(cause, "code", None) or _status(cause))
-        said = f"HTTP {status}" if status else type(cause).__name__
-        away = isinstance(cause, (*broken, TransportError, ConnectionError))
-        if away or kind_of_http(status, _reason(cause)) is TemporaryError:
-            msg = f"{uri}: Google Cloud Storage did not answer: {said}"
-            raise TemporaryError(msg, remedy="Run the same command again.") from error
-        msg = f"{uri}: Google Cloud Storage refused: {said}"
-        raise ConfigurationError(
-            msg, remedy="Check the address, and that the account may read and write objects there."
-        ) from error
-
-
-def _status(error: Any) -> int:
-    return getattr(getattr(error, "response", None), "status_code", 0)
-
-
-def _reason(error: Any) -> str:
-    reasons = (str(item.get("reason", "")) for item in getattr(error, "errors", None) or ())
-    return next(reasons, "")
-
-
-@contextmanager
-def disk_errors(path: Path, what: str = "written") -> Generator[None]:
-    """Turn a file system's errors about `path` into ours; `what` is what it could not be."""
-    try:
-        yield
-    except (FileExistsError, FileNotFoundError):
-        raise
-    except OSError as error:
-        msg = f"{path} could not be {what}: {error.strerror}"
-        if error.errno in _PASSING:
-            raise TemporaryError(msg, remedy="Run the same command again.") from error
-        if error.errno == errno.ENOTDIR:
-            remedy = "Name another folder: a file stands in the place of this one."
-        elif what == "read":
-            remedy = "Let this user read the file, then run the same command again."
-        else:
-            remedy = "Make room, or make the folder writable, then run the same command again."
-        raise ConfigurationError(msg, remedy=remedy) from error
-
-
-@contextmanager
-def temporary_folder(name: str) -> Generator[Path]:
-    """Give an empty folder where temporary files go; it goes with the context or the next attempt.
-
-    Raises:
-        ConfigurationError: There is no room for it.
-    """
-    with scratch_in(place_for_temporary_files(), name) as folder:
-        yield folder
-
-
-@contextmanager
-def scratch_in(parent: Path, name: str) -> Generator[Path]:
-    """Give an empty folder in `parent`; it goes with the context or the next attempt.
-
-    Raises:
-        ConfigurationError: It cannot be made.
-    """
-    with ExitStack() as stack:
-        with disk_errors(parent):
-            folder = stack.enter_context(scratch_folder(parent, name))
-        yield folder

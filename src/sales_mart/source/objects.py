@@ -22,8 +22,10 @@ from sales_mart.errors import (
     SourceChangedError,
     SourceFormatError,
 )
+from sales_mart.lake.disk import disk_errors
+from sales_mart.lake.gcs import gcs_client, gcs_errors, patience, split_gs
 from sales_mart.lake.records import SourceObject
-from sales_mart.lake.storage import disk_errors, gcs_client, gcs_errors, is_gcs, patience, split_gs
+from sales_mart.lake.storage import is_gcs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
+from sales_mart.lake.disk import disk_errors, temporary_folder
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
-from sales_mart.lake.storage import disk_errors, open_storage, temporary_folder
+from sales_mart.lake.storage import open_storage
 from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, open_warehouse
 

@@ -15,9 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
+from sales_mart.lake.disk import temporary_folder
 from sales_mart.lake.records import Run
 from sales_mart.lake.runs import RunFolder
-from sales_mart.lake.storage import open_storage, temporary_folder
+from sales_mart.lake.storage import open_storage
 from sales_mart.logs import at_stop, gravest
 from sales_mart.steps.load import load
 from sales_mart.steps.plan import plan as make_plan

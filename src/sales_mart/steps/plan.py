@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import SourceObject
     from sales_mart.lake.storage import Storage
 
-__all__ = ["check_digest", "is_daily", "open_run", "plan", "sources"]
+__all__ = ["is_daily", "open_run", "plan", "sources"]
 
 _log = logging.getLogger(__name__)
 
@@ -196,18 +196,5 @@ def open_run(config: Config, run: RunFolder) -> Plan:
         ConfigurationError: There is no plan, or it was made under another configuration.
     """
     made = run.read("plan", Plan)
-    check_digest(config, run, made.config_digest)
+    run.check_digest(made.config_digest, config.digest)
     return made
-
-
-def check_digest(config: Config, run: RunFolder, digest: str) -> None:
-    """See that a run's configuration digest is this configuration's.
-
-    Raises:
-        ConfigurationError: They differ.
-    """
-    if digest != config.digest:
-        msg = f"run {run.run_id} was planned under another configuration"
-        raise ConfigurationError(
-            msg, remedy="Use the configuration of the plan, or start a new run."
-        )

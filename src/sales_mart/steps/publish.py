@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Load, Publish, Reconcile, TargetTransform, Transform
 from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.publishing import NextMarts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,15 +37,18 @@ def publish(config: Config, run: RunFolder, targets: Sequence[str]) -> Publish:
         TemporaryError: A warehouse does not answer, or another attempt builds the marts anew.
     """
     built = {target: _audited(run, target) for target in targets}
-    reconciled = run.read("reconcile", Reconcile).facts
+    reconciled = run.read("reconcile", Reconcile)
     shown: dict[str, Publication] = {
         target: open_warehouse(config, target).publish(
-            run,
-            marts.window,
-            marts.sequence,
-            marts.built,
-            reconciled=reconciled.get(target),
-            full_refresh=marts.full_refresh,
+            NextMarts(
+                run.run_id,
+                marts.window,
+                marts.sequence,
+                marts.built,
+                facts=reconciled.facts.get(target),
+                marts=reconciled.marts.get(target, {}),
+                full_refresh=marts.full_refresh,
+            )
         )
         for target, marts in built.items()
     }

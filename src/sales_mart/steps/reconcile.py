@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
 from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Transform
-from sales_mart.steps.published_sql import listed
-from sales_mart.steps.reconcile_sql import Questions, Sums
 from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.differences import listed
 from sales_mart.warehouses.history import check_latest
+from sales_mart.warehouses.questions import Questions, Sums
 
 if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 __all__ = ["reconcile"]
 
@@ -100,6 +100,7 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[str]) -> Reconci
             }
             for side, answer in zip(sides, found, strict=True)
         },
+        marts={side.target: answer.marts for side, answer in zip(sides, found, strict=True)},
     )
     run.write("reconcile", record)
     _log.info("%d rows of %d days agree in %s", facts.rows, record.days, ", ".join(targets))
@@ -128,7 +129,7 @@ def _ask(side: _Side, run_id: str, sides: int) -> _Found:
     return _Found(
         days=side.questions.days(checksum=sides > 1),
         raw=side.questions.raw(run_id, side.window),
-        marts=side.questions.marts() if sides > 1 else {},
+        marts=side.questions.marts(),
     )
 
 

@@ -19,9 +19,9 @@ from sales_mart.errors import (
     RejectedShareError,
     UnexpectedError,
 )
+from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
 from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
-from sales_mart.lake.storage import disk_errors
 from sales_mart.rows.checker import CleanTotals, Judge
 from sales_mart.rows.rules import DUPLICATE
 from sales_mart.rows.tokens import Tokeniser

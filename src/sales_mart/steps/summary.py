@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.rows.money import at_scale
-from sales_mart.steps.published_sql import PublishedMarts, check_published
-from sales_mart.steps.reconcile_sql import AVERAGE_DECIMALS
 from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.differences import check_published
 from sales_mart.warehouses.history import latest_publication
+from sales_mart.warehouses.published import PublishedMarts
+from sales_mart.warehouses.questions import AVERAGE_DECIMALS
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.dbt_runner.failure import Failure
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 __all__ = ["WarmDbt", "error_of", "transform", "transform_sql", "warm"]
 

@@ -18,17 +18,17 @@ from sales_mart.errors import (
     TemporaryError,
 )
 from sales_mart.lake.storage import open_storage
-from sales_mart.names import fact_table
 from sales_mart.steps.export import check_digests, export_place, read_manifest
-from sales_mart.steps.published_sql import PublishedMarts, differing_days, listed
-from sales_mart.steps.reconcile_sql import Questions
-from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.base import open_warehouse, warehouse_class
+from sales_mart.warehouses.differences import differing_days, listed
 from sales_mart.warehouses.history import (
     has_live_tables,
     is_shown,
     latest_publication,
     pending_window,
 )
+from sales_mart.warehouses.published import PublishedMarts
+from sales_mart.warehouses.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -184,7 +184,7 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
                 {day: totals for day, totals in days.items() if day not in waits}
                 for days in (side.days, questions.raw_days())
             )
-            differing = differing_days(fact_table(target), "raw", shown, raw)
+            differing = differing_days(warehouse.fact_table, "raw", shown, raw)
             waiting = f"; {len(waits)} more days wait to be published" if waits else ""
             rows = sum(day.rows for day in raw.values())
             checks.add(name, differing, f"{rows} rows of {len(raw)} days{waiting}")
@@ -205,8 +205,9 @@ def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
         remedy = "Let the newer run finish in both: run it again."
         checks.add(name, [message], "", remedy)
         return
-    other = f"{fact_table(there.target)} of {there.target}"
-    found: list[object] = [*differing_days(fact_table(here.target), other, here.days, there.days)]
+    facts, others = (warehouse_class(side.target).fact_table for side in (here, there))
+    other = f"{others} of {there.target}"
+    found: list[object] = [*differing_days(facts, other, here.days, there.days)]
     found += [
         f"{mart} has {rows} rows in {here.target} and {there.marts[mart][0]} in {there.target}, "
         "or other values"

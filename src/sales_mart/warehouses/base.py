@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import date
-    from decimal import Decimal
     from importlib.metadata import EntryPoint
 
     from sales_mart.config import Config
     from sales_mart.config.section import Section
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.marts import Mart
     from sales_mart.schema import Column, TableColumn
     from sales_mart.warehouses.admission import LoadOptions
-    from sales_mart.warehouses.history import Publication, Window
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.publishing import NextMarts
 
 __all__ = [
     "DEFAULT_TARGETS",
@@ -205,6 +206,29 @@ class Warehouse(ABC):
         return f"{self.mart_schema}__next"
 
     @property
+    def marts(self) -> tuple[Mart, ...]:
+        """The tables that `publish` makes current, by name.
+
+        Raises:
+            ConfigurationError: The YAML of a model says something that cannot be.
+        """
+        from sales_mart.marts import marts_of
+
+        return marts_of(self)
+
+    def schema_of(self, mart: Mart) -> str:
+        """Return the name of the schema, or dataset, in which a published mart is."""
+        return self.mart_schema if mart.publish == "mart" else self.raw_schema
+
+    def live(self, mart: Mart) -> str:
+        """Return the quoted name of a published mart."""
+        return self.dialect.table(self.schema_of(mart), mart.name)
+
+    def following(self, mart: Mart) -> str:
+        """Return the quoted name of a next mart."""
+        return self.dialect.table(self.next_schema, mart.name)
+
+    @property
     @abstractmethod
     def place(self) -> dict[str, str]:
         """What tells its marts apart from those of other configurations: no address.
@@ -248,35 +272,18 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
-    def publish(  # noqa: PLR0913 - what was found out about the next marts
-        self,
-        run: RunFolder,
-        window: Window,
-        sequence: int,
-        built: Mapping[str, str],
-        *,
-        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
-        full_refresh: bool = False,
-    ) -> Publication:
+    def publish(self, following: NextMarts) -> Publication:
         """Make the next marts of a run the ones that readers see, all at once.
 
         A second call for the same load changes nothing, and sees that the marts are still the
         same.
-
-        Args:
-            run: The run, which must be the latest load.
-            window: Sale dates that the next tables hold; None when they hold everything.
-            sequence: The load that the next tables were built from.
-            built: What `built_tables` gave when they were tested.
-            reconciled: Rows, amount and quantity of the next facts by sale date, as `reconcile`
-                found them; None to compare with nothing.
-            full_refresh: Publish although the load is published already.
 
         Raises:
             ConfigurationError: A table is missing, or has other columns than the next one.
             MartsChangedError: The marts would not be what they should; nothing is changed.
             SupersededError: There is a later load.
             TemporaryError: The server is away or busy, or another attempt builds the tables anew.
+            UnexpectedError: The next tables hold rows outside of the window.
         """
 
     @abstractmethod

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
 from sales_mart.lake.records import Load, Mode
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, published_tables
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS
 from sales_mart.rows.rule_changes import rules_as_data
 from sales_mart.warehouses.admission import PAST_LOAD_COLUMNS, PastLoad
+from sales_mart.warehouses.windows import Window, union_windows, window_from_json, window_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import date, datetime
 
     from sales_mart.config import Config
     from sales_mart.lake.records import Seal
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Change",
     "Publication",
-    "Window",
     "check_built",
     "check_latest",
     "check_sequence",
@@ -39,14 +39,7 @@ __all__ = [
     "publication_of",
     "require_latest",
     "require_marks",
-    "union_windows",
-    "window_from_json",
-    "window_months",
-    "window_to_json",
 ]
-
-Window = tuple[date, ...] | None
-"""Distinct sale dates, ascending; empty when nothing changed, None when everything may have."""
 
 
 class Publication(NamedTuple):
@@ -184,8 +177,8 @@ def pending_window(session: Session, run_id: str | None = None) -> tuple[int, Wi
 
 def has_live_tables(session: Session) -> bool:
     """Return whether every table that `publish` makes current is there."""
-    tables = published_tables(session.warehouse.config, session.warehouse.name)
-    return all(session.exists(schema, name) for name, (schema, _) in tables.items())
+    warehouse = session.warehouse
+    return all(session.exists(warehouse.schema_of(mart), mart.name) for mart in warehouse.marts)
 
 
 def loaded_days(session: Session) -> set[date]:
@@ -371,32 +364,3 @@ def check_built(target: str, built: Mapping[str, str], found: Mapping[str, str])
         raise TemporaryError(
             msg, remedy="Run `sales-mart transform` and `reconcile` again, or the whole run."
         )
-
-
-def window_to_json(window: Window) -> str | None:
-    """Give a window as a JSON array of ISO dates, the text that `load_runs` keeps."""
-    if window is None:
-        return None
-    return json.dumps([day.isoformat() for day in window])
-
-
-def window_from_json(text: str | None) -> Window:
-    """Read a window that `window_to_json` wrote."""
-    if text is None:
-        return None
-    return tuple(date.fromisoformat(day) for day in json.loads(text))
-
-
-def union_windows(windows: Iterable[Window]) -> Window:
-    """Give the window that covers all of `windows`; None as soon as one of them is None."""
-    days: set[date] = set()
-    for window in windows:
-        if window is None:
-            return None
-        days.update(window)
-    return tuple(sorted(days))
-
-
-def window_months(window: tuple[date, ...]) -> tuple[date, ...]:
-    """Give the first days of the months that a window touches, ascending."""
-    return tuple(sorted({day.replace(day=1) for day in window}))

@@ -9,14 +9,13 @@ from sales_mart.warehouses.base import Warehouse
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
-    from datetime import date
-    from decimal import Decimal
 
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.base import Dialect, Findings, Session
-    from sales_mart.warehouses.history import Publication, Window
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.publishing import NextMarts
 
 __all__ = ["BigQuery"]
 
@@ -63,30 +62,13 @@ class BigQuery(Warehouse):
         )
 
         with bigquery_errors(self.config), client(self.config) as connected:
-            return built_tables(connected, self.config)
+            return built_tables(connected, self)
 
-    def publish(  # noqa: PLR0913 - what was found out about the next marts
-        self,
-        run: RunFolder,
-        window: Window,
-        sequence: int,
-        built: Mapping[str, str],
-        *,
-        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
-        full_refresh: bool = False,
-    ) -> Publication:
+    def publish(self, following: NextMarts) -> Publication:
         """Publish the next marts in one transaction."""
-        from sales_mart.warehouses.bigquery.publish import publish_marts
+        from sales_mart.warehouses.bigquery.publish import publish
 
-        return publish_marts(
-            self.config,
-            run,
-            window,
-            sequence,
-            built,
-            reconciled=reconciled,
-            full_refresh=full_refresh,
-        )
+        return publish(self, following)
 
     def check_credentials(self, findings: Findings, origins: Mapping[str, str]) -> None:
         """Say nothing: Google's library finds the credentials."""

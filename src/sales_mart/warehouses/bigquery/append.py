@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from sales_mart.warehouses.admission import deliveries, last_snapshot
-from sales_mart.warehouses.bigquery.dialect import date_predicate, literal
+from sales_mart.warehouses.bigquery.dialect import literal
 from sales_mart.warehouses.history import Change
+from sales_mart.warehouses.windows import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -186,8 +187,8 @@ def append_statements(
     tables: LoadTables, seal: Seal, delivery: Delivery, effect: Effect
 ) -> list[str]:
     """Return the statements that put the staged rows in the place of the earlier delivery."""
-    read = date_predicate("sale_date", effect.read)
-    changed = date_predicate("sale_date", effect.changed)
+    read = within(effect.read, "sale_date")
+    changed = within(effect.changed, "sale_date")
     raw, staging, day = tables.raw, tables.staging, delivery.day
     names = [f"`{column.name}`" for column in tables.columns]
     columns = ", ".join(names)
@@ -196,7 +197,7 @@ def append_statements(
         statements.append(
             f"update `{raw}` as held set superseded_by = settled.mark "
             f"from ({_settled(tables, delivery, read)} select * from settled where is_held) "
-            f"as settled where {date_predicate('held.sale_date', effect.changed)} "
+            f"as settled where {within(effect.changed, 'held.sale_date')} "
             "and held.transaction_id = settled.transaction_id "
             "and held.business_date = settled.business_date "
             f"and {delivery.is_delivery('held.run_id')} = settled.is_delivery "

@@ -22,7 +22,6 @@ from sales_mart.errors import (
     TemporaryError,
     UnexpectedError,
 )
-from sales_mart.names import next_schema, published_tables
 from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.client import Client
 
@@ -205,13 +204,13 @@ def existing_table(client: Client, name: str) -> bigquery.Table | None:
         return None
 
 
-def built_tables(client: Client, config: Config) -> dict[str, str]:
+def built_tables(client: Client, warehouse: BigQuery) -> dict[str, str]:
     """Give the moments at which the next marts came into being, by name.
 
     dbt makes each table anew, so another moment means another build.
     """
-    schema = next_schema(config, BigQuery.name)
-    names = published_tables(config, BigQuery.name)
+    config, schema = warehouse.config, warehouse.next_schema
+    names = [mart.name for mart in warehouse.marts]
     tables = {name: existing_table(client, table_id(config, schema, name)) for name in names}
     return {
         name: table.created.isoformat()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 from sales_mart.names import LOAD_RUNS, raw_schema
@@ -19,7 +19,6 @@ __all__ = [
     "LOCK",
     "BigQueryDialect",
     "Value",
-    "date_predicate",
     "empty_table",
     "guarded_script",
     "literal",
@@ -114,25 +113,6 @@ class BigQueryDialect(Dialect):
         text = ", '|', ".join(texts)
         digits = f"left(to_hex(md5(concat({text}))), 15)"
         return f"cast(cast(concat('0x', {digits}) as int64) as bignumeric)"
-
-
-def date_predicate(column: str, days: Sequence[date]) -> str:
-    """Select `days` (ascending) by literals, with one range per run of consecutive days."""
-    ranges: list[tuple[date, date]] = []
-    for day in days:
-        if ranges and day - ranges[-1][1] == timedelta(days=1):
-            ranges[-1] = (ranges[-1][0], day)
-        else:
-            ranges.append((day, day))
-    singles = [literal(first) for first, last in ranges if first == last]
-    parts = [
-        f"{column} between {literal(first)} and {literal(last)}"
-        for first, last in ranges
-        if first != last
-    ]
-    if singles:
-        parts.append(f"{column} in ({', '.join(singles)})")
-    return f"({' or '.join(parts)})" if parts else "false"
 
 
 def empty_table(config: Config, name: str) -> str:

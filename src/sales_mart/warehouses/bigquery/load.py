@@ -15,7 +15,6 @@ from google.api_core import exceptions as api
 
 from sales_mart.errors import DataError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
-from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import LoadOptions, check_admission, check_removed_share
 from sales_mart.warehouses.bigquery.append import (
     Delivery,
@@ -65,7 +64,7 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
     seal = run.read("seal", Seal)
-    check_digest(config, run, seal.config_digest)
+    run.check_digest(seal.config_digest, config.digest)
     _check_dates(len(seal.sale_dates), run.run_id)
     # The staging table is the run's. Where the jobs' ids alone keep two processes of one run apart,
     # in a bucket, the one that comes too late finds the table gone.

@@ -17,15 +17,14 @@ from sales_mart.warehouses.duckdb.settings import DuckDBSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
-    from datetime import date
-    from decimal import Decimal
 
     from sales_mart.config.section import Section
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.base import Dialect, Findings, Session
-    from sales_mart.warehouses.history import Publication, Window
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.publishing import NextMarts
 
 __all__ = ["DuckDB"]
 
@@ -92,28 +91,11 @@ class DuckDB(Warehouse):
         with self.session() as session:
             return built_tables(session)
 
-    def publish(  # noqa: PLR0913 - what was found out about the next marts
-        self,
-        run: RunFolder,
-        window: Window,
-        sequence: int,
-        built: Mapping[str, str],
-        *,
-        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
-        full_refresh: bool = False,
-    ) -> Publication:
+    def publish(self, following: NextMarts) -> Publication:
         """Publish the next marts by a new file, which takes the place of the old one."""
         from sales_mart.warehouses.duckdb.publish import publish
 
-        return publish(
-            self,
-            run,
-            window,
-            sequence,
-            built,
-            reconciled=reconciled,
-            full_refresh=full_refresh,
-        )
+        return publish(self, following)
 
     def check_credentials(self, findings: Findings, origins: Mapping[str, str]) -> None:
         """Say nothing: files have no users."""

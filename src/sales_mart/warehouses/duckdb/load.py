@@ -14,7 +14,6 @@ from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS
 from sales_mart.schema import schema_of
-from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import (
     check_admission,
     check_removed_share,
@@ -24,6 +23,7 @@ from sales_mart.warehouses.admission import (
 from sales_mart.warehouses.duckdb.connection import DuckDBSession, opened
 from sales_mart.warehouses.history import Change, check_latest, latest_load, load_values, past_loads
 from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
+from sales_mart.warehouses.supersede import COUNTS, HIDE, INSERT, SETTLED, SHOW, WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,76 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 _log = logging.getLogger(__name__)
-
-# Every row of the identifiers that the delivery touches, with its mark of before and of now. A row
-# of the batch has no place yet.
-_SETTLE = """
-    create or replace temporary table settled as
-    with touched as (
-        select transaction_id from batch
-        union
-        select transaction_id from removed
-    ),
-    versions as (
-        select
-            raw.rowid as place,
-            raw.transaction_id,
-            raw.business_date,
-            raw.run_id is distinct from {snapshot} as is_delivery,
-            raw.sale_date,
-            raw.superseded_by as mark_before
-        from {raw} as raw
-        where raw.transaction_id in (select transaction_id from touched)
-        union all
-        select null, transaction_id, {day}, true, sale_date, null
-        from batch
-    )
-    select
-        place,
-        transaction_id,
-        sale_date,
-        mark_before,
-        lead(business_date) over (
-            partition by transaction_id
-            order by business_date, is_delivery
-        ) as mark
-    from versions
-"""
-_MARK = """
-    update {raw} as raw
-    set superseded_by = settled.mark
-    from settled
-    where
-        raw.rowid = settled.place
-        and settled.mark is distinct from settled.mark_before
-"""
-_INSERT = """
-    insert into {raw} ({columns}, run_id, business_date, superseded_by)
-    select {listed}, {run}, {day}, settled.mark
-    from batch
-    inner join settled on batch.transaction_id = settled.transaction_id
-    where settled.place is null
-"""
-_COUNTS = """
-    select
-        count(*) filter (where place is null and mark is null),
-        count(*) filter (where place is null and mark is not null),
-        (select count(*) from removed where was_visible),
-        count(*) filter (where place is not null and mark_before is null and mark is not null),
-        count(*) filter (where place is not null and mark_before is not null and mark is null)
-    from settled
-"""
-_WINDOW = """
-    select sale_date from removed
-    where was_visible
-    union
-    select sale_date from settled
-    where case
-        when place is null then mark is null
-        else (mark is null) <> (mark_before is null)
-    end
-    order by sale_date
-"""
 
 
 def load(warehouse: DuckDB, run: RunFolder, options: LoadOptions) -> Load:
@@ -118,7 +48,7 @@ def load(warehouse: DuckDB, run: RunFolder, options: LoadOptions) -> Load:
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
     seal = run.read("seal", Seal)
-    check_digest(warehouse.config, run, seal.config_digest)
+    run.check_digest(seal.config_digest, warehouse.config.digest)
     with opened(warehouse) as session:
         execute = session.connection.execute
         execute("begin transaction")
@@ -235,16 +165,25 @@ def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Cha
     execute(f"delete from {raw} where {of_earlier}")
     names = {
         "raw": raw,
+        "place": "rowid",
+        "batch": "batch",
+        "removed": "removed",
+        "settled": "settled",
         "day": day,
         "run": dialect.literal(seal.run_id),
         "snapshot": dialect.literal(snapshot.run_id if snapshot else None),
         "columns": ", ".join(_names(session)),
         "listed": ", ".join(f"batch.{name}" for name in _names(session)),
     }
-    for statement in (_SETTLE, _MARK, _INSERT):
+    for statement in (
+        f"create or replace temporary table settled as {SETTLED}",
+        HIDE,
+        SHOW,
+        INSERT,
+    ):
         execute(statement.format(**names))
-    (counts,) = session.query(_COUNTS)
-    return Change(tuple(day for (day,) in session.query(_WINDOW)), *counts)
+    (counts,) = session.query(COUNTS.format(**names))
+    return Change(tuple(day for (day,) in session.query(WINDOW.format(**names))), *counts)
 
 
 def _ensure_tables(session: DuckDBSession) -> None:

@@ -9,14 +9,13 @@ from sales_mart.warehouses.base import Warehouse
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
-    from datetime import date
-    from decimal import Decimal
 
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.base import Dialect, Findings, Session
-    from sales_mart.warehouses.history import Publication, Window
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.publishing import NextMarts
 
 __all__ = ["PostgreSQL"]
 
@@ -68,28 +67,11 @@ class PostgreSQL(Warehouse):
         """Return the numbers of the tables, which dbt's process found under the schema's lock."""
         return dict(named_by_dbt)
 
-    def publish(  # noqa: PLR0913 - what was found out about the next marts
-        self,
-        run: RunFolder,
-        window: Window,
-        sequence: int,
-        built: Mapping[str, str],
-        *,
-        reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
-        full_refresh: bool = False,
-    ) -> Publication:
+    def publish(self, following: NextMarts) -> Publication:
         """Publish the next marts in one transaction."""
-        from sales_mart.warehouses.postgres.publish import publish_marts
+        from sales_mart.warehouses.postgres.publish import publish
 
-        return publish_marts(
-            self.config,
-            run,
-            window,
-            sequence,
-            built,
-            reconciled=reconciled,
-            full_refresh=full_refresh,
-        )
+        return publish(self, following)
 
     def check(self, findings: Findings) -> None:
         """Check version, encryption and rights."""

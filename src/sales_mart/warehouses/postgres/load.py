@@ -19,7 +19,6 @@ from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.schema import arrow_schema, schema_of
-from sales_mart.steps.plan import check_digest
 from sales_mart.warehouses.admission import (
     LoadOptions,
     check_admission,
@@ -68,7 +67,7 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
     seal = run.read("seal", Seal)
-    check_digest(config, run, seal.config_digest)
+    run.check_digest(seal.config_digest, config.digest)
     with connect(config) as connection:
         lock_target(connection, config)
         ensure_tables(connection, config)

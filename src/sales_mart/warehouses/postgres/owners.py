@@ -14,16 +14,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg.sql import SQL
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.names import (
-    LOAD_RUNS,
-    PUBLICATIONS,
-    PUBLISHED_SLICES,
-    STAGING,
-    mart_schema,
-    next_schema,
-    published_tables,
-    raw_schema,
-)
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING
 from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
@@ -281,11 +272,8 @@ _REFUSALS = {
 
 def schemas(config: Config) -> tuple[str, str, str]:
     """Name the schemas of raw rows, of the marts and of the next marts."""
-    return (
-        raw_schema(config),
-        mart_schema(config, PostgreSQL.name),
-        next_schema(config, PostgreSQL.name),
-    )
+    warehouse = PostgreSQL(config)
+    return warehouse.raw_schema, warehouse.mart_schema, warehouse.next_schema
 
 
 def check_owners(connection: psycopg.Connection[Any], config: Config) -> None:
@@ -349,13 +337,14 @@ def _refused(found: Sequence[tuple[str, ...]]) -> ConfigurationError:
 
 def _expected(config: Config) -> list[tuple[str, str, str]]:
     """List what is ours: schema, name and the kinds (`relkind`) that it may be."""
+    warehouse = PostgreSQL(config)
     raw, _, following = schemas(config)
-    published = published_tables(config, PostgreSQL.name)
+    published = {mart.name: warehouse.schema_of(mart) for mart in warehouse.marts}
     records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, LOCK_TABLE)
     tables = (config.data_warehouse.table, *records)
     return [
         *((raw, name, "r") for name in tables),
-        *((schema, name, "r") for name, (schema, _) in published.items()),
+        *((schema, name, "r") for name, schema in published.items()),
         (raw, STAGING, "v"),
         (following, LOCK_TABLE, "r"),
         *((following, name, "rv") for name in published),

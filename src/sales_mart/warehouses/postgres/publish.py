@@ -8,38 +8,16 @@ and views, grants and indexes on the live tables stay. The measurements behind t
 
 from __future__ import annotations
 
-import json
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Cursor
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
-from sales_mart.names import (
-    PUBLICATIONS,
-    PUBLISHED_SLICES,
-    next_schema,
-    published_tables,
-    raw_schema,
-)
-from sales_mart.steps.published_sql import (
-    PublishedMarts,
-    check_published,
-    check_reconciled,
-)
-from sales_mart.steps.reconcile_sql import Questions
+from sales_mart.names import PUBLICATIONS, PUBLISHED_SLICES
 from sales_mart.warehouses.history import (
     Publication,
-    Window,
-    check_built,
-    check_latest,
-    check_sequence,
-    has_live_tables,
-    is_shown,
-    latest_publication,
-    window_months,
 )
 from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.connection import (
@@ -50,16 +28,18 @@ from sales_mart.warehouses.postgres.connection import (
 )
 from sales_mart.warehouses.postgres.owners import check_owners, exists
 from sales_mart.warehouses.postgres.reader import PostgresSession
+from sales_mart.warehouses.publishing import check_next, publish_in_transaction, shown_already
+from sales_mart.warehouses.windows import Window, window_months
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import date
-    from decimal import Decimal
 
-    from sales_mart.config import Config
-    from sales_mart.lake.runs import RunFolder
+    from sales_mart.marts import Mart
+    from sales_mart.warehouses.publishing import NextMarts
 
-__all__ = ["CHANGED_SLICES", "publish_marts"]
+
+__all__ = ["CHANGED_SLICES", "publish"]
 
 _log = logging.getLogger(__name__)
 
@@ -115,96 +95,37 @@ _COLUMNS: LiteralString = """
 """
 
 
-def publish_marts(  # noqa: PLR0913 - what was found out about the next marts
-    config: Config,
-    run: RunFolder,
-    window: Window,
-    sequence: int,
-    built: Mapping[str, str],
-    *,
-    reconciled: Mapping[date, tuple[int, Decimal, int]] | None = None,
-    full_refresh: bool = False,
-) -> Publication:
-    """Make the next marts of a run the ones that readers see, all at once.
-
-    A second call for the same load changes nothing, and sees that the marts are still the same.
-
-    Args:
-        config: The configuration.
-        run: The run, which must be the latest load.
-        window: Sale dates that the next tables hold; None when they hold everything.
-        sequence: The load that the next tables were built from.
-        built: What tells the next tables apart from others of their names.
-        reconciled: Rows, amount and quantity of the next facts by sale date, as `reconcile` found
-            them; None to compare with nothing.
-        full_refresh: Publish although the load is published already.
-
-    Returns:
-        What readers see now.
-
-    Raises:
-        ConfigurationError: A table is missing, or has other columns than the next one.
-        MartsChangedError: The marts would not be what they should; nothing is changed.
-        SupersededError: There is a later load.
-        TemporaryError: The server or the lock is away, or another attempt builds the tables anew.
-        UnexpectedError: The next tables hold rows outside of the window.
-    """
+def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
+    """Make the next marts the published ones, in one transaction."""
+    config = warehouse.config
     with connect(config) as connection:
         lock_target(connection, config)
         check_owners(connection, config)
         # The checksums read dates as ISO text.
         connection.execute("set local datestyle = 'ISO'")
-        check_sequence(check_latest(PostgresSession(connection, config), run.run_id), sequence)
-        published = latest_publication(PostgresSession(connection, config))
-        recorded = published is not None and published.slices is not None
-        marts = PublishedMarts(PostgreSQL(config))
-        ask = partial(_ask, connection)
-        if (
-            is_shown(published, config, sequence)
-            and has_live_tables(PostgresSession(connection, config))
-            and not full_refresh
-        ):
-            found = marts.differences(ask, window, recorded=recorded)
-            check_published(PostgreSQL.name, found, "Nothing was changed.", run.run_id)
-            _log.info("postgres: load %d is published already", sequence)
+        session = PostgresSession(connection, config)
+        published, recorded = shown_already(session, following)
+        if published is not None:
             return published
-        tables = published_tables(config, PostgreSQL.name)
-        following = {name: _Table(connection, config, name) for name in tables}
-        check_built(
-            PostgreSQL.name, built, {name: table.hold() for name, table in following.items()}
-        )
-        for table in following.values():
+        tables = {mart.name: _Table(connection, warehouse, mart) for mart in warehouse.marts}
+        marks = {name: table.hold() for name, table in tables.items()}
+        for table in tables.values():
             table.check_columns()
-        if reconciled is not None:
-            days = Questions(PostgreSQL(config), ask).days(checksum=False)
-            check_reconciled(PostgreSQL.name, reconciled, days, run.run_id)
-        _ensure_records(connection, config)
-        for statement in marts.record_sql(window, recorded=recorded):
-            connection.execute(statement.encode())
-        for table in following.values():
-            table.publish(window)
-        facts = window if recorded else None
-        found = marts.differences(ask, facts, recorded=True)
-        check_published(PostgreSQL.name, found, "Nothing was published.", run.run_id)
-        counts = dict(ask(marts.rows_sql()).fetchall())
-        rows = {name: int(counts.get(name, 0)) for name in tables}
-        moment, slices = connection.execute(
-            SQL(
-                "insert into {} (sequence, run_id, mart_rules_digest, mart_rows, slices)"
-                " select %s, %s, %s, %s, count(*) from {} returning published_at, slices"
-            ).format(
-                Identifier(raw_schema(config), PUBLICATIONS),
-                Identifier(raw_schema(config), PUBLISHED_SLICES),
-            ),
-            (sequence, run.run_id, config.mart_rules_digest, json.dumps(rows)),
-        ).fetchall()[0]
+        check_next(session, following, marks)
+        _ensure_records(connection, warehouse.raw_schema)
+        made = publish_in_transaction(
+            session,
+            lambda sql: connection.execute(sql.encode()),
+            following,
+            lambda mart: tables[mart.name].publish(following.window),
+            recorded=recorded,
+        )
         connection.commit()
-    return Publication(sequence, config.mart_rules_digest, rows, moment, run.run_id, slices)
+    return made
 
 
-def _ensure_records(connection: Connection, config: Config) -> None:
+def _ensure_records(connection: Connection, schema: str) -> None:
     """Create the tables of publications and slices, or give the one that is there its column."""
-    schema = raw_schema(config)
     for name, statement in _RECORDS:
         if not exists(connection, schema, name):
             connection.execute(SQL(statement).format(Identifier(schema, name)))
@@ -215,18 +136,14 @@ def _ensure_records(connection: Connection, config: Config) -> None:
         )
 
 
-def _ask(connection: Connection, sql: str) -> Cursor[tuple[Any, ...]]:
-    return connection.execute(sql.encode())
-
-
 class _Table:
     """One table to publish: the next one, the live one, and the column of its window."""
 
-    def __init__(self, connection: Connection, config: Config, name: str) -> None:
+    def __init__(self, connection: Connection, warehouse: PostgreSQL, mart: Mart) -> None:
         self._connection = connection
-        self._name = name
-        self._schema, self._column = published_tables(config, PostgreSQL.name)[name]
-        self._next_schema = next_schema(config, PostgreSQL.name)
+        self._name = name = mart.name
+        self._column = mart.slice
+        self._schema, self._next_schema = warehouse.schema_of(mart), warehouse.next_schema
         self._live = Identifier(self._schema, name)
         self._next = Identifier(self._next_schema, name)
 
@@ -252,7 +169,8 @@ class _Table:
             self._move(window)
             return
         columns = self._same_columns()
-        self._rewrite(columns, self._changed(columns, window) if self._column else None)
+        changed = self._changed(columns, self._column, window) if self._column else None
+        self._rewrite(columns, changed)
 
     def _move(self, window: Window) -> None:
         """First publication: the next table itself becomes the live one, with its comments."""
@@ -289,23 +207,23 @@ class _Table:
             )
         return [name for name, _ in following]
 
-    def _changed(self, columns: Sequence[str], window: Window) -> list[date]:
+    def _changed(self, columns: Sequence[str], column: str, window: Window) -> list[date]:
         """Find the slices to rewrite, so that a day that stayed the same costs no write."""
         within = SQL("")
         if window is not None:
-            slices = list(window if self._column == "sale_date" else window_months(window))
+            slices = list(window if column == "sale_date" else window_months(window))
             strays = self._execute(
                 "select count(*) from {next} where ({column} = any({slices})) is not true",
-                column=Identifier(self._column),
+                column=Identifier(column),
                 slices=slices,
             ).fetchall()[0][0]
             if strays:
                 msg = f"{self._next_schema}.{self._name} has {strays} rows outside of the window"
                 raise UnexpectedError(msg, remedy="Nothing was changed. Report this as a bug.")
-            within = SQL("where {} = any({})").format(Identifier(self._column), slices)
+            within = SQL("where {} = any({})").format(Identifier(column), slices)
         found = self._execute(
             CHANGED_SLICES,
-            column=Identifier(self._column),
+            column=Identifier(column),
             hash=SQL("hash_record_extended(row({}), 0)").format(_list(columns)),
             within=within,
         ).fetchall()
@@ -316,7 +234,7 @@ class _Table:
         within = (
             SQL("")
             if slices is None
-            else SQL("where {} = any({})").format(Identifier(self._column), slices)
+            else SQL("where {} = any({})").format(Identifier(self._column or ""), slices)
         )
         removed = self._execute("delete from {live} {within}", within=within).rowcount
         added = self._execute(

@@ -8,22 +8,22 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.lake.records import DayTotals
-from sales_mart.marts import fact, marts_of
-from sales_mart.names import STAGING, published_tables
+from sales_mart.marts import fact
+from sales_mart.names import STAGING
 from sales_mart.rows import money
+from sales_mart.warehouses.windows import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sales_mart.warehouses.base import Warehouse
-    from sales_mart.warehouses.history import Window
+    from sales_mart.warehouses.windows import Window
 
 __all__ = [
     "AVERAGE_DECIMALS",
     "STAGING_FLAGS",
     "Questions",
     "Sums",
-    "within",
 ]
 
 STAGING_FLAGS = {
@@ -81,26 +81,19 @@ class Questions:
         published: bool = False,
     ) -> None:
         """Take what runs one statement and gives its rows."""
-        dialect, config = warehouse.dialect, warehouse.config
+        dialect, named = warehouse.dialect, warehouse.live if published else warehouse.following
+        marts = warehouse.marts
+        facts = fact(marts)
         self._ask = ask
         self._published = published
         self._staging = dialect.table(warehouse.raw_schema, STAGING)
-        marts = marts_of(warehouse)
-        schemas = {
-            name: schema if published else warehouse.next_schema
-            for name, (schema, _) in published_tables(config, warehouse.name).items()
-        }
-        facts = fact(marts)
-        self._fact = dialect.table(schemas[facts.name], facts.name)
+        self._fact = named(facts)
         self._columns = ", ".join(dialect.identifier(column.name) for column in facts.columns)
-        self._decimals = config.rules.max_decimals
+        self._decimals = warehouse.config.rules.max_decimals
         self._checksum = dialect.row_checksum(facts.compared_columns)
         self.whole = frozenset(mart.name for mart in marts if mart.slice is None)
         self._marts = {
-            dialect.table(schemas[mart.name], mart.name): (
-                mart.name,
-                dialect.row_checksum(mart.compared_columns),
-            )
+            named(mart): (mart.name, dialect.row_checksum(mart.compared_columns))
             for mart in marts
             if mart is not facts
         }
@@ -243,13 +236,3 @@ where
     sale_date = date '{day.isoformat()}'
     and substr(transaction_id, 1, 3) in ({listed})
 """
-
-
-def within(window: Window, column: str = "sale_date") -> str:
-    """Give the condition on a date, with literals, so that BigQuery prunes partitions."""
-    if window is None:
-        return "true"
-    if not window:
-        return "false"
-    dates = ", ".join(f"date '{day.isoformat()}'" for day in window)
-    return f"{column} in ({dates})"

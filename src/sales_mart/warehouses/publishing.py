@@ -1,0 +1,155 @@
+"""What publishing is in every warehouse: what must be so before, and what is recorded."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from sales_mart.names import PUBLICATIONS, PUBLISHED_SLICES
+from sales_mart.warehouses.differences import check_published, check_reconciled
+from sales_mart.warehouses.history import (
+    check_built,
+    check_latest,
+    check_sequence,
+    has_live_tables,
+    is_shown,
+    latest_publication,
+)
+from sales_mart.warehouses.published import PublishedMarts
+from sales_mart.warehouses.questions import Questions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import date
+    from decimal import Decimal
+
+    from sales_mart.marts import Mart
+    from sales_mart.warehouses.base import Session
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.windows import Window
+
+__all__ = ["NextMarts", "check_next", "publish_in_transaction", "shown_already"]
+
+_log = logging.getLogger(__name__)
+
+
+class NextMarts(NamedTuple):
+    """What was found out about the next marts.
+
+    Attributes:
+        run_id: The run, which must be the latest load.
+        window: Sale dates that the next tables hold; None when they hold everything.
+        sequence: The load that the next tables were built from.
+        built: What `built_tables` gave when they were tested.
+        facts: Rows, amount and quantity of the next facts by sale date, as `reconcile` found
+            them; None to compare with nothing.
+        marts: Rows and checksum of each other next mart, as `reconcile` found them.
+        full_refresh: Publish although the load is published already.
+    """
+
+    run_id: str
+    window: Window
+    sequence: int
+    built: Mapping[str, str]
+    facts: Mapping[date, tuple[int, Decimal, int]] | None = None
+    marts: Mapping[str, tuple[int, Decimal]] = {}
+    full_refresh: bool = False
+
+
+def shown_already(session: Session, following: NextMarts) -> tuple[Publication | None, bool]:
+    """Return the publication when it is of these marts, and nobody has changed them since.
+
+    Returns:
+        The publication, None when there is something to publish; and whether the last
+        publication has recorded its slices.
+
+    Raises:
+        MartsChangedError: They are published, and somebody has changed them.
+        SupersededError: There is a later load.
+    """
+    warehouse = session.warehouse
+    check_sequence(check_latest(session, following.run_id), following.sequence)
+    published = latest_publication(session)
+    recorded = published is not None and published.slices is not None
+    if (
+        following.full_refresh
+        or not is_shown(published, warehouse.config, following.sequence)
+        or not has_live_tables(session)
+    ):
+        return None, recorded
+    found = PublishedMarts(warehouse).differences(
+        session.query, following.window, recorded=recorded
+    )
+    check_published(warehouse.name, found, "Nothing was changed.", following.run_id)
+    _log.info("%s: load %d is published already", warehouse.name, following.sequence)
+    return published, recorded
+
+
+def check_next(session: Session, following: NextMarts, found: Mapping[str, str]) -> None:
+    """See that the next marts are the ones that were tested and compared.
+
+    Args:
+        session: A session, in which nobody can build them anew where the server can do that.
+        following: What was found out about them.
+        found: What `built_tables` gives now.
+
+    Raises:
+        MartsChangedError: They are not what `reconcile` found.
+        TemporaryError: Another attempt has built some of them anew since.
+    """
+    warehouse = session.warehouse
+    check_built(warehouse.name, following.built, found)
+    if following.facts is not None:
+        questions = Questions(warehouse, session.query)
+        check_reconciled(
+            warehouse,
+            following,
+            questions.days(checksum=False),
+            questions.marts() if following.marts else {},
+        )
+
+
+def publish_in_transaction(
+    session: Session,
+    execute: Callable[[str], object],
+    following: NextMarts,
+    publish_mart: Callable[[Mart], None],
+    *,
+    recorded: bool,
+) -> Publication:
+    """Make the next marts current in an open transaction, which the caller commits.
+
+    Args:
+        session: A session in the transaction.
+        execute: Runs a statement in it.
+        following: What was found out about the next marts.
+        publish_mart: Makes the rows of one next mart the live ones.
+        recorded: Whether the last publication has recorded its slices.
+
+    Raises:
+        MartsChangedError: The marts would not be what they should.
+    """
+    warehouse, window = session.warehouse, following.window
+    marts = PublishedMarts(warehouse)
+    for statement in marts.record_sql(window, recorded=recorded):
+        execute(statement)
+    for mart in warehouse.marts:
+        publish_mart(mart)
+    found = marts.differences(session.query, window if recorded else None, recorded=True)
+    check_published(warehouse.name, found, "Nothing was published.", following.run_id)
+    counts = dict(session.query(marts.rows_sql()))
+    dialect, schema = warehouse.dialect, warehouse.raw_schema
+    values = (
+        following.sequence,
+        following.run_id,
+        warehouse.config.mart_rules_digest,
+        json.dumps({mart.name: int(counts.get(mart.name, 0)) for mart in warehouse.marts}),
+    )
+    execute(
+        f"insert into {dialect.table(schema, PUBLICATIONS)}"
+        " (sequence, run_id, mart_rules_digest, mart_rows, slices)"
+        f" select {', '.join(map(dialect.literal, values))}, count(*)"
+        f" from {dialect.table(schema, PUBLISHED_SLICES)}"
+    )
+    return cast("Publication", latest_publication(session))
