@@ -21,8 +21,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = "sales-mart"
-EXTRAS = frozenset({"local", "testing"})
-"""What `make demo` and the tests install; the other extras bring clients of one API each."""
+EXTRAS = frozenset({"local", "pipeline", "testing", "workflows"})
+"""What `make test` installs: all extras but the client of Kubernetes."""
 
 # What the metadata of packages calls them, by the identifiers of SPDX.
 _SPDX = {
@@ -52,9 +52,9 @@ class Package(NamedTuple):
     needs: tuple[str, ...]
 
 
-def packages() -> dict[str, Package]:
-    """Find the project and all that it needs at run time, by name."""
-    extras: dict[str, set[str]] = {PROJECT: set(EXTRAS)}
+def packages(chosen: frozenset[str] = EXTRAS) -> dict[str, Package]:
+    """Find the project and all that it needs at run time with some of its extras, by name."""
+    extras: dict[str, set[str]] = {PROJECT: set(chosen)}
     found: dict[str, Package] = {}
     waiting = [PROJECT]
     while waiting:

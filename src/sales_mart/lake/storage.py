@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.extras import need
 from sales_mart.lake.temporary import (
     SUFFIX,
     make_folder,
@@ -44,6 +45,7 @@ __all__ = [
 
 RETRY_SECONDS = 60.0
 """How long a request to Google Cloud Storage may take, and how long it is repeated."""
+_EXTRA = ("gcs", "google.cloud.storage")
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 # What a network's or a failing disk says, and may not say the next time.
 _PASSING = frozenset({errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
@@ -318,6 +320,7 @@ def gcs_client() -> Client:
 
 @cache
 def _client(_process: int, emulator: str | None, _credentials: str | None) -> Client:
+    need(*_EXTRA)
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import DefaultCredentialsError
     from google.cloud import storage
@@ -339,6 +342,7 @@ def _client(_process: int, emulator: str | None, _credentials: str | None) -> Cl
 @contextmanager
 def gcs_errors(uri: str) -> Generator[None]:
     """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
+    need(*_EXTRA)
     import requests
     import urllib3
     from google.api_core import exceptions as api
