@@ -110,7 +110,7 @@ wheel: $(VENV)/.dev  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 .PHONY: sbom
-sbom: $(VENV)/.dev  ## Write what a release installs into dist/: SBOM (CycloneDX) and licences
+sbom: $(VENV)/.dev  ## Write what a release installs into dist/: SBOM (CycloneDX), licences and their texts
 	$(BIN)/python scripts/sbom.py dist
 
 .PHONY: release

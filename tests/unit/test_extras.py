@@ -253,6 +253,16 @@ def test_every_extra_is_documented() -> None:
     assert set(re.findall(r"^\| `([a-z-]+)` \|", page, re.MULTILINE)) == extras
 
 
+def test_the_numbers_of_packages_are_those_of_the_documentation() -> None:
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `?([a-z-]+)`? \| .* \| (\d+) \| [\d,]+ \|$", page, re.MULTILINE)
+    told = {extra: int(count) for extra, count in rows if extra not in {"all", "kubernetes"}}
+    found = {extra: len(sbom.packages(frozenset({extra}) - {"none"})) for extra in told}
+    # Some stand in for what newer versions of Python have.
+    assert found == {extra: pytest.approx(count, abs=3) for extra, count in told.items()}
+    assert len(found) > len(names())
+
+
 def test_a_module_below_one_that_is_missing_is_missing() -> None:
     from sales_mart import ConfigurationError
 

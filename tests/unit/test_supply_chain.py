@@ -135,6 +135,11 @@ def test_the_bill_of_materials_names_all_of_it(tmp_path: Path) -> None:
     [needs] = [each for each in made["dependencies"] if each["ref"] == "sales-mart"]
     assert "polars" in needs["dependsOn"]
     assert "| polars-hash | " in (tmp_path / "licences.md").read_text()
+    texts = (tmp_path / "licence-texts.txt").read_text()
+    headings = set(re.findall("^===== (\\S+) ", texts, re.MULTILINE))
+    assert headings == {"sales-mart", *components}
+    assert (ROOT / "LICENSE").read_text().strip() in texts
+    assert texts.count("The package has no text of it.") < 10
 
 
 def test_every_action_is_pinned_by_digest_and_may_do_little() -> None:
