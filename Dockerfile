@@ -11,14 +11,19 @@ FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-# The dependencies by themselves: this layer stays the same while only our code changes.
+# The dependencies by themselves: this layer stays the same while only our code changes. An empty
+# package stands in for ours, to tell what its extras need.
 COPY pyproject.toml constraints.txt ./
 RUN python3 -m venv /opt/sales-mart \
     && sed -n '/^pip==/,/[^\\]$/p' constraints.txt > pip.txt \
     && /opt/sales-mart/bin/python -m pip install --quiet --require-hashes --requirement pip.txt \
-    && /opt/sales-mart/bin/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && mkdir -p dbt src/sales_mart && touch README.md LICENSE src/sales_mart/__init__.py \
+    && /opt/sales-mart/bin/python -m pip install --quiet --no-deps \
+        --build-constraint constraints.txt . \
     && /opt/sales-mart/bin/python -m pip install --quiet --no-compile --require-hashes \
-        --constraint constraints.txt --build-constraint constraints.txt --requirement requirements.txt
+        --constraint constraints.txt --build-constraint constraints.txt \
+        'sales-mart[pipeline-bigquery,pipeline-postgres]' \
+    && /opt/sales-mart/bin/python -m pip uninstall --quiet --yes sales-mart
 COPY README.md LICENSE ./
 COPY src src
 COPY dbt dbt

@@ -90,7 +90,7 @@ docs: $(VENV)/.docs  ## Build the documentation into site/
 .PHONY: reference
 reference: $(VENV)/.dev  ## Write what is generated anew: reference pages, manifests, chart schema
 	$(BIN)/python scripts/reference.py
-	$(BIN)/python -m workflows
+	$(BIN)/python -m sales_mart.workflows charts/sales-mart/files
 	$(BIN)/python scripts/chart_values.py
 
 .PHONY: image
@@ -110,7 +110,7 @@ wheel: $(VENV)/.dev  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
 .PHONY: sbom
-sbom: $(VENV)/.dev  ## Write what a release installs into dist/: SBOM (CycloneDX) and licences
+sbom: $(VENV)/.dev  ## Write what a release installs into dist/: SBOM (CycloneDX), licences and their texts
 	$(BIN)/python scripts/sbom.py dist
 
 .PHONY: release
@@ -172,7 +172,7 @@ $(VENV)/.demo: $(VENV)/.pip $(INPUTS)
 
 $(VENV)/.dev: $(VENV)/.pip $(INPUTS)
 	$(EDITABLE)
-	$(LOCKED) 'sales-mart[duckdb,local,testing,workflows]' --group dev
+	$(LOCKED) 'sales-mart[local,pipeline,testing,workflows]' --group dev
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev $(INPUTS)

@@ -1,12 +1,14 @@
 # ruff: noqa: INP001 - a script, no package
 """What a release is made of: an SBOM (CycloneDX) and a list of licences of all that it installs.
 
-`python scripts/sbom.py FOLDER` writes `sales_mart.cdx.json` and `licences.md`. Both tell what is
-installed here, so of this Python version and platform; `constraints.txt` has the hashes.
+`python scripts/sbom.py FOLDER` writes `sales_mart.cdx.json`, `licences.md` and their texts. They
+tell what is installed here, so of this Python version and platform; `constraints.txt` has the
+hashes.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -21,8 +23,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = "sales-mart"
-EXTRAS = frozenset({"local", "testing"})
-"""What `make demo` and the tests install; the other extras bring clients of one API each."""
+EXTRAS = frozenset({"local", "pipeline", "testing", "workflows"})
+"""What `make test` installs: all extras but the client of Kubernetes."""
 
 # What the metadata of packages calls them, by the identifiers of SPDX.
 _SPDX = {
@@ -42,6 +44,8 @@ _KNOWN = {
     "text-unidecode": "Artistic-1.0-Perl",  # or the GPL, as one likes
 }
 
+_LICENCE_FILE = re.compile("licen[cs]e|copying|copyright|notice", re.IGNORECASE)
+
 
 class Package(NamedTuple):
     """An installed package: what it is called, its version, its licence, and what it needs."""
@@ -52,9 +56,9 @@ class Package(NamedTuple):
     needs: tuple[str, ...]
 
 
-def packages() -> dict[str, Package]:
-    """Find the project and all that it needs at run time, by name."""
-    extras: dict[str, set[str]] = {PROJECT: set(EXTRAS)}
+def packages(chosen: frozenset[str] = EXTRAS) -> dict[str, Package]:
+    """Find the project and all that it needs at run time with some of its extras, by name."""
+    extras: dict[str, set[str]] = {PROJECT: set(chosen)}
     found: dict[str, Package] = {}
     waiting = [PROJECT]
     while waiting:
@@ -96,6 +100,16 @@ def _licence(name: str) -> str:
     return " OR ".join(_SPDX.get(each, each) for each in named)
 
 
+def licence_texts(name: str) -> list[str]:
+    """Read the texts of licences and notices that a package brings; some bring none."""
+    files = metadata.distribution(name).files or ()
+    return [
+        file.read_text(encoding="utf-8")
+        for file in files
+        if file.parts[0].endswith(".dist-info") and _LICENCE_FILE.match(file.name)
+    ]
+
+
 def bom(found: dict[str, Package]) -> Any:
     """Put packages into a bill of materials."""
     # Decorators hide the types of these two.
@@ -121,7 +135,7 @@ def bom(found: dict[str, Package]) -> Any:
 
 
 def main(folder: Path) -> None:
-    """Write both files."""
+    """Write the three files."""
     found = packages()
     folder.mkdir(parents=True, exist_ok=True)
     text = JsonV1Dot6(bom(found)).output_as_string(indent=2)
@@ -132,6 +146,12 @@ def main(folder: Path) -> None:
         for each in found.values()
     ]
     (folder / "licences.md").write_text("\n".join([*lines, ""]))
+    texts = [
+        f"===== {each.name} {each.version}: {each.licence}\n\n{text.strip()}\n\n"
+        for each in found.values()
+        for text in licence_texts(each.name) or ["The package has no text of it."]
+    ]
+    (folder / "licence-texts.txt").write_text("".join(texts), encoding="utf-8")
 
 
 if __name__ == "__main__":

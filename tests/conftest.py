@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -23,6 +27,27 @@ LONG = ("conformance", "integration", "chart", "docs")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that no process works on one alone at the end."""
     items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what asks the package index where there is none."""
+    if item.get_closest_marker("index") and not has_index():
+        pytest.skip("there is no package index")
+
+
+@cache
+def has_index() -> bool:
+    """Tell whether the package index can be asked."""
+    uv = f"{sys.prefix}/bin/uv"
+    done = subprocess.run(
+        [uv, "pip", "compile", "--no-cache", "--quiet", "-"],
+        check=False,
+        capture_output=True,
+        text=True,
+        input="pip\n",
+        env={**os.environ, "UV_HTTP_TIMEOUT": "10", "UV_HTTP_RETRIES": "0"},
+    )
+    return done.returncode == 0
 
 
 class GcsServer(NamedTuple):

@@ -20,16 +20,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from sales_mart.config import Config, Validation
-from sales_mart.errors import ConfigurationError
+from sales_mart.extras import need
 from sales_mart.rows.characters import holds_invisible
 from sales_mart.rows.transaction import WHITE_SPACE, Transaction, judge
 from sales_mart.schema import FIELDS, schema_of
 
 try:
     from hypothesis import strategies as st
-except ImportError as error:
-    message = "sales_mart.testing needs Hypothesis, which is not installed"
-    raise ConfigurationError(message, remedy='pip install "sales-mart[testing]"') from error
+except ImportError:
+    need("testing", "hypothesis")
+    raise
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DrawFn, SearchStrategy

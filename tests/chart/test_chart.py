@@ -47,7 +47,9 @@ KINDS = {"ConfigMap", "ServiceAccount", "Role", "RoleBinding", "WorkflowTemplate
 
 def test_the_manifests_are_what_the_definitions_say() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "workflows", "--check"], check=False, cwd=ROOT, capture_output=True
+        [sys.executable, "-m", "sales_mart.workflows", "--check", str(CHART / "files")],
+        check=False,
+        capture_output=True,
     )
     assert done.returncode == 0, done.stderr.decode()
 
@@ -56,23 +58,23 @@ def test_the_manifests_are_what_the_definitions_say() -> None:
     "change", [("limit: '3'", "limit: '4'"), ("- seal\n", "- sael\n"), ("name: plan", "name: x")]
 )
 def test_a_change_of_one_line_is_noticed(tmp_path: Path, change: tuple[str, str]) -> None:
-    from workflows.__main__ import main
+    from sales_mart.workflows.__main__ import main
 
     for path in (CHART / "files").glob("*.yaml"):
         text = path.read_text()
         tmp_path.joinpath(path.name).write_text(
             text.replace(*change, 1) if path.name == "workflow.yaml" else text
         )
-    assert main(["--check", "--folder", str(tmp_path)]) == 1
-    assert main(["--folder", str(tmp_path)]) == 0
-    assert main(["--check", "--folder", str(tmp_path)]) == 0
+    assert main(["--check", str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 0
+    assert main(["--check", str(tmp_path)]) == 0
 
 
 def test_a_change_in_a_definition_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from workflows import __main__, templates
+    from sales_mart.workflows import __main__, templates
 
     monkeypatch.setattr(templates, "RETRY_EXPRESSION", "true")
-    assert __main__.main(["--check"]) == 1
+    assert __main__.main(["--check", str(CHART / "files")]) == 1
 
 
 def test_schema_and_readme_are_up_to_date() -> None:

@@ -12,7 +12,7 @@ import yaml
 from sales_mart.config import Config, DataMart, Security
 from sales_mart.config.keys import IGNORED_KEYS, fields_of, keys, section_of
 from sales_mart.config.model import Ingestion, Validation
-from sales_mart.warehouses.base import names, open_warehouse
+from sales_mart.warehouses.base import names, warehouse_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,7 +77,7 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
 
 def logins(config: Config) -> dict[str, tuple[str, dict[str, str | None]]]:
     """Return as whom each warehouse is reached: name -> title, and user and origin."""
-    warehouses = [open_warehouse(config, name) for name in names()]
+    warehouses = [warehouse_class(name)(config) for name in names()]
     return {
         each.name: (each.title, {"user": login[0], "origin": login[1]})
         for each in warehouses

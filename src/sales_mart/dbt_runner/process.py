@@ -21,7 +21,7 @@ from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import ScratchFolder, Turn, place_for_temporary_files
 from sales_mart.marts import Mart, read_marts
 from sales_mart.schema import schema_of
-from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.base import check_installed, open_warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,12 +102,14 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             offline: The command needs no connection, so no credentials are looked for.
 
         Raises:
-            ConfigurationError: There are no credentials, or the scratch folder is not writable.
+            ConfigurationError: dbt is not installed, there are no credentials, or the scratch
+                folder is not writable.
         """
         self.target = target
         self._config = config
         self._started = False
         # What may be refused comes before there is anything to clean up.
+        check_installed(target)
         known = environment(config, target, offline=offline)
         root = os.environ.get(_SCRATCH)
         parent = Path(root) if root else place_for_temporary_files()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.extras import need
 from sales_mart.lake.disk import disk_errors, temporary_folder
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["GcsPrefix", "gcs_client", "gcs_errors", "patience", "split_gs"]
 
 RETRY_SECONDS = 60.0
 """How long a request to Google Cloud Storage may take, and how long it is repeated."""
+_EXTRA = ("gcs", "google.cloud.storage")
 
 
 class GcsPrefix:
@@ -133,6 +135,7 @@ def gcs_client() -> Client:
 
 @cache
 def _client(_process: int, emulator: str | None, _credentials: str | None) -> Client:
+    need(*_EXTRA)
     from google.auth.credentials import AnonymousCredentials
     from google.auth.exceptions import DefaultCredentialsError
     from google.cloud import storage
@@ -154,6 +157,7 @@ def _client(_process: int, emulator: str | None, _credentials: str | None) -> Cl
 @contextmanager
 def gcs_errors(uri: str) -> Generator[None]:
     """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
+    need(*_EXTRA)
     import requests
     import urllib3
     from google.api_core import exceptions as api

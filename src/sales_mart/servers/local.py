@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.child_environment import without_secrets
 from sales_mart.errors import ConfigurationError, TemporaryError
+from sales_mart.extras import need
 from sales_mart.lake.temporary import lock, make_folder, sync
 from sales_mart.servers.reach import within_reach
 from sales_mart.servers.supervisor import LOOPBACK, Server, as_user, served, tail
@@ -320,10 +321,11 @@ def _link_spatial(home: Path) -> None:
 
 def _package(name: str) -> Path:
     """Find an installed package of the extra without importing it."""
+    need("local", name)
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        msg = f"the local servers need the package {name.replace('_', '-')}, which is not installed"
-        raise ConfigurationError(msg, remedy="Install its extra `local`, as the README says.")
+        msg = f"the package {name} is not whole"
+        raise ConfigurationError(msg, remedy="Install it again.")
     return Path(spec.submodule_search_locations[0])
 
 

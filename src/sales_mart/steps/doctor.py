@@ -25,7 +25,7 @@ __all__ = ["Check", "Report", "examine", "examine_warehouses"]
 
 Status = Literal["ok", "warn", "fail"]
 
-_DISTRIBUTIONS = ("sales-mart", "polars", "polars-hash", "pyarrow", "pgpq", "dbt-core")
+_DISTRIBUTIONS = ("sales-mart", "polars", "polars-hash", "pyarrow", "dbt-core")
 _SECONDS = 30
 
 
@@ -75,7 +75,7 @@ def examine(
         found.add("configuration", "ok", "every key and value is known")
     for config, origins in loaded:
         for name in names():
-            open_warehouse(config, name).check_credentials(found, origins)
+            warehouse_class(name)(config).check_credentials(found, origins)
         with found.about("key"):
             _check_key(found, config)
         with found.about("lake"):

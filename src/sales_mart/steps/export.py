@@ -24,7 +24,7 @@ from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import open_storage
 from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
-from sales_mart.warehouses.base import DEFAULT_TARGETS, names, open_warehouse
+from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -131,7 +131,7 @@ def _places(config: Config) -> dict[str, dict[str, str]]:
     so that the file does not depend on which of them a run works on.
     """
     known = {*DEFAULT_TARGETS, *config.data_warehouse.targets}
-    return {name: open_warehouse(config, name).place for name in names() if name in known}
+    return {name: warehouse_class(name)(config).place for name in names() if name in known}
 
 
 def _check_owner(config: Config, storage: Storage) -> None:

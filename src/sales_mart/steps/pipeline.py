@@ -26,6 +26,7 @@ from sales_mart.steps.seal import seal as close_input
 from sales_mart.steps.status import RunSummary, summarise
 from sales_mart.steps.validate import validate_shard
 from sales_mart.warehouses.admission import LoadOptions
+from sales_mart.warehouses.base import check_installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -105,6 +106,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     """
     walk = _Walk(progress or _ignore)
     chosen = tuple(config.data_warehouse.targets if targets is None else targets)
+    for target in chosen:
+        check_installed(target)
     with ExitStack() as stack:
         if dry_run:
             lake = str(stack.enter_context(temporary_folder("sales-mart-dry-run")))

@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.extras import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ __all__ = [
     "Findings",
     "Session",
     "Warehouse",
+    "check_installed",
     "names",
     "open_warehouse",
     "shared_warehouses",
@@ -163,6 +165,9 @@ class Warehouse(ABC):
         fact_table: Name of the fact table.
         timeouts: Keys of the warehouse's section that hold seconds.
         packages: Distributions whose versions `doctor` names.
+        driver: Modules that the extra of its name installs. None where the warehouse comes in a
+            package of somebody else's, which requires what it needs.
+        adapter: Modules that the extra `pipeline-<name>` installs besides; likewise.
         secrets: Environment variables that hold a secret -> key of the Kubernetes secret.
         is_shared: Whether several computers reach it, such as the pods of a workflow.
         config: The configuration.
@@ -173,6 +178,8 @@ class Warehouse(ABC):
     fact_table: ClassVar[str] = "fact_sales"
     timeouts: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
+    driver: ClassVar[tuple[str, ...]] = ()
+    adapter: ClassVar[tuple[str, ...]] = ()
     secrets: ClassVar[Mapping[str, str]] = {}
     is_shared: ClassVar[bool] = True
 
@@ -391,6 +398,18 @@ def open_warehouse(config: Config, name: str) -> Warehouse:
     """Return a warehouse under a configuration; nothing is opened yet.
 
     Raises:
-        ConfigurationError: There is no warehouse of this name.
+        ConfigurationError: There is no warehouse of this name, or its driver is not installed.
     """
-    return warehouse_class(name)(config)
+    found = warehouse_class(name)
+    need(name, *found.driver)
+    return found(config)
+
+
+def check_installed(name: str) -> None:
+    """See that all that loads a warehouse and builds its marts is installed.
+
+    Raises:
+        ConfigurationError: There is no warehouse of this name, or something is not installed.
+    """
+    found = warehouse_class(name)
+    need(f"pipeline-{name}", *found.driver, *found.adapter)

@@ -27,6 +27,8 @@ class BigQuery(Warehouse):
     title = "BigQuery"
     timeouts = ("request_timeout", "job_timeout")
     packages = ("google-cloud-bigquery", "google-cloud-storage", "dbt-bigquery")
+    driver = ("google.cloud.bigquery", "google.cloud.storage")
+    adapter = ("dbt.cli", "dbt.adapters.bigquery")
 
     @property
     def dialect(self) -> Dialect:

@@ -6,11 +6,9 @@ replaces it. Everything else is in the pipeline's own file, which one process op
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_mart.errors import ConfigurationError
 from sales_mart.warehouses.base import Warehouse
 from sales_mart.warehouses.duckdb.settings import DuckDBSettings
 
@@ -35,6 +33,8 @@ class DuckDB(Warehouse):
     name = "duckdb"
     title = "DuckDB"
     packages = ("duckdb", "dbt-duckdb")
+    driver = ("duckdb",)
+    adapter = ("dbt.cli", "dbt.adapters.duckdb")
     is_shared = False
 
     @classmethod
@@ -108,9 +108,4 @@ class DuckDB(Warehouse):
 
     def dbt_environment(self, *, offline: bool) -> dict[str, str]:  # noqa: ARG002 - there are no credentials
         """Return where dbt finds the pipeline's own file."""
-        if find_spec("dbt.adapters.duckdb") is None:
-            msg = "dbt-duckdb is not installed"
-            raise ConfigurationError(
-                msg, remedy="Install the extra: pip install 'sales-mart[duckdb]'."
-            )
         return {"SALES_MART_DUCKDB_WORK": str(self.work)}

@@ -8,18 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import duckdb
+
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
 from sales_mart.lake.temporary import make_folder
 from sales_mart.warehouses.base import Session
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
-
-try:
-    import duckdb
-except ImportError as error:
-    msg = "DuckDB is not installed"
-    raise ConfigurationError(
-        msg, remedy="Install the extra: pip install 'sales-mart[duckdb]'."
-    ) from error
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

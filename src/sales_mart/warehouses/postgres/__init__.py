@@ -27,7 +27,9 @@ class PostgreSQL(Warehouse):
     title = "PostgreSQL"
     fact_table = "pg_sales"  # analysts know it by this name
     timeouts = ("connect_timeout", "statement_timeout")
-    packages = ("psycopg", "dbt-postgres")
+    packages = ("psycopg", "pgpq", "dbt-postgres")
+    driver = ("psycopg", "pgpq")
+    adapter = ("dbt.cli", "dbt.adapters.postgres")
     secrets: ClassVar[Mapping[str, str]] = {
         "POSTGRES_USER": "user",
         "POSTGRES_PASSWORD": "password",
@@ -92,7 +94,7 @@ class PostgreSQL(Warehouse):
 
     def check_credentials(self, findings: Findings, origins: Mapping[str, str]) -> None:
         """Say where user and password come from, and warn where they stand in the file."""
-        from sales_mart.warehouses.postgres.check import check_credentials
+        from sales_mart.warehouses.postgres.credentials import check_credentials
 
         check_credentials(self, findings, origins)
 

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 import secrets
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.warehouses.postgres.connection import Connection, connect, ensure_schema
-from sales_mart.warehouses.postgres.credentials import find_login
 from sales_mart.warehouses.postgres.owners import check_owners, grants_of_create, schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sales_mart.warehouses.base import Findings, Warehouse
 
-__all__ = ["check", "check_credentials"]
+__all__ = ["check"]
 
 _OLDEST = 140000
-
-
-def check_credentials(warehouse: Warehouse, findings: Findings, origins: Mapping[str, str]) -> None:
-    """Say where user and password come from, and warn where they stand in the file."""
-    config = warehouse.config
-    postgres = config.data_warehouse.postgres
-    if warehouse.name in config.data_warehouse.targets:
-        with suppress(ConfigurationError):  # which the check of the server tells
-            login = find_login(config)
-            how = "a password" if login.password.get_secret_value() else "no password"
-            findings.add(
-                "credentials", "ok", f"PostgreSQL user {login.user}, {how}, from {login.origin}"
-            )
-    for key, value in (("user", postgres.user), ("password", postgres.password)):
-        origin = origins[f"data_warehouse.postgres.{key}"]
-        if value is not None and ":" in origin:
-            findings.add(
-                "credentials",
-                "warn",
-                f"data_warehouse.postgres.{key} stands in the file ({origin})",
-                f"Use POSTGRES_USER and POSTGRES_PASSWORD, or the secret {postgres.secret_name!r}.",
-            )
 
 
 def check(warehouse: Warehouse, findings: Findings) -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 from base64 import b64decode
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,12 +17,13 @@ from pydantic import SecretStr
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sales_mart.config import Config
+    from sales_mart.warehouses.base import Findings, Warehouse
     from sales_mart.warehouses.postgres.settings import PostgresSettings
 
-__all__ = ["Login", "credentials", "find_login", "place_of", "sslmode"]
+__all__ = ["Login", "check_credentials", "credentials", "find_login", "place_of", "sslmode"]
 
 _log = logging.getLogger(__name__)
 
@@ -123,6 +125,28 @@ def find_login(config: Config) -> Login:
         remedy="Set POSTGRES_USER and POSTGRES_PASSWORD, or mount the secret "
         f"{settings.secret_name!r} and name its folder in {_SECRETS_DIR}.",
     )
+
+
+def check_credentials(warehouse: Warehouse, findings: Findings, origins: Mapping[str, str]) -> None:
+    """Say where user and password come from, and warn where they stand in the file."""
+    config = warehouse.config
+    postgres = config.data_warehouse.postgres
+    if warehouse.name in config.data_warehouse.targets:
+        with suppress(ConfigurationError):  # which the check of the server tells
+            login = find_login(config)
+            how = "a password" if login.password.get_secret_value() else "no password"
+            findings.add(
+                "credentials", "ok", f"PostgreSQL user {login.user}, {how}, from {login.origin}"
+            )
+    for key, value in (("user", postgres.user), ("password", postgres.password)):
+        origin = origins[f"data_warehouse.postgres.{key}"]
+        if value is not None and ":" in origin:
+            findings.add(
+                "credentials",
+                "warn",
+                f"data_warehouse.postgres.{key} stands in the file ({origin})",
+                f"Use POSTGRES_USER and POSTGRES_PASSWORD, or the secret {postgres.secret_name!r}.",
+            )
 
 
 def _places(config: Config) -> Iterator[Login]:

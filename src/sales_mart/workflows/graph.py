@@ -5,9 +5,9 @@ from __future__ import annotations
 from hera.workflows import DAG, Gauge, Label, Parameter, Task, WorkflowTemplate
 
 from sales_mart.warehouses.base import shared_warehouses
-from workflows.notify import notify
-from workflows.spec import ARGUMENTS, labels, workflow_template
-from workflows.templates import KEY, WAREHOUSES, secrets_of, step
+from sales_mart.workflows.notify import notify
+from sales_mart.workflows.spec import ARGUMENTS, labels, workflow_template
+from sales_mart.workflows.templates import KEY, WAREHOUSES, secrets_of, step
 
 __all__ = ["daily", "road", "stops"]
 

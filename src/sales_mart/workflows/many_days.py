@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hera.workflows import DAG, Parameter, Step, Steps, Task, WorkflowTemplate
 
-from workflows.graph import road, stops
-from workflows.notify import notify
-from workflows.spec import ARGUMENTS, workflow_template
-from workflows.templates import WAREHOUSES, step
+from sales_mart.workflows.graph import road, stops
+from sales_mart.workflows.notify import notify
+from sales_mart.workflows.spec import ARGUMENTS, workflow_template
+from sales_mart.workflows.templates import WAREHOUSES, step
 
 __all__ = ["backfill"]
 

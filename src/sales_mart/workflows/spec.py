@@ -18,7 +18,7 @@ from hera.workflows.models import (
 )
 
 from sales_mart.warehouses.base import shared_warehouses
-from workflows.templates import volumes
+from sales_mart.workflows.templates import volumes
 
 __all__ = ["ARGUMENTS", "labels", "workflow_template"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hera.workflows import DAG, Task
 from hera.workflows.models import ContinueOn
 
-from workflows.templates import WEBHOOK, retries, step
+from sales_mart.workflows.templates import WEBHOOK, retries, step
 
 __all__ = ["notify"]
 
