@@ -21,7 +21,7 @@ DEMO := .sales-mart/demo
 
 ##@ Use it
 .PHONY: demo
-demo: $(VENV)/.demo  ## Walk the sample through real servers on this computer
+demo: $(VENV)/.demo  ## Run the sample through real servers on this computer
 	$(BIN)/sales-mart run --local --data-dir $(DEMO) --config samples/pipeline_config.yaml \
 	    --source samples/transactions.csv --business-date 2023-10-05
 

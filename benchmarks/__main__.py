@@ -1,7 +1,7 @@
 """`python -m benchmarks`: every section's table, from the same run on the same generated file.
 
     python -m benchmarks --rows 10000000 --runs 3
-    python -m benchmarks --rows 1000000 --runs 1 --sections judging loading
+    python -m benchmarks --rows 1000000 --runs 1 --sections validation loading
 
 Needs the dependency group `bench` and the extra `local`. Nothing is kept.
 """
@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import files, judging, loading, roads
+from benchmarks import files, loading, pipeline, validation
 from benchmarks.harness import Measured, compete, table
 from sales_mart.servers.local import LocalServers, local_servers
 
-SECTIONS = ("judging", "loading", "roads", "growth")
+SECTIONS = ("validation", "loading", "pipeline", "growth")
 GROWTH = (0.1, 0.3, 1.0)
 
 
@@ -60,21 +60,21 @@ class _Bench:
             "memory is the peak of its process tree, servers aside.\n"
         )
 
-    def judging(self) -> str:
+    def validation(self) -> str:
         """(a)."""
         arguments = {
             share: {
                 "file": str(self._file(share)[0]),
                 "settings": files.settings(),
-                "folder": str(self._folder / "judged"),
+                "folder": str(self._folder / "checked"),
             }
-            for share in {each.share for each in judging.CONTESTANTS}
+            for share in {each.share for each in validation.CONTESTANTS}
         }
-        measured = compete(judging.CONTESTANTS, arguments, self._runs)
+        measured = compete(validation.CONTESTANTS, arguments, self._runs)
         wild = self._folder / "wild.csv"
         files.make_file(wild, self._rows)
         as_generated = replace(
-            judging.CONTESTANTS[2],
+            validation.CONTESTANTS[2],
             name="sales_mart, file as generated",
             note="also quotes, NULs, bad UTF-8, ragged rows: no other contestant reads it",
         )
@@ -97,12 +97,12 @@ class _Bench:
         rows = measured[0].counts["rows"]
         return table("(b) Load into PostgreSQL", measured, measured[0], rows)
 
-    def roads(self) -> str:
+    def pipeline(self) -> str:
         """(c)."""
         path, rows = self._file(1)
         with local_servers(self._folder / "servers", bigquery=False) as servers:
             arguments = {1.0: {**_server(servers), "file": str(path)}}
-            measured = compete(roads.CONTESTANTS, arguments, self._runs)
+            measured = compete(pipeline.CONTESTANTS, arguments, self._runs)
         return table("(c) From the file to the mart", measured, measured[1], rows)
 
     def growth(self) -> str:
@@ -111,11 +111,11 @@ class _Bench:
         with local_servers(self._folder / "servers", bigquery=False) as servers:
             for share in GROWTH:
                 path, rows = self._file(share)
-                contestant = replace(roads.CONTESTANTS[0], name=f"{rows:,} rows")
+                contestant = replace(pipeline.CONTESTANTS[0], name=f"{rows:,} rows")
                 arguments = {1.0: {**_server(servers), "file": str(path)}}
                 measured += compete([contestant], arguments, self._runs)
         lines = [
-            "### (d) Growth of the whole road",
+            "### (d) Growth of the whole pipeline",
             "",
             "| rows | seconds | microseconds per row | peak MB |",
             "|---:|---:|---:|---:|",

@@ -16,7 +16,7 @@ _WILD = (b'"', b"\0", b"\xff")
 
 
 def settings() -> dict[str, Any]:
-    """Give the configuration of all sections, as keys and values."""
+    """Return the configuration of all sections, as keys and values."""
     return {"ingestion": {"trust_input": False, "validation": RULES}}
 
 

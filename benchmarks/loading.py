@@ -1,4 +1,4 @@
-"""(b) Load the clean rows of a sealed run into PostgreSQL.
+"""(b) Load the valid rows of a sealed run into PostgreSQL.
 
 Everyone fills the same nine columns of an empty table in one transaction, and analyses it.
 """
@@ -56,7 +56,7 @@ _DAY = date(2023, 10, 1)
 
 
 def prepare(file: str, settings: dict[str, Any], folder: str, **_: object) -> dict[str, Any]:
-    """Seal a run and write its clean rows as one CSV; gives the arguments of the contestants."""
+    """Seal a run and write its valid rows as one CSV; gives the arguments of the contestants."""
     import polars as pl
 
     from sales_mart.config import Config
@@ -71,8 +71,8 @@ def prepare(file: str, settings: dict[str, Any], folder: str, **_: object) -> di
     run = RunFolder(folder, made.run_id)
     validate_shard(config, run, 0)
     sealed = seal(config, run)
-    parts = [f"{run.uri}/{part.name}" for part in sealed.clean]
-    ready = f"{folder}/clean.csv"
+    parts = [f"{run.uri}/{part.name}" for part in sealed.valid]
+    ready = f"{folder}/valid.csv"
     pl.scan_parquet(parts).with_columns(
         pl.lit(made.run_id).alias("run_id"), pl.lit(_DAY).alias("business_date")
     ).sink_csv(ready)
@@ -80,7 +80,7 @@ def prepare(file: str, settings: dict[str, Any], folder: str, **_: object) -> di
 
 
 def ours(url: str, settings: dict[str, Any], folder: str, run_id: str, **_: object) -> Later:
-    """Load by the stop of the road."""
+    """Load by the step of the pipeline."""
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.postgres.load import load

@@ -201,7 +201,7 @@ def partitions() -> Way:
 
 
 def ways() -> list[Way]:
-    """Give the contestants."""
+    """Return the contestants."""
     insert = "insert into live.pg_sales select * from next.pg_sales"
     return [
         views(),
@@ -258,7 +258,7 @@ class Row:
     grant: str
 
     def __str__(self) -> str:
-        """Give the row in Markdown."""
+        """Return the row in Markdown."""
         return (
             f"| {self.way} | {self.build:.2f} | {self.publish:.2f} | {self.reader} "
             f"| {self.snapshot} | {self.view} | {self.grant} |"
@@ -266,7 +266,7 @@ class Row:
 
 
 def scalar(connection: Connection, statement: str) -> Any:
-    """Give the one value that a statement returns."""
+    """Return the one value that a statement returns."""
     return connection.execute(statement).fetchall()[0][0]
 
 

@@ -102,7 +102,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
 
 
 def schema() -> str:
-    """Give the JSON Schema of the values."""
+    """Return the JSON Schema of the values."""
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     made = _object(values, "")
     # Helm hands a chart this one in any case.
@@ -131,7 +131,7 @@ def schema() -> str:
 def _section(
     config: dict[str, Any], definitions: dict[str, Any], path: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Give the keys of a section of the configuration."""
+    """Return the keys of a section of the configuration."""
     section = config
     for name in path:
         section = definitions[section["properties"][name]["$ref"].rpartition("/")[2]]
@@ -159,7 +159,7 @@ def _property(value: Any, path: str) -> dict[str, Any]:
 
 
 def table() -> str:
-    """Give the table of the values, in Markdown.
+    """Return the table of the values, in Markdown.
 
     Raises:
         ValueError: A value has no comment above it.
@@ -189,7 +189,7 @@ def table() -> str:
 
 
 def leaves() -> dict[str, Any]:
-    """Give every value that can be set, by its dotted name, with its default."""
+    """Return every value that can be set, by its dotted name, with its default."""
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     return dict(_leaves(values, ""))
 
@@ -204,13 +204,13 @@ def _leaves(values: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 
 
 def readme() -> str:
-    """Give the chart's README with its table made anew."""
+    """Return the chart's README with its table made anew."""
     text = (CHART / "README.md").read_text(encoding="utf-8")
     return _TABLE.sub(lambda match: f"{match[1]}\n{table()}\n{match[2]}", text)
 
 
 def files() -> dict[Path, str]:
-    """Give every generated file with what should stand in it."""
+    """Return every generated file with what should stand in it."""
     return {CHART / "values.schema.json": schema(), CHART / "README.md": readme()}
 
 

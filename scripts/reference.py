@@ -24,13 +24,11 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from sales_mart import error_codes as causes
-from sales_mart import errors
+from sales_mart import error_codes, errors
 from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config.keys import IGNORED_KEYS, Key, fields_of, keys, section_of
-from sales_mart.lake import parquet as parts
-from sales_mart.lake import records
+from sales_mart.lake import parquet, records
 from sales_mart.rows.rules import REASONS, TRUSTED, rules
 from sales_mart.schema import arrow_schema, schema_of
 
@@ -59,7 +57,7 @@ _PLAIN: dict[Any, str] = {
 
 
 def refreshed(page: Path) -> str:
-    """Give a page with its generated sections made anew."""
+    """Return a page with its generated sections made anew."""
     return _BLOCK.sub(
         lambda match: f"{match[1]}\n{SECTIONS[match[2]]().strip()}\n\n{match[3]}",
         page.read_text(encoding="utf-8"),
@@ -177,7 +175,7 @@ def _commands() -> str:
     group: Any = typer.main.get_command(app)
     out: list[str] = []
     panel = ""
-    for path, command in _walk(group, ()):
+    for path, command in _commands_below(group, ()):
         if command.rich_help_panel and command.rich_help_panel != panel:
             panel = command.rich_help_panel
             out.append(f"## {panel}\n")
@@ -185,10 +183,10 @@ def _commands() -> str:
     return "\n".join(out)
 
 
-def _walk(group: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
+def _commands_below(group: Any, path: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
-            yield from _walk(command, (*path, name))
+            yield from _commands_below(command, (*path, name))
         else:
             yield (*path, name), command
 
@@ -272,7 +270,7 @@ def _quarantine_columns() -> str:
         ("column", "type"),
         (
             (f"`{name}`", f"`{kind}`")
-            for name, kind in parts.quarantine_schema(schema_of(Config())).items()
+            for name, kind in parquet.quarantine_schema(schema_of(Config())).items()
         ),
     )
 
@@ -317,17 +315,20 @@ def _errors() -> str:
 
 
 def _server_errors() -> str:
-    states = {**causes.CONFIGURATION_STATES, **causes.TEMPORARY_STATES}
+    states = {**error_codes.CONFIGURATION_STATES, **error_codes.TEMPORARY_STATES}
     rows = [
         [f"SQLSTATE `{state}`" + ("…" if len(state) == _CLASS else ""), meaning, _code(state)]
         for state, meaning in states.items()
     ]
-    refused, busy = causes.CONFIGURATION_STATUSES, (*causes.TEMPORARY_STATUSES, *_SERVER_ERRORS)
-    reasons = sorted(causes.TEMPORARY_REASONS)
+    refused, busy = (
+        error_codes.CONFIGURATION_STATUSES,
+        (*error_codes.TEMPORARY_STATUSES, *_SERVER_ERRORS),
+    )
+    reasons = sorted(error_codes.TEMPORARY_REASONS)
     rows += [
         [f"HTTP {_listed(refused)}", "credentials, rights or names refused", _http(refused)],
         [
-            f"HTTP {_listed(causes.TEMPORARY_STATUSES)}, 5xx",
+            f"HTTP {_listed(error_codes.TEMPORARY_STATUSES)}, 5xx",
             "too many requests, or the service is away",
             _http(busy),
         ],
@@ -352,7 +353,7 @@ def _server_errors() -> str:
 
 
 def _code(state: str) -> str:
-    return str(causes.kind_of_sqlstate(state).exit_code)
+    return str(error_codes.kind_of_sqlstate(state).exit_code)
 
 
 def _listed(statuses: Iterable[int]) -> str:
@@ -360,8 +361,8 @@ def _listed(statuses: Iterable[int]) -> str:
 
 
 def _http(statuses: Iterable[int], reasons: Iterable[str] = ("",)) -> str:
-    """Give the exit code that all of these answers have in common."""
-    kinds = {causes.kind_of_http(*answer) for answer in product(statuses, reasons)}
+    """Return the exit code that all of these answers have in common."""
+    kinds = {error_codes.kind_of_http(*answer) for answer in product(statuses, reasons)}
     (code,) = {kind.exit_code for kind in kinds}
     return str(code)
 
@@ -384,7 +385,7 @@ def _marts() -> str:
 
 
 def _column_type(column: dict[str, Any]) -> str:
-    """Give a column's type on PostgreSQL, and on BigQuery where it has another name there."""
+    """Return a column's type on PostgreSQL, and on BigQuery where it has another name there."""
     kind = str(column.get("data_type", ""))
     kind = re.sub(r"\{\{ *var\('(\w+)'\) *\}\}", r"\1", kind)
     if kind == "string":  # which dbt takes for either warehouse
@@ -395,7 +396,7 @@ def _column_type(column: dict[str, Any]) -> str:
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
-    "clean-columns": _valid_columns,
+    "valid-columns": _valid_columns,
     "commands": _commands,
     "common-options": _common_options,
     "configuration": _configuration,

@@ -84,7 +84,7 @@ def _applies(requirement: Requirement, extras: set[str]) -> bool:
 
 
 def _licence(name: str) -> str:
-    """Give a package's licence as an expression of SPDX; empty when it names none."""
+    """Return a package's licence as an expression of SPDX; empty when it names none."""
     if name in _KNOWN:
         return _KNOWN[name]
     said = metadata.metadata(name)

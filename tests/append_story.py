@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 def dates(*days: str) -> tuple[date, ...]:
-    """Give ISO texts as dates."""
+    """Return ISO texts as dates."""
     return tuple(date.fromisoformat(day) for day in days)
 
 

@@ -45,7 +45,7 @@ def attempt(task: Callable[[], object]) -> Ended:
 
 
 def configured(config: Config, target: Target, **settings: object) -> Config:
-    """Give the configuration with other settings of one warehouse, or of all."""
+    """Return the configuration with other settings of one warehouse, or of all."""
     common = {key: settings.pop(key) for key in ("lock_timeout",) if key in settings}
     section = getattr(config.data_warehouse, target.value).model_copy(update=settings)
     warehouse = config.data_warehouse.model_copy(update={target.value: section, **common})
@@ -53,7 +53,7 @@ def configured(config: Config, target: Target, **settings: object) -> Config:
 
 
 def runs_in_raw(config: Config, target: Target) -> dict[str, tuple[int, int]]:
-    """Give rows and distinct identifiers of the raw table, by run."""
+    """Return rows and distinct identifiers of the raw table, by run."""
     name = raw_table(config, target)
     found = ask(
         config,

@@ -37,7 +37,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @cache
 def has_index() -> bool:
-    """Tell whether the package index can be asked."""
+    """Return whether the package index can be asked."""
     uv = f"{sys.prefix}/bin/uv"
     done = subprocess.run(
         [uv, "pip", "compile", "--no-cache", "--quiet", "-"],
@@ -59,7 +59,7 @@ class GcsServer(NamedTuple):
 
 @pytest.fixture(scope="session")
 def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder in which both the GCS and the BigQuery server look for buckets."""
+    """Return the folder in which both the GCS and the BigQuery server look for buckets."""
     return tmp_path_factory.mktemp("gcs")
 
 
@@ -72,7 +72,7 @@ def servers(gcs_root: Path) -> Generator[LocalServers]:
 
 @pytest.fixture(scope="session")
 def postgres_server(servers: LocalServers) -> str:
-    """Give the address of the PostgreSQL server, as `psycopg.connect` takes it."""
+    """Return the address of the PostgreSQL server, as `psycopg.connect` takes it."""
     url = servers.postgres_url
     assert url is not None
     return url
@@ -80,7 +80,7 @@ def postgres_server(servers: LocalServers) -> str:
 
 @pytest.fixture(scope="session")
 def bigquery_server(servers: LocalServers) -> str:
-    """Give the address of the BigQuery API."""
+    """Return the address of the BigQuery API."""
     endpoint = servers.bigquery_endpoint
     assert endpoint is not None
     return endpoint
@@ -88,7 +88,7 @@ def bigquery_server(servers: LocalServers) -> str:
 
 @pytest.fixture
 def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
-    """Give a configuration with schemas, datasets and files of its own."""
+    """Return a configuration with schemas, datasets and files of its own."""
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
     unique = uuid.uuid4().hex[:12]
@@ -107,7 +107,7 @@ def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Path:
-    """Give a folder for the runs of one test."""
+    """Return a folder for the runs of one test."""
     return tmp_path / "lake"
 
 
@@ -120,7 +120,7 @@ def gcs_server(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Gene
 
 @pytest.fixture
 def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give the gs:// address of a fresh bucket; the clients find the server on their own."""
+    """Return the gs:// address of a fresh bucket; the clients find the server on their own."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
     from sales_mart.lake.gcs import gcs_client
 

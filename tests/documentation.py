@@ -204,7 +204,7 @@ def _line(line: str) -> str:
 
 
 def environment(folder: Path, programs: Sequence[Path]) -> dict[str, str]:
-    """Give the variables of a user who has nothing set up."""
+    """Return the variables of a user who has nothing set up."""
     kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
     path = os.pathsep.join([*(str(each) for each in programs), os.environ["PATH"]])
     return {

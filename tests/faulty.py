@@ -76,7 +76,7 @@ class Wire:
         self.heal()
 
     def _meant(self, data: bytes, before: bytes = b"") -> _Wait | None:
-        """Give the fault that waits for what a client sends; it is this connection's then."""
+        """Return the fault that waits for what a client sends; it is this connection's then."""
         with self._lock:
             for number, each in enumerate(self.faults):
                 # A mark may be cut in two by the buffer; what was seen whole counts once.
@@ -205,7 +205,7 @@ def wire(port: int) -> Generator[Wire]:
 
 
 def closed_port() -> int:
-    """Give a port that refuses connections."""
+    """Return a port that refuses connections."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -266,7 +266,7 @@ class Http(ThreadingHTTPServer):
         self.healed = threading.Event()
 
     def strikes(self, method: str, path: str, body: bytes) -> Fault | None:
-        """Give the fault for a request, and count it."""
+        """Return the fault for a request, and count it."""
         with self._lock:
             self.seen.append(f"{method} {path}")
             for number, each in enumerate(self._faults):

@@ -331,12 +331,12 @@ def check_history(site: Site, steps: Sequence[Step]) -> None:
 
 
 def _check_record(record: Load, step: Step, before: set[Version], truth: Oracle) -> None:
-    """See that the load tells what it has changed."""
+    """Check that the load tells what it has changed."""
     now = truth.visible()
     ours = {token(name) for name in step.rows}
     shown = {each for each in now if each.business_date == step.day and each.transaction_id in ours}
     assert record.visible_rows == len(now)
-    assert record.rows + record.yielded_rows == len(step.rows)
+    assert record.rows + record.hidden_rows == len(step.rows)
     assert None not in (record.removed_rows, record.superseded_rows, record.shown_again_rows)
     assert len(before) + record.rows + (record.shown_again_rows or 0) == (
         len(now) + (record.removed_rows or 0) + (record.superseded_rows or 0)

@@ -23,7 +23,7 @@ __all__ = ["self_signed", "webhook"]
 
 
 def self_signed(folder: Path, host: str) -> Path:
-    """Make a certificate for an address, which vouches for itself; gives the file, key and all."""
+    """Make a certificate for an address, signed by itself; gives the file, key and all."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from sales_mart.config.file import load_with_origins
 from sales_mart.config.keys import keys
 from sales_mart.config.report import chart_values, effective
-from sales_mart.control_characters import visible
+from sales_mart.control_characters import escape_control_characters
 from sales_mart.dbt_runner.process import variables
 from sales_mart.errors import ConfigurationError
-from sales_mart.rows.checker import Judge
+from sales_mart.rows.checker import Checker
 from sales_mart.rows.tokens import Tokeniser
 from targets import Target
 
@@ -166,7 +166,7 @@ def yaml_files(draw: st.DrawFn) -> bytes:
 
 def uses(config: Config) -> None:
     """Do with a configuration what a run does before it meets a server."""
-    Judge(config, Tokeniser())
+    Checker(config, Tokeniser())
     for target in Target:
         made = variables(config, target)
         assert re.fullmatch(r"[0-9]+([.][0-9]+)?", made["min_price"])
@@ -180,7 +180,7 @@ def check_refusal(error: ConfigurationError) -> None:
     assert error.remedy
     assert error.message
     assert len(error.message) < 20_000
-    assert visible(error.message).encode()
+    assert escape_control_characters(error.message).encode()
 
 
 def load(path: Path | None = None, overrides: Any = None, environ: Any = None) -> Config | None:

@@ -1,4 +1,4 @@
-"""What reading and judging must give, in plain Python: written from the rules, not from the code.
+"""What reading and checking must give, in plain Python: written from the rules, not from the code.
 
 Slow and short on purpose. It shares no line and no library with `sales_mart`, and takes nothing
 from it but the configuration object.
@@ -58,8 +58,8 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One data record, judged; `fields` is None when it could not be read as text."""
+class Checked:
+    """One data record, checked; `fields` is None when it could not be read as text."""
 
     line: int
     source_row: int
@@ -70,7 +70,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Clean:
+class Typed:
     """A valid row's values."""
 
     transaction_id: str
@@ -155,7 +155,7 @@ def _commas(text: bytes, *, inside: bool) -> int:
 
 
 def _is_swallow(lines: list[bytes], width: int) -> bool:
-    """Tell whether the first and the last of several lines have as many fields as the header."""
+    """Return whether the first and the last of several lines have as many fields as the header."""
     first, last = lines[0], lines[-1]
     return (
         len(lines) > 1
@@ -218,7 +218,7 @@ def texts(fields: Mapping[str, str | None]) -> dict[str, str | None]:
 
 
 def _is_invisible(character: str) -> bool:
-    """Tell whether nobody sees it: format characters, and what else Unicode says to ignore."""
+    """Return whether nobody sees it: format characters, and what else Unicode says to ignore."""
     others = "\u034f\u115f\u1160\u17b4\u17b5\u2065\u3164\uffa0"
     return (
         unicodedata.category(character) == "Cf"
@@ -231,7 +231,7 @@ def _is_invisible(character: str) -> bool:
     )
 
 
-def _judge_price(text: str, config: Config) -> list[str]:
+def _check_price(text: str, config: Config) -> list[str]:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return ["price_format"]
     whole, _, decimals = text.partition(".")
@@ -245,7 +245,7 @@ def _judge_price(text: str, config: Config) -> list[str]:
     return reasons
 
 
-def _judge_quantity(text: str, config: Config) -> list[str]:
+def _check_quantity(text: str, config: Config) -> list[str]:
     if not re.fullmatch(r"[0-9]+", text):
         return ["quantity_format"]
     digits = text.lstrip("0") or "0"
@@ -254,7 +254,7 @@ def _judge_quantity(text: str, config: Config) -> list[str]:
     return [] if 1 <= int(digits) <= config.rules.max_quantity else ["quantity_range"]
 
 
-def _judge_date(text: str) -> list[str]:
+def _check_date(text: str) -> list[str]:
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         return ["date_format"]
     try:
@@ -264,8 +264,8 @@ def _judge_date(text: str) -> list[str]:
     return []
 
 
-def judge(fields: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
-    """Give every reason why one row of text fields is not valid, duplicates aside."""
+def check(fields: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
+    """Return every reason why one row of text fields is not valid, duplicates aside."""
     values = texts(fields)
     reasons = [
         f"missing_{name}"
@@ -277,20 +277,20 @@ def judge(fields: Mapping[str, str | None], config: Config) -> tuple[str, ...]:
     if values["product"] and not values["product"].startswith(config.rules.product_prefix):
         reasons.append("product_prefix")
     if values["price"]:
-        reasons += _judge_price(values["price"], config)
+        reasons += _check_price(values["price"], config)
     if values["quantity"]:
-        reasons += _judge_quantity(values["quantity"], config)
+        reasons += _check_quantity(values["quantity"], config)
     if values["date"]:
-        reasons += _judge_date(values["date"])
+        reasons += _check_date(values["date"])
     if config.ingestion.trust_input:
         reasons = [reason for reason in reasons if reason not in SKIPPED_WHEN_TRUSTED]
     return tuple(sorted(reasons, key=REASONS.index))
 
 
-def judge_file(
+def check_file(
     data: bytes, config: Config, *, longest: int = MAX_RECORD_BYTES
-) -> Iterator[Verdict]:
-    """Judge the data records of one file, duplicates aside; its header must be a good one."""
+) -> Iterator[Checked]:
+    """Check the data records of one file, duplicates aside; its header must be a good one."""
     rows = records(data, longest=longest)
     header = next(rows, None)
     if header is None or header.cells is None:
@@ -310,8 +310,8 @@ def judge_file(
             cells = (cell.decode() for cell in record.cells)
             found = {name: cell for name, cell in zip(names, cells, strict=True) if name in FIELDS}
             fields = texts(found)
-            reasons.extend(judge(fields, config))
-        yield Verdict(
+            reasons.extend(check(fields, config))
+        yield Checked(
             line=record.line,
             source_row=source_row,
             offset=record.offset,
@@ -321,28 +321,28 @@ def judge_file(
         )
 
 
-def settle(verdicts: Iterable[Verdict], seen: set[str]) -> Iterator[Verdict]:
-    """Give all but the first valid row of an id its reason; `seen` grows from file to file."""
-    for verdict in verdicts:
-        if verdict.reasons or verdict.fields is None:
-            yield verdict
+def settle(results: Iterable[Checked], seen: set[str]) -> Iterator[Checked]:
+    """Yield all but the first valid row of an id its reason; `seen` grows from file to file."""
+    for result in results:
+        if result.reasons or result.fields is None:
+            yield result
             continue
-        identifier = verdict.fields["transaction_id"] or ""
+        identifier = result.fields["transaction_id"] or ""
         if identifier in seen:
-            yield replace(verdict, reasons=("duplicate_transaction_id",))
+            yield replace(result, reasons=("duplicate_transaction_id",))
         else:
             seen.add(identifier)
-            yield verdict
+            yield result
 
 
-def clean(verdict: Verdict, config: Config) -> Clean:
-    """Give the values of a valid row, the price at its full scale."""
-    fields = verdict.fields
+def typed(result: Checked, config: Config) -> Typed:
+    """Return the values of a valid row, the price at its full scale."""
+    fields = result.fields
     assert fields is not None
-    assert not verdict.reasons
+    assert not result.reasons
     price, quantity = fields["price"], fields["quantity"]
     scale = Decimal(1).scaleb(-config.rules.max_decimals)
-    return Clean(
+    return Typed(
         transaction_id=fields["transaction_id"] or "",
         product=fields["product"],
         price=None if price is None else Decimal(price).quantize(scale),

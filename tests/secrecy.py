@@ -29,7 +29,7 @@ def forms(secret: str) -> frozenset[bytes]:
 
 
 def _forms(secret: str) -> set[bytes]:
-    """Give the secret as it is, and as base64, hex, URL-encoded, JSON and UTF-16."""
+    """Return the secret as it is, and as base64, hex, URL-encoded, JSON and UTF-16."""
     raw = secret.encode()
     found = {raw, raw.hex().encode(), raw.hex().upper().encode()}
     found |= {secret.encode("utf-16-le"), secret.encode("utf-16-be"), secret.encode("utf-32-le")}
@@ -78,6 +78,6 @@ def find_in_files(places: Iterable[Path], secrets: Mapping[str, str]) -> list[st
 
 
 def everything_said(error: BaseException) -> str:
-    """Give all that an error and those that it came from say, to people and to programs."""
+    """Return all that an error and those that it came from say, to people and to programs."""
     texts = ["".join(traceback.format_exception(error)), repr(error), str(vars(error))]
     return "\n".join(texts)

@@ -18,7 +18,7 @@ import pytest
 from sales_mart.lake.records import Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.rows.rules import mart_rules
-from sales_mart.rows.transaction import judge
+from sales_mart.rows.transaction import check
 from sales_mart.schema import arrow_schema, schema_of
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """One clean row, with the raw identifier that its token is made of."""
+    """One valid row, with the raw identifier that its token is made of."""
 
     transaction_id: str
     product: str | None
@@ -43,7 +43,7 @@ def row(identifier: str, day: str, price: str = "20.00", quantity: int = 1) -> R
 
 
 def token(identifier: str) -> str:
-    """Give the plain SHA-256 token of an identifier."""
+    """Return the plain SHA-256 token of an identifier."""
     return hashlib.sha256(identifier.encode()).hexdigest()
 
 
@@ -90,20 +90,20 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     lake.mkdir(parents=True, exist_ok=True)
     path = lake / f"{run_id}.parquet"
     pq.write_table(table, path)
-    part = run.put_part("clean/00000-00000", path, len(rows))
-    shown = [r for r in rows if not judge({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
+    part = run.put_part("valid/00000-00000", path, len(rows))
+    shown = [r for r in rows if not check({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
     seal = Seal(
         run_id=run_id,
         rows_read=len(rows) + rejected,
-        rows_clean=len(rows),
-        rows_quarantined=rejected,
+        rows_valid=len(rows),
+        rows_rejected=rejected,
         reasons=dict(rejects or {}),
-        outside_marts={},
-        rows_outside_marts=len(rows) - len(shown),
+        excluded={},
+        rows_excluded=len(rows) - len(shown),
         amount=_amount(shown),
         quantity=sum(r.quantity or 0 for r in shown),
         key_id=key_id,
-        clean=(part,) if rows else (),
+        valid=(part,) if rows else (),
         quarantine=(),
         business_date=date.fromisoformat(business_date),
         mode=mode,
@@ -117,7 +117,7 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
 
 @contextmanager
 def open_folder() -> Generator[Path]:
-    """Give a temporary folder that others may pass through, as PostgreSQL must that root starts.
+    """Yield a temporary folder that others may pass through, as PostgreSQL must that root starts.
 
     Not one of pytest's folders: another session of the same user closes them.
     """

@@ -27,7 +27,7 @@ POSTGRES = (Target.POSTGRES,)
 
 
 def fresh_config(servers: LocalServers, **rules: object) -> Config:
-    """Give a configuration with schemas and datasets of its own on both servers."""
+    """Return a configuration with schemas and datasets of its own on both servers."""
     unique = uuid.uuid4().hex[:12]
     settings: dict[str, Any] = servers.settings()
     settings["data_warehouse"] |= {"project_id": "test-project", "dataset": f"raw_{unique}"}
@@ -83,36 +83,36 @@ def change(config: Config, target: str, *statements: str) -> None:
 
 
 def next_table(config: Config, target: str, name: str) -> str:
-    """Give the quoted name of a next mart, by the name of its model."""
+    """Return the quoted name of a next mart, by the name of its model."""
     warehouse = open_warehouse(config, target)
     name = warehouse.fact_table if name == "fact_sales" else name
     return warehouse.dialect.table(warehouse.next_schema, name)
 
 
 def raw_table(config: Config, target: str) -> str:
-    """Give the quoted name of the raw table."""
+    """Return the quoted name of the raw table."""
     warehouse = open_warehouse(config, target)
     return warehouse.dialect.table(warehouse.raw_schema, config.data_warehouse.table)
 
 
 def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
-    """Give the published tables: name -> (schema or dataset, column of its window)."""
+    """Return the published tables: name -> (schema or dataset, column of its window)."""
     warehouse = open_warehouse(config, target)
     return {mart.name: (warehouse.schema_of(mart), mart.slice or "") for mart in warehouse.marts}
 
 
 def mart_schema(config: Config, target: str) -> str:
-    """Give the name of the schema or dataset that readers look at."""
+    """Return the name of the schema or dataset that readers look at."""
     return open_warehouse(config, target).mart_schema
 
 
 def next_schema(config: Config, target: str) -> str:
-    """Give the name of the schema or dataset where the next marts are built."""
+    """Return the name of the schema or dataset where the next marts are built."""
     return open_warehouse(config, target).next_schema
 
 
 def fact_table(target: str) -> str:
-    """Give the name of the fact table."""
+    """Return the name of the fact table."""
     return warehouse_class(target).fact_table
 
 

@@ -10,7 +10,7 @@ _SECRETS = ("PII_HASH_KEY", "POSTGRES_USER", "POSTGRES_PASSWORD", "PGPASSWORD")
 
 
 def without_secrets() -> dict[str, str]:
-    """Give our environment without keys and credentials.
+    """Return our environment without keys and credentials.
 
     Our own settings stay out too, since any of them may hold a password: a child is told what it
     needs. What another user's process is given, that user can read.

@@ -88,24 +88,24 @@ Kind = type[SalesMartError]
 
 
 def kind_of_sqlstate(state: str) -> Kind:
-    """Give the kind of error that a PostgreSQL error code is."""
+    """Return the kind of error that a PostgreSQL error code is."""
     if state.startswith(tuple(CONFIGURATION_STATES)):
         return ConfigurationError
     return TemporaryError if state.startswith(tuple(TEMPORARY_STATES)) else UnexpectedError
 
 
 def quotes_values(state: str) -> bool:
-    """Tell whether the messages of a PostgreSQL error code may quote values of rows."""
+    """Return whether the messages of a PostgreSQL error code may quote values of rows."""
     return state.startswith(_QUOTING_STATES)
 
 
 def refuses(text: str) -> bool:
-    """Tell whether libpq's text about a failed connection says that the server does not want us."""
+    """Return whether libpq's text about a failed connection says that the server does not want us."""
     return any(refusal in text for refusal in _REFUSALS)
 
 
 def kind_of_http(status: int, reason: str) -> Kind:
-    """Give the kind of error that an answer of a Google API is, by its status and its reason."""
+    """Return the kind of error that an answer of a Google API is, by its status and its reason."""
     if status >= _SERVER_ERRORS or status in TEMPORARY_STATUSES or reason in TEMPORARY_REASONS:
         return TemporaryError
     refused = status in CONFIGURATION_STATUSES or reason == "bytesBilledLimitExceeded"

@@ -38,8 +38,8 @@ __all__ = [
     "UnexpectedError",
 ]
 
-BY_GRAVITY = (1, 2, 65, 75)
-"""Exit codes of errors, the gravest first: what no retry cures before what one may."""
+BY_SEVERITY = (1, 2, 65, 75)
+"""Exit codes of errors, the most severe first: what no retry cures before what one may."""
 
 
 class SalesMartError(Exception):
@@ -87,7 +87,7 @@ class DataError(SalesMartError):
     """The data is not acceptable; a retry would find the same data."""
 
     exit_code = 65
-    advice = "Mend the data; a retry finds the same."
+    advice = "Correct the data; a retry finds the same."
 
 
 class NoSourceObjectError(DataError):
@@ -105,19 +105,19 @@ class SourceChangedError(DataError):
 class SourceFormatError(DataError):
     """A source is not a CSV file with the columns of a transaction."""
 
-    advice = "Mend the export of the source."
+    advice = "Correct the export of the source."
 
 
 class EmptyInputError(DataError):
     """A source has no header at all, or rows of which the marts would show none."""
 
-    advice = "Mend the source; `--allow-empty` of `plan` and `run` says that it is meant."
+    advice = "Correct the source; `--allow-empty` of `plan` and `run` says that it is meant."
 
 
 class RejectedShareError(DataError):
     """More rows were rejected than `ingestion.validation.max_reject_share` allows."""
 
-    advice = "Look at the reasons; mend the source or raise the share."
+    advice = "Look at the reasons; correct the source or raise the share."
 
 
 class TestFailedError(DataError):

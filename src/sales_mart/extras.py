@@ -10,7 +10,7 @@ __all__ = ["need"]
 
 
 def need(extra: str, *modules: str) -> None:
-    """See that the modules that an extra installs are there.
+    """Check that the modules that an extra installs are there.
 
     Raises:
         ConfigurationError: One is not; the remedy is the command that installs it.

@@ -1,4 +1,4 @@
-"""Logs: JSON lines with `run_id` and `stop` for machines, short lines for a person at a terminal.
+"""Logs: JSON lines with `run_id` and `step` for machines, short lines for a person at a terminal.
 
 The library only speaks through `logging.getLogger("sales_mart")`; the command line calls
 `configure`. An exception is logged by its type and its place in the code, never by its text, which
@@ -15,18 +15,18 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
-from sales_mart.control_characters import visible, visible_json
-from sales_mart.errors import BY_GRAVITY, SalesMartError
+from sales_mart.control_characters import escape_control_characters, escape_json
+from sales_mart.errors import BY_SEVERITY, SalesMartError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["at_stop", "begin", "configure", "gravest"]
+__all__ = ["at_step", "begin", "configure", "most_severe"]
 
 E = TypeVar("E", bound=BaseException)
 
 _run_id: ContextVar[str | None] = ContextVar("run_id", default=None)
-_stop: ContextVar[str | None] = ContextVar("stop", default=None)
+_step: ContextVar[str | None] = ContextVar("step", default=None)
 
 # Tokens that can be undone are no matter of taste: said whatever the level, once for a command.
 _ALWAYS = "sales_mart.rows.tokens"
@@ -35,25 +35,25 @@ _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 
 @contextmanager
-def at_stop(stop: str | None = None, run_id: str | None = None) -> Generator[None]:
-    """Name the stop and the run in every log line of the context (and of this thread only)."""
+def at_step(step: str | None = None, run_id: str | None = None) -> Generator[None]:
+    """Name the step and the run in every log line of the context (and of this thread only)."""
     tokens = (
-        _stop.set(stop if stop is not None else _stop.get()),
+        _step.set(step if step is not None else _step.get()),
         _run_id.set(run_id if run_id is not None else _run_id.get()),
     )
     try:
         yield
     finally:
-        _stop.reset(tokens[0])
+        _step.reset(tokens[0])
         _run_id.reset(tokens[1])
 
 
-def gravest(errors: Sequence[E]) -> E:
-    """Give the one to raise of the errors of work done side by side, and log the others.
+def most_severe(errors: Sequence[E]) -> E:
+    """Return the one to raise of the errors of work done side by side, and log the others.
 
-    What is none of ours is a bug; of two that are as grave it is the first.
+    What is none of ours is a bug; of two that are as severe it is the first.
     """
-    chosen = min(errors, key=lambda error: BY_GRAVITY.index(getattr(error, "exit_code", 1)))
+    chosen = min(errors, key=lambda error: BY_SEVERITY.index(getattr(error, "exit_code", 1)))
     logger = logging.getLogger("sales_mart")
     for error in errors:
         if error is chosen:
@@ -66,9 +66,9 @@ def gravest(errors: Sequence[E]) -> E:
     return chosen
 
 
-def begin(stop: str, run_id: str | None = None) -> None:
-    """Name the stop and the run in every log line from here on (of this thread only)."""
-    _stop.set(stop)
+def begin(step: str, run_id: str | None = None) -> None:
+    """Name the step and the run in every log line from here on (of this thread only)."""
+    _step.set(step)
     _run_id.set(run_id)
 
 
@@ -80,26 +80,26 @@ class _Json(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "run_id": _run_id.get(),
-            "stop": _stop.get(),
+            "step": _step.get(),
             "message": record.getMessage(),
         }
         line.update(_extra(record))
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = type(record.exc_info[1]).__name__
             line["traceback"] = _places(record.exc_info[1])
-        return visible_json(line)
+        return escape_json(line)
 
 
 class _Human(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         parts = [f"{record.levelname.lower()}:" if record.levelno >= logging.WARNING else ""]
-        parts.append(f"{stop}:" if (stop := _stop.get()) else "")
+        parts.append(f"{step}:" if (step := _step.get()) else "")
         parts.append(record.getMessage())
         lines = [" ".join(part for part in parts if part)]
         if record.exc_info and record.exc_info[1] is not None:
             lines.append(f"  {type(record.exc_info[1]).__name__}")
             lines += [f"    {place}" for place in _places(record.exc_info[1])]
-        return visible("\n".join(lines))
+        return escape_control_characters("\n".join(lines))
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from sales_mart.config import Config, Validation
 from sales_mart.extras import need
 from sales_mart.rows.characters import holds_invisible
-from sales_mart.rows.transaction import WHITE_SPACE, Transaction, judge
+from sales_mart.rows.transaction import WHITE_SPACE, Transaction, check
 from sales_mart.schema import FIELDS, schema_of
 
 try:
@@ -81,7 +81,7 @@ def transactions(config: Config | None = None) -> SearchStrategy[Transaction]:
 def raw_rows(config: Config | None = None) -> SearchStrategy[dict[str, str | None]]:
     """Generate rows of text as a form or a file gives them: valid, with one fault, or far off.
 
-    Use `transaction.judge` to tell which rows are valid, and why the others are not.
+    Use `transaction.check` to tell which rows are valid, and why the others are not.
 
     Args:
         config: The rules; default: those of an empty configuration.
@@ -89,8 +89,8 @@ def raw_rows(config: Config | None = None) -> SearchStrategy[dict[str, str | Non
     Example:
         ```python
         @given(raw_rows())
-        def test_a_verdict_has_known_reasons(row):
-            assert set(judge(row)) <= set(REASONS)
+        def test_a_row_has_known_reasons(row):
+            assert set(check(row)) <= set(REASONS)
         ```
     """
     rules = config or Config()
@@ -167,7 +167,7 @@ def _valid_rows(config: Config) -> SearchStrategy[dict[str, str | None]]:
         return st.one_of(valid, st.sampled_from(_EMPTY))
 
     rows = st.fixed_dictionaries({name: field(name) for name in schema_of(config).fields})
-    return rows.filter(lambda row: not judge(row, config))
+    return rows.filter(lambda row: not check(row, config))
 
 
 def _valid_field(name: str, config: Config) -> SearchStrategy[str]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def processes(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
-    """Kill, then start two at once, on a site that was walked undisturbed before."""
+    """Kill, then start two at once, on a site that ran undisturbed before."""
     deadline = time.monotonic() + seconds
     campaign = Campaign(servers, folder / "site", seed)
     campaign.rehearse()

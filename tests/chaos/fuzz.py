@@ -25,7 +25,7 @@ from sales_mart.lake.records import SourceObject
 from sales_mart.schema import FIELDS, schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, MALFORMED, Account, read_blocks
 from sales_mart.source.objects import find_objects, open_object
-from walked import cases, check
+from sealed_files import cases, check
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +126,7 @@ def read_as_the_oracle(data: bytes, block_bytes: int = BLOCK_BYTES) -> None:
 
 
 def _is_broken(header: oracle.Record) -> bool:
-    """Tell whether a name holds what may end a line somewhere, other than around it."""
+    """Return whether a name holds what may end a line somewhere, other than around it."""
     cells = [cell.decode("utf-8", "replace").strip(_AROUND) for cell in header.cells or ()]
     return any(unicodedata.category(each) in ("Cc", "Zl", "Zp") for each in "".join(cells))
 

@@ -7,7 +7,7 @@ import time
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from .ledger import CLEAN, DBT, GIVEN_UP, KILLS, STOPS, Aim, Ledger, say
+from .ledger import CLEAN, DBT, GIVEN_UP, KILLS, STEPS, Aim, Ledger, say
 from .readers import Readers, State, polling
 from .site import STORY, Input, Site
 from .strikes import Striker, last_line
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Campaign", "kills"]
 
-_ALONE = 0.9  # share of walks by single commands, whose strikes cost less time than those of `run`
-_EACH = 2  # times that each kind of SIGKILL strikes each command in such a walk
+_ALONE = 0.9  # share of runs by single commands, whose strikes cost less time than those of `run`
+_EACH = 2  # times that each kind of SIGKILL strikes each command in such a run
 _ABANDONED = 0.3  # share of appends that the next snapshot finds half done
-_LEAST = 20  # kills of each stop, and of dbt, when there is time
+_LEAST = 20  # kills of each step, and of dbt, when there is time
 _LEAST_SECONDS = 480.0
 _ORPHAN_SECONDS = 30.0  # how long dbt may take to end after its parent
 
 
 class Campaign:
-    """Walks the inputs in turn, strikes, verifies after each, and keeps count."""
+    """Runs the inputs in turn, strikes, verifies after each, and keeps count."""
 
     def __init__(self, servers: LocalServers, folder: Path, seed: int, rows: int = 1_000) -> None:
         self.dice = random.Random(seed)  # noqa: S311 - not a secret
@@ -51,14 +51,14 @@ class Campaign:
     # --- what an undisturbed run gives
 
     def rehearse(self) -> None:
-        """Walk the story undisturbed, note what each run leaves, and how long each stop takes."""
+        """Run the story undisturbed, note what each run leaves, and how long each step takes."""
         for item in STORY:
             self.run_ids[item] = run_id = self.site.plan(item)
             if item == STORY[0]:
-                self.walk_stops(item, [])
+                self.run_steps(item, [])
             else:
-                step = self.site.start("run", *self.site.run_options(item))
-                assert step.end() == 0, step.stderr
+                running = self.site.start("run", *self.site.run_options(item))
+                assert running.end() == 0, running.stderr
             self.states[item] = self.state()
             self._records[item] = self.site.records(run_id)
             self._files[item] = self._listing(run_id)
@@ -80,14 +80,14 @@ class Campaign:
     # --- one input, struck again and again
 
     def episode(self, readers: Readers, item: Input, aims: list[Aim], *, alone: bool) -> None:
-        """Walk an input while it is struck; then let it end, and verify."""
+        """Run an input while it is struck; then let it end, and verify."""
         self.episodes += 1
         self._begin(readers, item)
         for _ in range(self._given_up):
             self.ledger.count(GIVEN_UP)  # now that another input follows, it may be to blame
         self._given_up = 0
         if alone:
-            self.walk_stops(item, aims)
+            self.run_steps(item, aims)
         else:
             for aim in aims:
                 self.striker.run(aim, "run", *self.site.run_options(item))
@@ -98,7 +98,7 @@ class Campaign:
     def abandon(self, readers: Readers, item: Input) -> None:
         """Strike a run after it has begun to load, and never start it again: another comes next."""
         self._begin(readers, item)
-        aims = [aim for aim in self._aims() if aim.stop in STOPS[STOPS.index("load-postgres") :]]
+        aims = [aim for aim in self._aims() if aim.step in STEPS[STEPS.index("load-postgres") :]]
         aim = self.dice.choice(aims)
         self.striker.run(aim, "run", *self.site.run_options(item))
         self._given_up += 1
@@ -113,28 +113,28 @@ class Campaign:
         """Run a command to its end; a lock that a struck process still holds is worth a retry."""
         codes: list[int] = []
         while True:
-            step = self.site.start(*arguments)
-            codes.append(step.end())
+            running = self.site.start(*arguments)
+            codes.append(running.end())
             if codes[-1] == 0:
                 return
             if codes[-1] != 75 or len(codes) > 2:
-                text = f"{arguments[0]} ended with {codes}: {last_line(step)}"
+                text = f"{arguments[0]} ended with {codes}: {last_line(running)}"
                 self.ledger.complain([text])
                 return
 
-    def walk_stops(self, item: Input, aims: list[Aim]) -> None:
-        """Walk an input by the commands of its stops, each struck before it is let to its end."""
-        for stop in STOPS:
-            command = tuple(stop.split("-"))
-            if stop == "plan":
+    def run_steps(self, item: Input, aims: list[Aim]) -> None:
+        """Run an input by the commands of its steps, each struck before it is let to its end."""
+        for step in STEPS:
+            command = tuple(step.split("-"))
+            if step == "plan":
                 options = self.site.run_options(item)
             else:
                 options = ("--run-id", self.run_ids[item])
-            self.striker.commands([aim for aim in aims if aim.stop == stop], *command, *options)
+            self.striker.commands([aim for aim in aims if aim.step == step], *command, *options)
             begun = time.monotonic()
             self._finish(*command, *options)
             if not aims:
-                self.striker.seconds[stop] = time.monotonic() - begun
+                self.striker.seconds[step] = time.monotonic() - begun
 
     # --- after it
 
@@ -167,7 +167,7 @@ class Campaign:
 
     # --- all of it
 
-    def walk(self, deadline: float) -> None:
+    def run(self, deadline: float) -> None:
         """Strike until the time is over."""
         with polling(self.site, self.states[STORY[-1]]) as readers:
             for item in cycle(STORY):
@@ -187,21 +187,21 @@ class Campaign:
         self.ledger.complain(readers.complaints())
 
     def _aims(self) -> list[Aim]:
-        """Choose how each command is struck in a walk, in the dice's order."""
+        """Choose how each command is struck in a run, in the dice's order."""
         aims: list[Aim] = []
-        for stop in STOPS:
-            clean = [Aim(stop, how) for how in CLEAN]
+        for step in STEPS:
+            clean = [Aim(step, how) for how in CLEAN]
             self.dice.shuffle(clean)
             least = min(clean, key=self.ledger.attempts.__getitem__)
-            of_stop = [*(Aim(stop, how) for how in KILLS * _EACH), least]
-            if stop == "transform":
-                of_stop += [Aim(stop, DBT)] * len(KILLS * _EACH)
-            self.dice.shuffle(of_stop)
-            aims += of_stop
+            of_step = [*(Aim(step, how) for how in KILLS * _EACH), least]
+            if step == "transform":
+                of_step += [Aim(step, DBT)] * len(KILLS * _EACH)
+            self.dice.shuffle(of_step)
+            aims += of_step
         return aims
 
     def _some(self) -> list[Aim]:
-        """Choose a few stops of `run` to strike, where it was done least."""
+        """Choose a few steps of `run` to strike, where it was done least."""
         aims = self._aims()
         self.dice.shuffle(aims)
         aims.sort(key=self.ledger.attempts.__getitem__)
@@ -209,6 +209,6 @@ class Campaign:
 
 
 def kills(campaign: Campaign, seconds: float) -> list[Row]:
-    """Kill, terminate and interrupt for some time; gives a row for each stop."""
-    campaign.walk(time.monotonic() + seconds)
+    """Kill, terminate and interrupt for some time; gives a row for each step."""
+    campaign.run(time.monotonic() + seconds)
     return campaign.ledger.rows(least=int(_LEAST * min(1.0, seconds / _LEAST_SECONDS)))

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from .table import Row
 
-__all__ = ["CLEAN", "DBT", "GIVEN_UP", "KILLS", "STOPS", "Aim", "Ledger", "say"]
+__all__ = ["CLEAN", "DBT", "GIVEN_UP", "KILLS", "STEPS", "Aim", "Ledger", "say"]
 
-STOPS = (
+STEPS = (
     *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
     *("publish", "export"),
 )
@@ -23,7 +23,7 @@ DBT = "kill dbt"
 class Aim(NamedTuple):
     """Where a process is struck, and how."""
 
-    stop: str
+    step: str
     how: str
 
 
@@ -61,7 +61,7 @@ class Ledger:
         self._found[aim].add(text)
 
     def complain(self, texts: list[str]) -> None:
-        """Note what was found after a walk, whichever of its strikes is to blame."""
+        """Note what was found after a run, whichever of its strikes is to blame."""
         for text in texts:
             say(f"FOUND {text}")
             self._complained = True
@@ -71,21 +71,21 @@ class Ledger:
                 self._other.append(text)
 
     def complaints(self) -> list[str]:
-        """Give everything that was found."""
+        """Return everything that was found."""
         return [*self._other, *set().union(*self._found.values())]
 
     def rows(self, least: int = 0) -> list[Row]:
-        """Add the strikes up: kills by stop, kills of dbt, signals, and what readers saw.
+        """Add the strikes up: kills by step, kills of dbt, signals, and what readers saw.
 
         Args:
-            least: Fewer kills than this, of any stop or of dbt, prove too little.
+            least: Fewer kills than this, of any step or of dbt, prove too little.
         """
         self.begin()
-        killed = {f"SIGKILL in {stop}": [Aim(stop, how) for how in KILLS] for stop in STOPS}
+        killed = {f"SIGKILL in {step}": [Aim(step, how) for how in KILLS] for step in STEPS}
         killed["SIGKILL of dbt alone"] = [Aim("transform", DBT)]
         rows = [self._row(name, aims, least) for name, aims in killed.items()]
         for how, name in zip(CLEAN, ("SIGTERM", "Ctrl-C", "Ctrl-C twice"), strict=True):
-            rows.append(self._row(f"{name} in any stop", [Aim(stop, how) for stop in STOPS]))
+            rows.append(self._row(f"{name} in any step", [Aim(step, how) for step in STEPS]))
         rows.append(self._row("runs given up half-way, another input follows", [GIVEN_UP]))
         other = "; ".join(sorted(set(self._other)))
         seen = self.looks - len(self._other)

@@ -105,7 +105,7 @@ class _Group:
             (self.folder / "cgroup.procs").write_text(str(os.getpid()))
 
     def anonymous(self) -> int:
-        """Give the bytes that the group's processes hold, pages of files aside."""
+        """Return the bytes that the group's processes hold, pages of files aside."""
         assert self.folder is not None
         lines = (self.folder / "memory.stat").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.split()[0] == self._anonymous)

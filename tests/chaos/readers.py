@@ -8,7 +8,7 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from shown import digests, is_vouched
+from published import digests, match_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -47,7 +47,7 @@ class Readers:
             self._states.append(state)
 
     def complaints(self) -> list[str]:
-        """Give what was found since the last call."""
+        """Return what was found since the last call."""
         with self._lock:
             found, self.found = self.found, []
         return found
@@ -88,7 +88,7 @@ class Readers:
         return self._index(at, lambda state: state.bigquery == seen)
 
     def _look_at_export(self, at: int) -> int | None:
-        """Each file is whole at any time; files that the manifest vouches for are of one run."""
+        """Each file is whole at any time; files that the manifest lists are of one run."""
         before, files = self._site.files(), self._site.files()
         if before != files:
             return at  # they are being replaced; two looks that are alike are one moment
@@ -103,7 +103,7 @@ class Readers:
             for name, found in seen.items()
         )
         is_missing = len(seen) != len(later[0].exported)
-        return at if whole_files and not is_missing and not is_vouched(files) else None
+        return at if whole_files and not is_missing and not match_manifest(files) else None
 
 
 @contextmanager

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 import yaml
 
+from published import EXPORTS, digests, exported_files, marts_query, state
 from sales_mart.config import Config
 from sales_mart.names import raw_schema
 from sales_mart.warehouses.bigquery import connection as bigquery
-from shown import EXPORTS, digests, exported_files, marts_query, state
 from targets import Target
 from warehouses import ask, mart_schema, next_schema, raw_table
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sales_mart.servers.local import LocalServers
 
-__all__ = ["STORY", "Input", "Site", "Step"]
+__all__ = ["STORY", "Input", "Running", "Site"]
 
 PROGRAM = Path(sys.executable).with_name("sales-mart")
 _TIMES = re.compile(r"(seconds|loaded_at|published_at|sequences?|bytes_billed|built)$")
@@ -57,7 +57,7 @@ STORY = (
 """Run one after the other, then from the start again: a snapshot, two days, another snapshot."""
 
 
-class Step:
+class Running:
     """A command as a process, in a process group of its own, as a terminal starts it."""
 
     def __init__(self, site: Site, *arguments: str) -> None:
@@ -87,9 +87,9 @@ class Step:
         return self.process.poll() is None
 
     def done(self) -> list[str]:
-        """Give the stops that it has logged as done, in order."""
+        """Return the steps that it has logged as done, in order."""
         lines = (line for line in self.stderr.splitlines() if '"done in ' in line)
-        return [json.loads(line)["stop"] for line in lines if line.endswith("}")]
+        return [json.loads(line)["step"] for line in lines if line.endswith("}")]
 
     def wait_until(self, what: Callable[[], bool], seconds: float = 120.0) -> bool:
         """Wait until something holds; False when the process ends before."""
@@ -146,12 +146,12 @@ class Site:
 
     # --- commands
 
-    def start(self, *arguments: str) -> Step:
+    def start(self, *arguments: str) -> Running:
         """Start a command."""
-        return Step(self, *arguments)
+        return Running(self, *arguments)
 
     def run_options(self, item: Input) -> tuple[str, ...]:
-        """Give the options that name an input."""
+        """Return the options that name an input."""
         folder = self.inputs / item.name
         source = str(folder / "{date}" / "*.csv") if item.daily else str(folder / "*.csv")
         return ("--source", source, "--business-date", item.day, "--shards", "2")
@@ -163,8 +163,8 @@ class Site:
     def plan(self, item: Input) -> str:
         """Plan an input, undisturbed, and give the run's id."""
         before = set(self.runs())
-        step = self.start("plan", *self.run_options(item))
-        assert step.end() == 0, step.stderr
+        running = self.start("plan", *self.run_options(item))
+        assert running.end() == 0, running.stderr
         (new,) = set(self.runs()) - before
         return new
 
@@ -173,27 +173,27 @@ class Site:
         return sorted(path.parent.name for path in self.lake.glob("runs/*/plan.json"))
 
     def forget(self, run_id: str) -> None:
-        """Remove a run from the lake, so that it has to be walked from its first stop."""
+        """Remove a run from the lake, so that it has to run from its first step."""
         shutil.rmtree(self.lake / "runs" / run_id, ignore_errors=True)
 
     # --- what readers see
 
     def postgres(self) -> str:
-        """Give the digests of all marts, of one moment."""
+        """Return the digests of all marts, of one moment."""
         with self.session() as connection:
             query = marts_query(self.config, Target.POSTGRES)
             return state(connection.execute(query.encode()))
 
     def bigquery(self) -> str:
-        """Give the digests of all marts, of one moment."""
+        """Return the digests of all marts, of one moment."""
         return state(ask(self.config, Target.BIGQUERY, marts_query(self.config, Target.BIGQUERY)))
 
     def exported(self) -> dict[str, str]:
-        """Give the digests of the exported files."""
+        """Return the digests of the exported files."""
         return digests(self.files())
 
     def files(self) -> dict[str, bytes]:
-        """Give the exported files."""
+        """Return the exported files."""
         return exported_files(self.export)
 
     def session(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -201,7 +201,7 @@ class Site:
         return psycopg.connect(self._url, application_name="reader", options="-clock_timeout=1s")
 
     def records(self, run_id: str) -> dict[str, Any]:
-        """Give the records of a run, without times and without the numbers of loads."""
+        """Return the records of a run, without times and without the numbers of loads."""
         found: dict[str, Any] = {}
         for path in (self.lake / "runs" / run_id).glob("*.json"):
             if path.name != "run.json":
@@ -209,7 +209,7 @@ class Site:
         return found
 
     def raw(self) -> str:
-        """Give a digest of the rows of both raw tables, whichever runs brought them."""
+        """Return a digest of the rows of both raw tables, whichever runs brought them."""
         columns = "transaction_id, product, price, quantity, sale_date, business_date"
         found: list[str] = []
         for target in Target:
@@ -266,7 +266,7 @@ class Site:
         """Name temporary files that outlive a finished run."""
         found = [str(path) for path in self.temporary.iterdir()]
         found += [str(path) for path in self.lake.rglob("*.tmp")]
-        found += [str(path) for path in self.lake.rglob("scratch")]
+        found += [str(path) for path in self.lake.rglob("temporary")]
         return found + [str(p) for p in self.export.iterdir() if p.name not in EXPORTS]
 
     def processes(self) -> list[str]:
@@ -281,7 +281,7 @@ class Site:
         return found
 
     def dbt_children(self) -> list[int]:
-        """Give the process numbers of dbt."""
+        """Return the process numbers of dbt."""
         return [int(each.split()[0]) for each in self.processes() if "dbt_runner.worker" in each]
 
     def sessions(self) -> int:

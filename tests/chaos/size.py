@@ -42,11 +42,11 @@ _STATEMENT_SECONDS = 1_800
 _SLOWEST_ROW = 60e-6
 """Seconds for a row on a busy machine, to begin with."""
 _MINUTES = 600.0
-"""With more time than this, PostgreSQL is walked alone too."""
+"""With more time than this, PostgreSQL runs alone too."""
 
 
-class _Road(NamedTuple):
-    """Walks the road over some files under the limit."""
+class _Pipeline(NamedTuple):
+    """Runs the pipeline over some files under the limit."""
 
     servers: LocalServers
     folder: Path
@@ -57,7 +57,7 @@ class _Road(NamedTuple):
         """Seconds that are left."""
         return max(0.0, self.deadline - time.monotonic())
 
-    def walk(self, name: str, source: str, *targets: str) -> Ended:
+    def run(self, name: str, source: str, *targets: str) -> Ended:
         """Run `sales-mart run` with schemas and datasets of its own."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
@@ -96,20 +96,23 @@ def size(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list
     Args:
         servers: Where the rows go.
         folder: For files.
-        seconds: How long it may take; from some 3,600 on it walks 30 million rows.
+        seconds: How long it may take; from some 3,600 on it runs 30 million rows.
         seed: Of the generated rows.
     """
-    road = _Road(servers, folder, time.monotonic() + seconds)
-    rows = [_crowd(road, max(20_000, min(1_000_000, int(seconds * 1_000)))), *_many_dates(road)]
-    if road.left > _MINUTES:
-        alone = road._replace(deadline=time.monotonic() + road.left * 0.3)
+    pipeline = _Pipeline(servers, folder, time.monotonic() + seconds)
+    rows = [
+        _crowd(pipeline, max(20_000, min(1_000_000, int(seconds * 1_000)))),
+        *_many_dates(pipeline),
+    ]
+    if pipeline.left > _MINUTES:
+        alone = pipeline._replace(deadline=time.monotonic() + pipeline.left * 0.3)
         rows += _many_rows(alone, seed, "postgres")
-    return rows + _many_rows(road, seed, "postgres", "bigquery")
+    return rows + _many_rows(pipeline, seed, "postgres", "bigquery")
 
 
-def _crowd(road: _Road, rows: int) -> Row:
+def _crowd(pipeline: _Pipeline, rows: int) -> Row:
     """Many small files, each row of another product, all on one day."""
-    folder = road.folder / "crowd-in"
+    folder = pipeline.folder / "crowd-in"
     folder.mkdir()
     each = rows // _FILES
     for number in range(_FILES):
@@ -120,7 +123,7 @@ def _crowd(road: _Road, rows: int) -> Row:
             quantity=pl.lit(1),
             date=pl.lit("2023-10-01"),
         ).write_csv(folder / f"{number:04}.csv")
-    ended = road.walk("crowd", str(folder))
+    ended = pipeline.run("crowd", str(folder))
     rows = each * _FILES
     name = f"{_FILES:,} files, {rows:,} distinct products, one day"
     row = _row(name, ended, read=rows, shown=rows)
@@ -129,52 +132,54 @@ def _crowd(road: _Road, rows: int) -> Row:
     return row
 
 
-def _many_dates(road: _Road) -> list[Row]:
+def _many_dates(pipeline: _Pipeline) -> list[Row]:
     """More sale dates than a BigQuery job may change: refused, with what to do."""
     days = [date(2000, 1, 1) + timedelta(days=number) for number in range(MAX_DATES + 1)]
     lines = [f"D{day},Halal Mouse,20.00,1,{day}" for day in days]
-    path = road.folder / "dates.csv"
+    path = pipeline.folder / "dates.csv"
     path.write_text("\n".join(["transaction_id,product,price,quantity,date", *lines, ""]))
-    refused = road.walk("dates", str(path), "postgres", "bigquery")
+    refused = pipeline.run("dates", str(path), "postgres", "bigquery")
     error = json.loads(refused.stdout or "{}").get("error", {})
     right = refused.code == DataError.exit_code and f"{len(days)} sale dates" in error["message"]
     right = right and "Split the source" in error["remedy"]
     name = f"{len(days):,} sale dates"
     found = "" if right else f"exit {refused.code}: {error}"
-    taken = road.walk("days", str(path))
+    taken = pipeline.run("days", str(path))
     return [
         Row(f"{name} for BigQuery: refused, with the remedy", 1, int(right), found),
         _row(f"{name} for PostgreSQL alone", taken, read=len(days), shown=len(days)),
     ]
 
 
-def _many_rows(road: _Road, seed: int, *targets: str) -> list[Row]:
+def _many_rows(pipeline: _Pipeline, seed: int, *targets: str) -> list[Row]:
     """The same peak for ten times the rows."""
-    base = max(100_000, min(_STEADY_ROWS, int(road.left / 11 / _SLOWEST_ROW)))
+    base = max(100_000, min(_STEADY_ROWS, int(pipeline.left / 11 / _SLOWEST_ROW)))
     begun = time.monotonic()
-    some, first = _walk_rows(road, base, seed, targets)
+    some, first = _run_rows(pipeline, base, seed, targets)
     seconds = time.monotonic() - begun
-    affordable = int(0.8 * road.left / seconds * base) // 1_000_000 * 1_000_000
+    affordable = int(0.8 * pipeline.left / seconds * base) // 1_000_000 * 1_000_000
     many = min(_MOST_ROWS, 10 * base, affordable)
     if many <= base:
         return [some]
-    more, second = _walk_rows(road, many, seed + 1, targets)
+    more, second = _run_rows(pipeline, many, seed + 1, targets)
     if base >= _STEADY_ROWS and second.peak > first.peak * _TOLERANCE:
         more = more._replace(survived=0, found=f"more memory than {base:,} rows take")
     return [some, more]
 
 
-def _walk_rows(road: _Road, rows: int, seed: int, targets: tuple[str, ...]) -> tuple[Row, Ended]:
+def _run_rows(
+    pipeline: _Pipeline, rows: int, seed: int, targets: tuple[str, ...]
+) -> tuple[Row, Ended]:
     name = f"rows_{rows}_{len(targets)}"
-    ended = road.walk(name, _files(road, name, rows, seed), *targets)
+    ended = pipeline.run(name, _files(pipeline, name, rows, seed), *targets)
     title = f"{rows:,} rows, {' and '.join(targets)}"
     return _row(title, ended, read=rows, shown=rows * 6 // 10), ended
 
 
-def _files(road: _Road, name: str, rows: int, seed: int) -> str:
+def _files(pipeline: _Pipeline, name: str, rows: int, seed: int) -> str:
     """Generate several files whose identifiers differ."""
     config = load_config(_RULES, environ={})
-    folder = road.folder / f"{name}-in"
+    folder = pipeline.folder / f"{name}-in"
     folder.mkdir()
 
     def renamed(chunks: Iterator[bytes], number: int) -> Iterator[bytes]:

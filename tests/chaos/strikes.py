@@ -1,4 +1,4 @@
-"""A process is killed, terminated or interrupted, and what it does then is judged."""
+"""A process is killed, terminated or interrupted, and what it does then is checked."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ledger import DBT, KILLS, STOPS, Aim, Ledger
+from .ledger import DBT, KILLS, STEPS, Aim, Ledger
 
 if TYPE_CHECKING:
     import random
 
-    from .site import Site, Step
+    from .site import Running, Site
 
 __all__ = ["Striker", "last_line"]
 
 _TRIES = 4  # to strike a command before it ends
-_BOUNDARY = 0.15  # share of strikes at the moment at which a stop leaves its record
+_BOUNDARY = 0.15  # share of strikes at the moment at which a step leaves its record
 _END_SECONDS = 15.0  # how long a process may take to end after SIGTERM or Ctrl-C
 
 
@@ -42,30 +42,30 @@ class Striker:
         for aim, share in zip(aims, sorted(self.dice.random() for _ in aims), strict=True):
             for _ in range(_TRIES):
                 before = self.ledger.attempts[aim]
-                step = self.site.start(*arguments)
-                self._strike_in_command(step, aim, share, arguments)
+                running = self.site.start(*arguments)
+                self._strike_in_command(running, aim, share, arguments)
                 if self.ledger.attempts[aim] > before:
                     break
                 share *= 0.8  # noqa: PLW2901 - it had ended before
 
     def run(self, aim: Aim, *arguments: str) -> None:
-        """Strike `run` in a stop: at its first instant, or some time after it."""
-        step = self.site.start(*arguments)
-        if aim.stop == "plan":
-            instant = step.begun + self.dice.uniform(0.0, 1.5)
-            step.wait_until(lambda: time.monotonic() >= instant)
+        """Strike `run` in a step: at its first instant, or some time after it."""
+        running = self.site.start(*arguments)
+        if aim.step == "plan":
+            instant = running.begun + self.dice.uniform(0.0, 1.5)
+            running.wait_until(lambda: time.monotonic() >= instant)
         else:
             before = {"load-bigquery": "seal", "transform": "load-bigquery"}
-            last = before.get(aim.stop) or STOPS[STOPS.index(aim.stop) - 1]
-            step.wait_until(lambda: last in step.done())
+            last = before.get(aim.step) or STEPS[STEPS.index(aim.step) - 1]
+            running.wait_until(lambda: last in running.done())
             if aim.how == DBT:
-                self._strike_dbt(step, aim, self.dice.random())
+                self._strike_dbt(running, aim, self.dice.random())
                 return
             if self.dice.random() < 0.7:
-                seconds = self.seconds[aim.stop] * self.dice.uniform(0, 0.7)
+                seconds = self.seconds[aim.step] * self.dice.uniform(0, 0.7)
                 instant = time.monotonic() + seconds
-                step.wait_until(lambda: time.monotonic() >= instant)
-        self._strike(step, aim)
+                running.wait_until(lambda: time.monotonic() >= instant)
+        self._strike(running, aim)
 
     def outlive(self, seconds: float) -> list[str]:
         """Name the processes that are alive so long after their run."""
@@ -75,67 +75,67 @@ class Striker:
         return alive
 
     def _strike_in_command(
-        self, step: Step, aim: Aim, share: float, arguments: tuple[str, ...]
+        self, running: Running, aim: Aim, share: float, arguments: tuple[str, ...]
     ) -> None:
         if aim.how == DBT:
-            self._strike_dbt(step, aim, share)
+            self._strike_dbt(running, aim, share)
             return
         if share > 1 - _BOUNDARY and "--run-id" in arguments:
-            # The boundary: the very moment at which the stop's record appears.
-            name = "validate-00000" if aim.stop == "validate" else aim.stop
+            # The boundary: the very moment at which the step's record appears.
+            name = "validate-00000" if aim.step == "validate" else aim.step
             path = self.site.lake / "runs" / arguments[-1] / f"{name}.json"
             before = _changed(path)
-            step.wait_until(lambda: _changed(path) != before)
+            running.wait_until(lambda: _changed(path) != before)
         else:
-            instant = step.begun + self.seconds[aim.stop] * share
-            step.wait_until(lambda: time.monotonic() >= instant)
-        self._strike(step, aim)
+            instant = running.begun + self.seconds[aim.step] * share
+            running.wait_until(lambda: time.monotonic() >= instant)
+        self._strike(running, aim)
 
-    def _strike_dbt(self, step: Step, aim: Aim, share: float) -> None:
+    def _strike_dbt(self, running: Running, aim: Aim, share: float) -> None:
         """Kill dbt's processes, or one of them; the parent has to say that a retry may help."""
-        step.wait_until(lambda: bool(self.site.dbt_children()))
-        instant = time.monotonic() + self.seconds[aim.stop] * share * 0.8
-        step.wait_until(lambda: time.monotonic() >= instant)
+        running.wait_until(lambda: bool(self.site.dbt_children()))
+        instant = time.monotonic() + self.seconds[aim.step] * share * 0.8
+        running.wait_until(lambda: time.monotonic() >= instant)
         children = self.site.dbt_children()
-        if not children or not step.is_running:
-            step.end()
+        if not children or not running.is_running:
+            running.end()
             return
         for child in children if self.dice.random() < 0.5 else children[:1]:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         self.ledger.count(aim)
-        code = step.end()
+        code = running.end()
         if code not in (0, 75):  # 0: the child had done its work
-            text = f"dbt was killed, {aim.stop} ended with {code}: {last_line(step)}"
+            text = f"dbt was killed, {aim.step} ended with {code}: {last_line(running)}"
             self.ledger.blame(aim, text)
 
-    def _strike(self, step: Step, aim: Aim) -> None:
-        if not step.is_running:
-            self._expect(step, step.end(), (0,), aim)
+    def _strike(self, running: Running, aim: Aim) -> None:
+        if not running.is_running:
+            self._expect(running, running.end(), (0,), aim)
             return
         self.ledger.count(aim)
         if aim.how in KILLS:
-            step.signal(signal.SIGKILL, group=aim.how == "kill group")
-            step.end()
+            running.signal(signal.SIGKILL, group=aim.how == "kill group")
+            running.end()
         else:
-            self._signal(step, aim)
+            self._signal(running, aim)
 
-    def _signal(self, step: Step, aim: Aim) -> None:
+    def _signal(self, running: Running, aim: Aim) -> None:
         number = signal.SIGTERM if aim.how == "terminate" else signal.SIGINT
-        is_starting = not _heeds_signals(step)
+        is_starting = not _heeds_signals(running)
         begun = time.monotonic()
-        step.signal(number, group=number == signal.SIGINT)
+        running.signal(number, group=number == signal.SIGINT)
         if aim.how == "interrupt twice":
             time.sleep(self.dice.uniform(0, 0.5))
-            step.signal(number, group=True)
-        code = step.end()
+            running.signal(number, group=True)
+        code = running.end()
         seconds = time.monotonic() - begun
         # Before it heeds signals the system ends it: a shell reports the same codes. And before
         # the first line of ours, Python itself may say that it was interrupted.
-        in_python = is_starting and "sales_mart/cli" not in step.stderr
+        in_python = is_starting and "sales_mart/cli" not in running.stderr
         early = (*((-number,) if is_starting else ()), *((1,) if in_python else ()))
-        self._expect(step, code, (0, 128 + number, *early), aim)
-        where = f"{aim.how} in {aim.stop}"
+        self._expect(running, code, (0, 128 + number, *early), aim)
+        where = f"{aim.how} in {aim.step}"
         if seconds > _END_SECONDS:
             self.ledger.blame(aim, f"{where}: it took {seconds:.0f} s to end")
         if aim.how != "interrupt twice" and code == 128 + number:
@@ -143,25 +143,25 @@ class Striker:
             alive = self.outlive(_END_SECONDS)
             if alive:
                 self.ledger.blame(aim, f"{where}: left behind: {'; '.join(alive)}")
-        if "Traceback" in step.stderr and not in_python:
-            self.ledger.blame(aim, f"{where}: a stack trace: {step.stderr[-400:]}")
+        if "Traceback" in running.stderr and not in_python:
+            self.ledger.blame(aim, f"{where}: a stack trace: {running.stderr[-400:]}")
 
-    def _expect(self, step: Step, code: int, codes: tuple[int, ...], aim: Aim) -> None:
+    def _expect(self, running: Running, code: int, codes: tuple[int, ...], aim: Aim) -> None:
         if code not in codes:
-            text = f"{aim.how} in {aim.stop}: exit code {code}: {last_line(step)}"
+            text = f"{aim.how} in {aim.step}: exit code {code}: {last_line(running)}"
             self.ledger.blame(aim, text)
 
 
-def last_line(step: Step) -> str:
-    """Give the end of what a command logged last."""
-    lines = step.stderr.strip().splitlines()
+def last_line(running: Running) -> str:
+    """Return the end of what a command logged last."""
+    lines = running.stderr.strip().splitlines()
     return lines[-1][-700:] if lines else "it said nothing"
 
 
-def _heeds_signals(step: Step) -> bool:
-    """Tell whether the process has put its handlers in place: SIGTERM is caught."""
+def _heeds_signals(running: Running) -> bool:
+    """Return whether the process has put its handlers in place: SIGTERM is caught."""
     with suppress(OSError):
-        for line in Path("/proc", str(step.process.pid), "status").read_text().splitlines():
+        for line in Path("/proc", str(running.process.pid), "status").read_text().splitlines():
             if line.startswith("SigCgt:"):
                 return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
     return True

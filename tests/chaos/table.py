@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def as_table(rows: Iterable[Row]) -> str:
-    """Give the rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     lines = ["| attack | attempts | survived | found |", "|---|---:|---:|---|"]
     lines += [
         f"| {row.attack} | {row.attempts:,} | {row.survived:,} | {_found(row)} |" for row in rows

@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier
 from targets import Target
 from warehouses import published_tables
 
-from .ledger import STOPS, say
+from .ledger import STEPS, say
 from .readers import polling
 from .site import STORY
 from .table import Row
@@ -33,7 +33,7 @@ REFUSED = (65, 75)
 
 
 class Pairs:
-    """Starts two commands at the same time, and judges what comes of it."""
+    """Starts two commands at the same time, and checks what comes of it."""
 
     def __init__(self, campaign: Campaign, readers: Readers) -> None:
         self.site = campaign.site
@@ -49,15 +49,15 @@ class Pairs:
 
     def at_once(self, *commands: Sequence[str], one_gets_through: bool = True) -> list[int]:
         """Start commands at about the same time and give their exit codes."""
-        steps = []
+        started = []
         for command in commands:
-            steps.append(self.site.start(*command))
+            started.append(self.site.start(*command))
             time.sleep(self._dice.choice((0.0, 0.1, 0.5)))
-        codes = [step.end() for step in steps]
-        for step, code in zip(steps, codes, strict=True):
+        codes = [running.end() for running in started]
+        for running, code in zip(started, codes, strict=True):
             if code != 0 and code not in REFUSED:
-                last = step.stderr.strip().splitlines()[-1:]
-                self.found.append(f"{' '.join(step.arguments[:2])} ended with {code}: {last}")
+                last = running.stderr.strip().splitlines()[-1:]
+                self.found.append(f"{' '.join(running.arguments[:2])} ended with {code}: {last}")
         if one_gets_through and 0 not in codes:
             self.found.append(f"none of two {commands[0][0]} got through: {codes}")
         return codes
@@ -69,9 +69,9 @@ class Pairs:
     def settle(self, item: Input) -> None:
         """Run an input alone, and see that the site is as if nothing had happened."""
         self.announce(item)
-        step = self.site.start("run", *self.site.run_options(item))
-        if step.end() != 0:
-            self.found.append(f"the run after it ended with {step.process.returncode}")
+        running = self.site.start("run", *self.site.run_options(item))
+        if running.end() != 0:
+            self.found.append(f"the run after it ended with {running.process.returncode}")
         self._compare(item)
 
     def _compare(self, item: Input) -> None:
@@ -108,8 +108,8 @@ class Pairs:
             self.found.append(f"two plans ended with {codes}")
         runs = [self._campaign.run_ids[item] for item in (DAY_1, DAY_2)]
         for run_id in runs:
-            for stop in ("validate", "seal"):
-                self.site.do(stop, "--run-id", run_id)
+            for step in ("validate", "seal"):
+                self.site.do(step, "--run-id", run_id)
         for target in Target:
             commands = [("load", target, "--run-id", run_id) for run_id in runs]
             codes = self.at_once(*commands)
@@ -125,30 +125,30 @@ class Pairs:
         """A run loads between another's load and its publication, which is refused."""
         run_id = self._campaign.run_ids[A]
         self.site.do("plan", *self.site.run_options(A))
-        for stop in STOPS[1:7]:
-            self.site.do(*stop.split("-"), "--run-id", run_id)
+        for step in STEPS[1:7]:
+            self.site.do(*step.split("-"), "--run-id", run_id)
         other = self._campaign.run_ids[B]
         self.site.do("plan", *self.site.run_options(B))
-        for stop in STOPS[1:4]:
-            self.site.do(*stop.split("-"), "--run-id", other)
+        for step in STEPS[1:4]:
+            self.site.do(*step.split("-"), "--run-id", other)
         before = self.site.postgres()
         code = self.site.do("publish", "--run-id", run_id, "--target", "postgres")
         if code != 65 or self.site.postgres() != before:
             self.found.append(f"an overtaken run was published: exit code {code}")
         self.settle(B)
 
-    def every_stop(self) -> None:
-        """Each stop twice at once, then once more."""
+    def every_step(self) -> None:
+        """Each step twice at once, then once more."""
         run_id = self._campaign.run_ids[A]
         self.announce(A)
         self.site.forget(run_id)
         self.site.do("plan", *self.site.run_options(A))
-        for stop in STOPS[1:]:
-            command = (*stop.split("-"), "--run-id", run_id)
+        for step in STEPS[1:]:
+            command = (*step.split("-"), "--run-id", run_id)
             self.twice(*command)
             code = self.site.do(*command)
             if code != 0:
-                self.found.append(f"{stop} after two of it ended with {code}")
+                self.found.append(f"{step} after two of it ended with {code}")
         self._compare(A)
 
     def crowded(self) -> None:
@@ -156,8 +156,8 @@ class Pairs:
         run_id = self._campaign.run_ids[B]
         self.announce(B)
         self.site.do("plan", *self.site.run_options(B))
-        for stop in STOPS[1:7]:
-            self.site.do(*stop.split("-"), "--run-id", run_id)
+        for step in STEPS[1:7]:
+            self.site.do(*step.split("-"), "--run-id", run_id)
         with Crowd(self.site, 20) as crowd:
             code = self.site.do("publish", "--run-id", run_id)
         self.looks += crowd.looks
@@ -196,7 +196,7 @@ class Crowd:
             self._edges.append(self.look(connection))
 
     def complaints(self) -> list[str]:
-        """Give what was wrong with its looks."""
+        """Return what was wrong with its looks."""
         found = sorted(self._met)
         if len(set(self._edges)) != len(self._edges):
             found.append("nothing was published before the crowd")
@@ -205,7 +205,7 @@ class Crowd:
         return found
 
     def look(self, connection: psycopg.Connection[tuple[object, ...]]) -> tuple[object, ...]:
-        """Give the totals of the marts, which are the same in each of them, as one snapshot has."""
+        """Return the totals of the marts, which are the same in each of them, as one snapshot has."""
         marts = published_tables(self._site.config, Target.POSTGRES)
         found: list[object] = []
         with connection.transaction():
@@ -239,7 +239,7 @@ def together(campaign: Campaign, seconds: float) -> list[Row]:
         stories: dict[str, Callable[[], None]] = {
             "two runs of the same input at once": pairs.same_input,
             crowded: pairs.crowded,
-            "every stop twice at once": pairs.every_stop,
+            "every step twice at once": pairs.every_step,
             "two runs of different inputs at once": pairs.different_inputs,
             "two days loaded at once": pairs.two_days,
             "a load between another's load and publication": pairs.overtaken,

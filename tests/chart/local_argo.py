@@ -95,11 +95,11 @@ class LocalArgo:
 
     def _container(self, template: Mapping[str, Any], scope: Mapping[str, str]) -> dict[str, str]:
         container = template["container"]
-        scratch = self._folder / f"tmp-{len(self.ran)}"
-        scratch.mkdir()
-        places = {"/tmp": scratch, "/etc/sales-mart": self._config}  # noqa: S108 - the pod's
+        tmp = self._folder / f"tmp-{len(self.ran)}"
+        tmp.mkdir()
+        places = {"/tmp": tmp, "/etc/sales-mart": self._config}  # noqa: S108 - the pod's
         arguments = [_moved(_filled(each, scope), places) for each in container["args"]]
-        environment = {"PATH": os.environ["PATH"], "HOME": str(scratch), "TMPDIR": str(scratch)}
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp), "TMPDIR": str(tmp)}
         for each in container["env"]:
             value = each.get("value")
             if value is None:
@@ -112,7 +112,7 @@ class LocalArgo:
             [self._program, *arguments],
             check=False,
             env=environment,
-            cwd=scratch,
+            cwd=tmp,
             capture_output=True,
             text=True,
         )

@@ -1,4 +1,4 @@
-"""The chart as Helm's own engine renders it, and strict judges of what comes out."""
+"""The chart as Helm's own engine renders it, and strict checks of what comes out."""
 
 from __future__ import annotations
 
@@ -122,17 +122,17 @@ def objects(
 
 
 def one(found: list[dict[str, Any]], kind: str, name: str = "sales-mart") -> dict[str, Any]:
-    """Give the object of a kind and a name."""
+    """Return the object of a kind and a name."""
     return next(each for each in found if each["kind"] == kind and each["metadata"]["name"] == name)
 
 
 def workflows(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give the workflow templates: the daily run's and the backfill's."""
+    """Return the workflow templates: the daily run's and the backfill's."""
     return [each for each in found if each["kind"] == "WorkflowTemplate"]
 
 
 def containers(found: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give every container that the chart starts, with the name of its step."""
+    """Yield every container that the chart starts, with the name of its step."""
     for each in workflows(found):
         for template in each["spec"]["templates"]:
             if "container" in template:
@@ -151,7 +151,7 @@ needs_schemas = pytest.mark.skipif(
 
 
 def is_argo(document: dict[str, Any]) -> bool:
-    """Tell whether an object is of one of Argo's kinds."""
+    """Return whether an object is of one of Argo's kinds."""
     return document["apiVersion"].startswith("argoproj.io/")
 
 
@@ -161,7 +161,7 @@ def complaints(document: dict[str, Any]) -> list[str]:
     if is_argo(document):
         return [_said(error) for error in _argo(document["kind"]).iter_errors(document)]
     if group in ("external-secrets.io", "monitoring.coreos.com"):
-        return []  # other people's definitions; a cluster that has them judges
+        return []  # other people's definitions; a cluster that has them checks
     for version in (_OLDEST, _NEWEST):
         try:
             kubernetes_validate.validate(document, version, strict=True)
@@ -176,7 +176,7 @@ def _said(error: Any) -> str:
 
 @cache
 def _argo(kind: str) -> Draft202012Validator:
-    """Give a validator of the full definition of a kind, in which nothing unknown is allowed."""
+    """Return a validator of the full definition of a kind, in which nothing unknown is allowed."""
     path = Path(os.environ[SCHEMAS]) / f"argoproj.io_{kind.lower()}s.yaml"
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     definition = yaml.load(path.read_text(encoding="utf-8"), loader)  # noqa: S506 - a safe loader

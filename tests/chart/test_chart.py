@@ -295,19 +295,19 @@ def test_the_exit_handler_is_there_when_it_is_wanted_only() -> None:
         assert not {"exit", "notify"} & {t["name"] for t in each["spec"]["templates"]}
 
 
-def test_both_templates_run_the_same_road() -> None:
+def test_both_templates_run_the_same_pipeline() -> None:
     found = objects({"notify": {"enabled": True}})
     daily = {each["name"]: each for each in one(found, "WorkflowTemplate")["spec"]["templates"]}
     past = one(found, "WorkflowTemplate", "sales-mart-backfill")["spec"]["templates"]
     past = {each["name"]: each for each in past}
-    assert set(daily) == STEPS | {"road", "notify", "exit"}
+    assert set(daily) == STEPS | {"pipeline", "notify", "exit"}
     assert set(past) == set(daily) | GROUPS | {"days"}
     for name in STEPS | {"notify"}:
         ours, theirs = copy.deepcopy(daily[name]), copy.deepcopy(past[name])
         ours.pop("metrics", None)
         theirs.pop("metrics", None)
         assert ours == theirs
-    assert daily["road"]["dag"] == past["road"]["dag"]
+    assert daily["pipeline"]["dag"] == past["pipeline"]["dag"]
     assert past["one-by-one"]["parallelism"] == 1
     assert past["one-by-one"]["failFast"] is True
     assert "steps" in past["one-by-one"], "a graph that fails fast never ends"
@@ -431,7 +431,7 @@ def test_a_value_changes_what_it_is_about_and_nothing_else(
 
 
 def _differences(ours: Any, theirs: Any, key: str) -> Any:
-    """Give the keys below which two documents differ; lists of another length differ as a whole."""
+    """Yield the keys below which two documents differ; lists of another length differ as a whole."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name in ours | theirs:
             yield from _differences(ours.get(name), theirs.get(name), name)

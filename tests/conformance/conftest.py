@@ -17,5 +17,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=names())
 def subject(request: pytest.FixtureRequest, config: Config, lake: Path) -> Subject:
-    """Give a warehouse with schemas of its own."""
+    """Return a warehouse with schemas of its own."""
     return Subject(request.param, config, lake)

@@ -84,15 +84,15 @@ class Subject:
         return self.dialect.table(self.warehouse.raw_schema, self.config.data_warehouse.table)
 
     def live(self, mart: str) -> str:
-        """Give the quoted name of a published table."""
+        """Return the quoted name of a published table."""
         return self.dialect.table(published_tables(self.config, self.name)[mart][0], mart)
 
     def following(self, mart: str) -> str:
-        """Give the quoted name of a next table."""
+        """Return the quoted name of a next table."""
         return self.dialect.table(self.warehouse.next_schema, mart)
 
     def models(self, days: str = "true", months: str = "true") -> dict[str, str]:
-        """Give what dbt builds, reduced to grain, columns, and only the window."""
+        """Return what dbt builds, reduced to grain, columns, and only the window."""
         flavour = self._flavour
         raw = f"(select * from {self.raw} where superseded_by is null) as raw"
         sums = f"""
@@ -143,14 +143,14 @@ class Subject:
         return self.replace(run_id, rows, business_date=day, mode=Mode.APPEND)
 
     def raw_rows(self) -> list[tuple[Any, ...]]:
-        """Give the clean columns, run and batch of every visible row, in the order of tokens."""
+        """Return the valid columns, run and batch of every visible row, in the order of tokens."""
         return self.ask(
             "select transaction_id, product, price, quantity, sale_date, run_id, business_date"
             f" from {self.raw} where superseded_by is null order by transaction_id"
         )
 
     def tokens(self) -> list[str]:
-        """Give the tokens of all visible rows, ascending."""
+        """Return the tokens of all visible rows, ascending."""
         return [values[0] for values in self.raw_rows()]
 
     # --- publications
@@ -172,7 +172,7 @@ class Subject:
         return Built(run, window, sequence, self.marks())
 
     def marks(self) -> dict[str, str]:
-        """Give what tells the next tables apart, as `transform` records it."""
+        """Return what tells the next tables apart, as `transform` records it."""
         asked = self._flavour.marks.format(self.warehouse.next_schema)
         return self.warehouse.built_tables(dict(self.ask(asked)) if asked else {})
 

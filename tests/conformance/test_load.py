@@ -41,15 +41,15 @@ def latest(subject: Subject) -> Load | None:
 def in_parts(lake: Path, run: RunFolder, rows_each: int) -> RunFolder:
     """Cut the one sealed part of a run into several, written by Polars; the first is empty."""
     seal = run.read("seal", Seal)
-    with run.sealed_part(seal.clean[0]) as path:
+    with run.sealed_part(seal.valid[0]) as path:
         frame = pl.read_parquet(path)
     parts: list[Part] = []
     pieces = [frame[:0], *(frame[n : n + rows_each] for n in range(0, frame.height, rows_each))]
     for number, piece in enumerate(pieces):
         path = lake / f"{run.run_id}-{number}.parquet"
         piece.write_parquet(path, row_group_size=2)
-        parts.append(run.put_part(f"clean/{number:05d}-00001", path, piece.height))
-    run.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
+        parts.append(run.put_part(f"valid/{number:05d}-00001", path, piece.height))
+    run.write("seal", seal.model_copy(update={"valid": tuple(parts)}))
     return run
 
 
@@ -133,7 +133,7 @@ def test_already_loaded_tells_the_facts_of_an_append(subject: Subject) -> None:
     rows = [row("T1", D1, "3.00", 4), row("T2", D1)]
     run = subject.sealed("one", rows, business_date=D1, mode=Mode.APPEND)
     first = subject.warehouse.load(run)
-    assert (first.rows, first.yielded_rows) == (1, 1)
+    assert (first.rows, first.hidden_rows) == (1, 1)
     assert subject.warehouse.load(run).model_copy(update={"already_loaded": False}) == first
 
 
@@ -157,7 +157,7 @@ def test_appended_batches_end_as_their_replay(subject: Subject) -> None:
         found = {Row(*values[:5]) for values in subject.raw_rows()}
         assert found == expected_after(STORY[:number]), batch.name
         assert record.window == batch.window, batch.name
-        assert record.rows + record.yielded_rows == len(batch.rows), batch.name
+        assert record.rows + record.hidden_rows == len(batch.rows), batch.name
     with subject.warehouse.session() as session:
         assert loaded_days(session) == {date.fromisoformat(batch.day) for batch in STORY}
     subject.replace("whole", [row("T1", D1)], business_date=D3)
@@ -208,7 +208,7 @@ def test_a_load_that_breaks_off_changes_nothing(
 def test_a_lost_row_undoes_the_load(subject: Subject, mode: Mode) -> None:
     subject.replace("a", [row("T1", D1)])
     run = subject.sealed("b", [row("T2", D1)], mode=mode)
-    run.write("seal", run.read("seal", Seal).model_copy(update={"rows_clean": 2}))
+    run.write("seal", run.read("seal", Seal).model_copy(update={"rows_valid": 2}))
     with pytest.raises(UnexpectedError):
         subject.warehouse.load(run)
     assert subject.tokens() == [token("T1")]
@@ -224,7 +224,7 @@ def test_what_is_not_what_was_sealed_is_refused(subject: Subject) -> None:
     with pytest.raises(ConfigurationError, match="another configuration"):
         subject.warehouse.load(run)
     run.write("seal", seal)
-    path = subject.lake / "runs" / "a" / seal.clean[0].name
+    path = subject.lake / "runs" / "a" / seal.valid[0].name
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(SourceChangedError, match="not the file that was sealed"):
         subject.warehouse.load(run)

@@ -34,7 +34,7 @@ def shown(subject: Subject) -> Publication | None:
 
 
 def totals(subject: Subject) -> str:
-    """Give the query for the total of each of the four marts, in one statement."""
+    """Return the query for the total of each of the four marts, in one statement."""
     fact = f"(select coalesce(sum(amount), 0) from {subject.live(subject.warehouse.fact_table)})"
     marts = [
         f"(select coalesce(sum(total_amount), 0) from {subject.live(name)})"

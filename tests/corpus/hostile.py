@@ -27,7 +27,7 @@ CANARY = "canary-4711"
 NAME = "canaryofletters"
 LETTERS = f"{NAME}-a,{NAME}-b,{NAME}-c\n".replace("-", "").encode()
 RULES = {"product_prefix": "Halal", "min_price": "10"}
-"""The rules under which the corpus is judged."""
+"""The rules under which the corpus is checked."""
 
 HEADER = b"transaction_id,product,price,quantity,date\n"
 BOM = b"\xef\xbb\xbf"
@@ -42,9 +42,9 @@ class Refused(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """The file is an input: so many rows are clean, and so many are rejected for each reason."""
+    """The file is an input: so many rows are valid, and so many are rejected for each reason."""
 
-    clean: int
+    valid: int
     reasons: dict[str, int] = {}  # noqa: RUF012 - a default that nobody changes
     quarantined: int | None = None
 

@@ -57,7 +57,7 @@ def planned(case: Hostile, folder: Path) -> tuple[Path, RunFolder]:
 
 
 def rows(run: RunFolder, parts: Sequence[Part]) -> list[tuple[Any, ...]]:
-    """Give place and reasons of the rows of some parts, in the order of the file."""
+    """Return place and reasons of the rows of some parts, in the order of the file."""
     found: list[tuple[Any, ...]] = []
     for part in parts:
         with run.lake.local(run.name(part.name)) as path:
@@ -95,14 +95,14 @@ def test_an_input_is_counted(case: Hostile, tmp_path: Path) -> None:
     validate_shard(CONFIG, run, 0)
     sealed = seal(CONFIG, run)
     assert sealed.reasons == case.outcome.reasons
-    assert sealed.rows_quarantined == case.outcome.rejected
-    assert sealed.rows_clean == case.outcome.clean
-    assert sealed.rows_read == sealed.rows_clean + sealed.rows_quarantined
-    verdicts = list(oracle.settle(oracle.judge_file(unpacked(source.read_bytes()), CONFIG), set()))
+    assert sealed.rows_rejected == case.outcome.rejected
+    assert sealed.rows_valid == case.outcome.valid
+    assert sealed.rows_read == sealed.rows_valid + sealed.rows_rejected
+    results = list(oracle.settle(oracle.check_file(unpacked(source.read_bytes()), CONFIG), set()))
     assert rows(run, sealed.quarantine) == [
-        (v.source_row, v.line, v.offset, v.length, list(v.reasons)) for v in verdicts if v.reasons
+        (v.source_row, v.line, v.offset, v.length, list(v.reasons)) for v in results if v.reasons
     ]
-    assert rows(run, sealed.clean) == [(v.source_row,) for v in verdicts if not v.reasons]
+    assert rows(run, sealed.valid) == [(v.source_row,) for v in results if not v.reasons]
     assert_no_canary(tmp_path / "lake")
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_input_is_refused(
 
 @pytest.mark.parametrize("case", HEAVY, ids=lambda case: case.name)
 def test_the_worst_of_it_takes_little_memory(case: Hostile, tmp_path: Path) -> None:
-    """Judged by the command as a process, which would end where a pod's memory ends."""
+    """Checked by the command as a process, which would end where a pod's memory ends."""
     _, run = planned(case, tmp_path)
     command = [str(PROGRAM), "validate", *options(tmp_path)]
     ended = limited(command, tmp_path, dict(os.environ), seconds=120)
@@ -139,4 +139,4 @@ def test_the_worst_of_it_takes_little_memory(case: Hostile, tmp_path: Path) -> N
         assert case.outcome.says in json.loads(ended.stdout)["error"]["message"]
         return
     sealed = seal(CONFIG, run)
-    assert (sealed.rows_clean, sealed.reasons) == (case.outcome.clean, case.outcome.reasons)
+    assert (sealed.rows_valid, sealed.reasons) == (case.outcome.valid, case.outcome.reasons)

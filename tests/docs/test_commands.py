@@ -36,7 +36,7 @@ ON_THE_SERVERS = {
 
 @pytest.fixture
 def home() -> Generator[Path]:
-    """Give a home to run a page in.
+    """Yield a home to run a page in.
 
     Not one of pytest's folders: a second pytest takes the right to pass through them from the
     user that the PostgreSQL server of `--local` runs as, when the tests run as root.
@@ -79,7 +79,7 @@ def test_the_page_does_what_it_says(name: str, home: Path, request: pytest.Fixtu
 
 
 def _tools(folder: Path) -> Path:
-    """Give a folder with `make` as in a checkout whose environment is there, and `psql`."""
+    """Return a folder with `make` as in a checkout whose environment is there, and `psql`."""
     tools = folder / "tools"
     tools.mkdir()
     make = tools / "make"

@@ -79,13 +79,13 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "page.md"
 
 
-def walk(page: Path, text: str) -> None:
+def run_text(page: Path, text: str) -> None:
     page.write_text(text, encoding="utf-8")
     run_page(page, page.parent / "work", environment(page.parent, []))
 
 
 def test_a_page_that_is_right_passes(page: Path) -> None:
-    walk(page, PAGE)
+    run_text(page, PAGE)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_page_that_is_right_passes(page: Path) -> None:
 def test_a_page_that_is_wrong_fails(page: Path, right: str, wrong: str) -> None:
     assert right in PAGE
     with pytest.raises(AssertionError):
-        walk(page, PAGE.replace(right, wrong))
+        run_text(page, PAGE.replace(right, wrong))
 
 
 def test_a_comment_counts_for_the_block_right_below_it_only(page: Path) -> None:

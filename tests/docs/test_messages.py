@@ -30,7 +30,7 @@ class Function(NamedTuple):
     names: set[str]
 
     def says(self, phrase: str) -> bool:
-        """Tell whether a text of it has the phrase, in which `…` stands for anything."""
+        """Return whether a text of it has the phrase, in which `…` stands for anything."""
         pattern = ".*".join(re.escape(each.strip()) for each in phrase.split("…"))
         return any(re.search(pattern, text, re.DOTALL) for text in self.texts)
 
@@ -60,7 +60,7 @@ def _text(node: ast.AST) -> str:
 
 
 def section(code: int) -> str:
-    """Give the part of the page about an exit code."""
+    """Return the part of the page about an exit code."""
     return PAGE.split(f"## Exit code {code}\n")[1].split("\n## ")[0]
 
 

@@ -188,7 +188,7 @@ class Cluster:
         return found
 
     def logs(self, name: str) -> str:
-        """Give the ends of the logs of a workflow's pods that are still there."""
+        """Return the ends of the logs of a workflow's pods that are still there."""
         return self.kubectl(
             *("logs", "-l", f"workflows.argoproj.io/workflow={name}", "-c", "main"),
             *("--tail=20", "--prefix", "--ignore-errors"),

@@ -43,7 +43,7 @@ class Release:
         }
 
     def config(self, unique: str) -> dict[str, Any]:
-        """Give the configuration with datasets and schemas of its own."""
+        """Return the configuration with datasets and schemas of its own."""
         return {
             "data_lake": {"source": f"{self.lake}/raw/*.csv", "lake": f"{self.lake}/lake"},
             "data_warehouse": {**self.servers.config, "dataset": f"raw_{unique}"},
@@ -53,7 +53,7 @@ class Release:
         }
 
     def outside(self, config: Mapping[str, Any] | None = None) -> Config:
-        """Give the same configuration as this machine takes it."""
+        """Return the same configuration as this machine takes it."""
         document = copy.deepcopy(dict(config or self.values["config"]))
         document["data_warehouse"] |= self.servers.outside
         return Config.model_validate(document)
@@ -73,7 +73,7 @@ def _image(name: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def around() -> Generator[Servers]:
-    """Give the servers."""
+    """Yield the servers."""
     reason = reason_to_skip()
     if reason:
         pytest.skip(reason)
@@ -103,7 +103,7 @@ def release(around: Servers) -> Generator[Release]:
 
 @pytest.fixture
 def cluster(release: Release) -> Cluster:
-    """Give the release's cluster."""
+    """Return the release's cluster."""
     return release.cluster
 
 

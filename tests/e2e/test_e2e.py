@@ -54,12 +54,12 @@ def shown(config: Config, target: Target) -> list[tuple[Any, ...]]:
 
 
 def counts(release: Release, name: str) -> tuple[int, int, int]:
-    """Give rows read, clean and quarantined of a run."""
+    """Return rows read, valid and rejected of a run."""
     from sales_mart.lake.runs import RunFolder
 
     rows = summarise(RunFolder(f"{release.lake}/lake", name)).rows
     assert rows is not None
-    return rows.rows_read, rows.rows_clean, rows.rows_quarantined
+    return rows.rows_read, rows.rows_valid, rows.rows_rejected
 
 
 def exports(place: str) -> list[bytes]:
@@ -70,7 +70,7 @@ def exports(place: str) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def daily(release: Release) -> tuple[Release, list[bytes]]:
-    """Give the release with a source of three files, and what a run on this machine exports."""
+    """Return the release with a source of three files, and what a run on this machine exports."""
     for seed in range(3):
         put(f"{release.lake}/raw", f"part-{seed}.csv", 3_000, seed=seed)
     elsewhere = release.config("elsewhere")
@@ -81,15 +81,15 @@ def daily(release: Release) -> tuple[Release, list[bytes]]:
 
 
 def check(daily: tuple[Release, list[bytes]], name: str) -> None:
-    """See that a workflow left what the run on this machine left."""
+    """Check that a workflow left what the run on this machine left."""
     release, wanted = daily
     assert exports(f"{release.lake}/lake/export") == wanted
     config = release.outside()
     reference = release.outside(release.config("elsewhere"))
     for target in Target:
         assert shown(config, target) == shown(reference, target)
-    read, clean, quarantined = counts(release, name)
-    assert (read, clean + quarantined) == (9_000, 9_000)
+    read, valid, rejected = counts(release, name)
+    assert (read, valid + rejected) == (9_000, 9_000)
 
 
 def test_every_object_passes_strict_validation_by_the_server(release: Release) -> None:

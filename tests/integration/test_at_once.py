@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from chaos.site import STORY, Site
-from shown import EXPORTS
+from published import EXPORTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +70,13 @@ def finished(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def manifest(site: Site) -> tuple[str, dict[str, str]]:
-    """Give the run that the manifest names, and the digests that it has of the files."""
+    """Return the run that the manifest names, and the digests that it has of the files."""
     said = json.loads((site.export / "manifest.json").read_bytes())
     return said["run_id"], {each["name"]: each["sha256"] for each in said["files"]}
 
 
 def digests(site: Site) -> dict[str, str]:
-    """Give the digests of the files beside the manifest."""
+    """Return the digests of the files beside the manifest."""
     files = [path for path in site.export.iterdir() if path.name != "manifest.json"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -87,7 +87,7 @@ def at_once(site: Site, *commands: Sequence[str]) -> list[tuple[int, str]]:
     return [(step.end(), step.stderr) for step in steps]
 
 
-def test_two_that_walk_the_same_run_at_once_take_turns(finished: Finished) -> None:
+def test_two_of_the_same_run_at_once_take_turns(finished: Finished) -> None:
     assert finished.most == 1, "they did not take turns"
 
 

@@ -28,7 +28,7 @@ def look(config: Config) -> tuple[Report, dict[str, str]]:
 
 
 def changed(config: Config, **sections: dict[str, object]) -> Config:
-    """Give the configuration with other values in some sections."""
+    """Return the configuration with other values in some sections."""
     document = config.model_dump(mode="python", by_alias=True)
     postgres = config.data_warehouse.postgres
     assert postgres.password is not None
@@ -43,7 +43,7 @@ def changed(config: Config, **sections: dict[str, object]) -> Config:
 
 @pytest.fixture
 def ready(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Give a configuration in which nothing is wrong."""
+    """Return a configuration in which nothing is wrong."""
     monkeypatch.setenv("PII_HASH_KEY", KEY)
     source = tmp_path / "in" / "2023-10-05.csv"
     source.parent.mkdir()

@@ -1,4 +1,4 @@
-"""Stop `export`, and `top`, against both warehouses."""
+"""Step `export`, and `top`, against both warehouses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sales_mart.lake.records import Export, Load, Mode, Publish
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import PUBLICATIONS, raw_schema
-from sales_mart.steps import export as stop
+from sales_mart.steps import export as step
 from sales_mart.steps.export import export
 from sales_mart.steps.top import top
 from sales_mart.warehouses.bigquery.connection import client, query, table_id
@@ -185,7 +185,7 @@ def test_the_sample_as_json_csv_and_parquet(config: Config, lake: Path, target: 
     ]
 
 
-def test_the_manifest_vouches_for_every_file(config: Config, lake: Path, target: Target) -> None:
+def test_the_manifest_lists_every_file(config: Config, lake: Path, target: Target) -> None:
     files = exported(config, lake, target, SAMPLE)
     manifest = json.loads(files.pop("manifest.json"))
     assert manifest["run_id"] == "a"
@@ -218,7 +218,7 @@ def test_an_empty_summary(config: Config, lake: Path, target: Target) -> None:
 def test_both_warehouses_give_the_same_bytes(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop, "_ROWS", 7)
+    monkeypatch.setattr(step, "_ROWS", 7)
     rows: list[Row] = [
         (f"Halal {name}", f"20{year}-0{month}-01", f"{year}.{month}0", "0.10", month)
         for name in ("Ölkanne", "Zebra", "apple", "🎉", "Öl", "ﬀ")
@@ -360,7 +360,7 @@ def test_an_older_export_that_is_slow_does_not_end_after_a_newer_one(
     newer = published(lake, Target.POSTGRES, sequence=2, run_id="b")
     only_postgres = only(config, Target.POSTGRES)
     has_read, may_go_on = threading.Event(), threading.Event()
-    write: Any = vars(stop)["_write"]
+    write: Any = vars(step)["_write"]
 
     def slow(*arguments: object) -> object:
         count = write(*arguments)
@@ -369,7 +369,7 @@ def test_an_older_export_that_is_slow_does_not_end_after_a_newer_one(
             assert may_go_on.wait(60)
         return count
 
-    monkeypatch.setattr(stop, "_write", slow)
+    monkeypatch.setattr(step, "_write", slow)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(export, only_postgres, older)
         assert has_read.wait(60)

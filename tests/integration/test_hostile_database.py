@@ -55,7 +55,7 @@ def names(config: Config) -> dict[str, str]:
     return {"raw": config.data_warehouse.dataset, "mart": mart, "next": f"{mart}__next"}
 
 
-def test_the_whole_road_among_overloads(hostile: Hostile, tmp_path: Path) -> None:
+def test_the_whole_pipeline_among_overloads(hostile: Hostile, tmp_path: Path) -> None:
     """Days, a correction and a snapshot are right; then each step refuses a planted trigger."""
     config, lake, shown = hostile.config(), str(tmp_path / "lake"), tmp_path / "shown"
 

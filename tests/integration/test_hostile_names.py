@@ -1,4 +1,4 @@
-"""Settings, files and folders with odd names are data everywhere on the road."""
+"""Settings, files and folders with odd names are data everywhere in the pipeline."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ PREFIXES = (
 )
 
 
-def test_the_whole_road_with_odd_names(servers: LocalServers, tmp_path: Path) -> None:
+def test_the_whole_pipeline_with_odd_names(servers: LocalServers, tmp_path: Path) -> None:
     """Folders, files, destination, prefix, and on PostgreSQL database, user and password."""
     server = fresh_config(servers, product_prefix=ODD)
     name = f"{ODD}{uuid.uuid4().hex[:8]}"
@@ -108,7 +108,7 @@ def test_the_whole_road_with_odd_names(servers: LocalServers, tmp_path: Path) ->
         destination=str(shown),
     )
     assert summary.rows is not None
-    assert (summary.rows.rows_clean, summary.rows.reasons) == (1, {"product_prefix": 1})
+    assert (summary.rows.rows_valid, summary.rows.reasons) == (1, {"product_prefix": 1})
     (row,) = json.loads((shown / "summary_sales.json").read_text())
     assert row["product"] == f"{ODD} Tea"
     for target in BOTH:
@@ -161,7 +161,7 @@ def test_a_project_is_an_id_and_no_sql(project: str) -> None:
 
 @pytest.mark.parametrize("name", ["x' or '1", 'x"."y'])
 def test_a_database_with_quotes_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="must hold no quotes"):
+    with pytest.raises(ValueError, match="must not contain quotes"):
         Config.model_validate({"data_warehouse": {"postgres": {"dbname": name}}})
 
 

@@ -1,6 +1,6 @@
 """Killed, interrupted and doubled: the fast part of `make chaos`.
 
-A run is walked stop by stop, and in each of them a first attempt is struck. What comes of it is
+A run goes step by step, and in each of them a first attempt is struck. What comes of it is
 what an undisturbed run gives on a site of its own.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from chaos.kills import Campaign
-from chaos.ledger import CLEAN, KILLS, STOPS, Aim
+from chaos.ledger import CLEAN, KILLS, STEPS, Aim
 from chaos.site import STORY, Site
 from chaos.table import Row, as_table
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING
@@ -33,8 +33,8 @@ ROWS = 400
 STRUCK = {"transform": ("kill",), "load-postgres": ("kill group",), "publish": ("terminate",)}
 
 
-class Walked(NamedTuple):
-    """A site on which a run was struck in each stop, and one on which it was left in peace."""
+class Finished(NamedTuple):
+    """A site on which a run was struck in each step, and one on which it was left in peace."""
 
     struck: Campaign
     in_peace: Site
@@ -42,25 +42,25 @@ class Walked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def walked(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+def finished(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("killed")
     dice = random.Random(20231005)  # noqa: S311 - not a secret
     struck = Campaign(servers, folder / "struck", dice.randrange(100), rows=ROWS)
     run_id = struck.site.plan(INPUT)
     struck.run_ids[INPUT] = run_id
-    aims = [Aim(stop, dice.choice(STRUCK.get(stop, (*KILLS, *CLEAN[:2])))) for stop in STOPS]
-    struck.walk_stops(INPUT, aims)
+    aims = [Aim(step, dice.choice(STRUCK.get(step, (*KILLS, *CLEAN[:2])))) for step in STEPS]
+    struck.run_steps(INPUT, aims)
     in_peace = Site(servers, folder / "in-peace", 0, rows=ROWS)
     in_peace.inputs = struck.site.inputs
     # One warehouse will do: the summaries and reconcile's sums tell of the other.
     assert in_peace.do("run", *in_peace.run_options(INPUT), "--target", "postgres") == 0
-    return Walked(struck, in_peace, run_id)
+    return Finished(struck, in_peace, run_id)
 
 
-def test_a_run_that_is_struck_in_every_stop_ends_as_one_in_peace(walked: Walked) -> None:
-    site, peace = walked.struck.site, walked.in_peace
-    assert walked.struck.ledger.complaints() == []
-    assert {aim.stop for aim in walked.struck.ledger.attempts} == set(STOPS)
+def test_a_run_that_is_struck_in_every_step_ends_as_one_in_peace(finished: Finished) -> None:
+    site, peace = finished.struck.site, finished.in_peace
+    assert finished.struck.ledger.complaints() == []
+    assert {aim.step for aim in finished.struck.ledger.attempts} == set(STEPS)
     assert site.postgres() == peace.postgres()
     with (
         published_summary(site.config, Target.POSTGRES) as (_, here),
@@ -71,7 +71,7 @@ def test_a_run_that_is_struck_in_every_stop_ends_as_one_in_peace(walked: Walked)
     exported, wanted = site.exported(), peace.exported()
     for name in ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet"):
         assert exported[name] == wanted[name]
-    seal, sealed = site.records(walked.run_id)["seal.json"], peace.records(other)["seal.json"]
+    seal, sealed = site.records(finished.run_id)["seal.json"], peace.records(other)["seal.json"]
     assert {**seal, "run_id": "", "config_digest": ""} == {
         **sealed,
         "run_id": "",
@@ -79,14 +79,14 @@ def test_a_run_that_is_struck_in_every_stop_ends_as_one_in_peace(walked: Walked)
     }
 
 
-def test_nothing_is_left_behind(walked: Walked) -> None:
-    site = walked.struck.site
+def test_nothing_is_left_behind(finished: Finished) -> None:
+    site = finished.struck.site
     assert site.leftovers() == []
     deadline = time.monotonic() + 30
     while site.processes() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert site.processes() == []
-    found, peace = site.relations(), walked.in_peace.relations()
+    found, peace = site.relations(), finished.in_peace.relations()
     in_postgres = {name.rpartition(".")[2] for name in found if not name.startswith("bigquery:")}
     assert in_postgres == {name.rpartition(".")[2] for name in peace}
     published = published_tables(site.config, Target.BIGQUERY)
@@ -100,31 +100,31 @@ def test_nothing_is_left_behind(walked: Walked) -> None:
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["TERM", "INT"]
 )
 def test_a_run_that_is_told_to_end_ends_in_seconds_and_takes_dbt_along(
-    walked: Walked, number: int, code: int
+    finished: Finished, number: int, code: int
 ) -> None:
-    site = walked.struck.site
-    step = site.start("run", *site.run_options(INPUT))
-    assert step.wait_until(lambda: "validate" in step.done())
+    site = finished.struck.site
+    running = site.start("run", *site.run_options(INPUT))
+    assert running.wait_until(lambda: "validate" in running.done())
     assert site.dbt_children()
-    step.signal(number, group=number == signal.SIGINT)
+    running.signal(number, group=number == signal.SIGINT)
     begun = time.monotonic()
-    assert step.end() == code
+    assert running.end() == code
     assert time.monotonic() - begun < 15
     assert site.processes() == []
-    assert "Traceback" not in step.stderr
+    assert "Traceback" not in running.stderr
     # A signal may come between the making of a folder and the promise to remove it.
-    assert site.do("seal", "--run-id", walked.run_id) == 0
+    assert site.do("seal", "--run-id", finished.run_id) == 0
     assert site.leftovers() == []
 
 
-def test_stops_that_are_started_twice_at_once_do_their_work_once(walked: Walked) -> None:
-    site = walked.struck.site
+def test_steps_that_are_started_twice_at_once_do_their_work_once(finished: Finished) -> None:
+    site = finished.struck.site
     run_id = site.plan(STORY[-1])
-    for stop in ("validate", "seal", "load-postgres", "load-bigquery"):
-        steps = [site.start(*stop.split("-"), "--run-id", run_id) for _ in range(2)]
-        codes = sorted(step.end() for step in steps)
-        assert codes in ([0, 0], [0, 75]), [step.stderr for step in steps]
-    rows = site.records(run_id)["seal.json"]["rows_clean"]
+    for step in ("validate", "seal", "load-postgres", "load-bigquery"):
+        started = [site.start(*step.split("-"), "--run-id", run_id) for _ in range(2)]
+        codes = sorted(running.end() for running in started)
+        assert codes in ([0, 0], [0, 75]), [running.stderr for running in started]
+    rows = site.records(run_id)["seal.json"]["rows_valid"]
     assert rows > ROWS // 2
     for target in Target:
         found = ask(site.config, target, f"select count(*) from {raw_table(site.config, target)}")
@@ -140,11 +140,11 @@ def load_runs(config: Config, target: Target) -> list[str]:
     return [row[0] for row in ask(config, target, f"select run_id from {name}")]
 
 
-def test_two_exports_at_once_leave_the_files_of_one(walked: Walked) -> None:
-    site = walked.struck.site
+def test_two_exports_at_once_leave_the_files_of_one(finished: Finished) -> None:
+    site = finished.struck.site
     before = site.exported()
-    steps = [site.start("export", "--run-id", walked.run_id) for _ in range(2)]
-    assert [step.end() for step in steps] == [0, 0]
+    started = [site.start("export", "--run-id", finished.run_id) for _ in range(2)]
+    assert [running.end() for running in started] == [0, 0]
     assert site.exported() == before
     assert site.leftovers() == []
 

@@ -24,7 +24,7 @@ from pydantic import SecretStr, ValidationError
 from sales_mart import Config, Transaction, validate_frame
 from sales_mart.cli import main
 from sales_mart.errors import SourceFormatError
-from sales_mart.rows.checker import Judge
+from sales_mart.rows.checker import Checker
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.servers.local import local_servers
 from sales_mart.warehouses.bigquery import connection as bigquery
@@ -64,13 +64,13 @@ RULES = {"product_prefix": "Halal", "min_price": 10, "max_quantity": 100}
 
 
 def csv() -> bytes:
-    """Give a file with every kind of row, one that is not UTF-8 among them."""
+    """Return a file with every kind of row, one that is not UTF-8 among them."""
     text = "\n".join([HEADER, *ROWS.values(), ""]).encode()
     return text + f"{ID}-r\xff,Halal Mouse,20.00,1,2023-10-01\n".encode("latin-1")
 
 
 def environment(servers: LocalServers, folder: Path, **more: str) -> dict[str, str]:
-    """Give an environment in which every secret is where it belongs."""
+    """Return an environment in which every secret is where it belongs."""
     clean = {name: text for name, text in os.environ.items() if not name.startswith("SALES_MART_")}
     data = fresh_config(servers).model_dump(mode="json", by_alias=True)
     warehouse, mart = data["data_warehouse"], data["data_mart"]
@@ -95,14 +95,14 @@ def environment(servers: LocalServers, folder: Path, **more: str) -> dict[str, s
                 },
             }
         ),
-        "SALES_MART_SCRATCH": str(folder / "scratch"),
+        "SALES_MART_DBT_FOLDER": str(folder / "dbt"),
         "TMPDIR": str(folder / "tmp"),
         **more,
     }
 
 
 def local_config(servers: LocalServers) -> Config:
-    """Give what it takes to ask the local BigQuery server."""
+    """Return what it takes to ask the local BigQuery server."""
     warehouse = {
         "project_id": "test-project",
         "bigquery": {"api_endpoint": servers.bigquery_endpoint},
@@ -118,7 +118,7 @@ def prepare(folder: Path, content: bytes) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    """Give a command of ours that says all it can."""
+    """Return a command of ours that says all it can."""
     code = "import sys; from sales_mart.cli import main; sys.exit(main())"
     return [sys.executable, "-c", code, *arguments, "--output", "json", "--log-level", "debug"]
 
@@ -152,7 +152,7 @@ def seen_children(root: int) -> dict[int, Child]:
 # --- a whole run, and one whose marts fail their tests
 
 
-class Walked(NamedTuple):
+class Finished(NamedTuple):
     """A run and a broken one: their folder, what they said, and what could be seen meanwhile."""
 
     folder: Path
@@ -166,9 +166,9 @@ class Walked(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def walked(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Walked:
-    """Walk the whole road while PostgreSQL logs every statement; then break the marts."""
-    folder = tmp_path_factory.mktemp("walked")
+def finished(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Run the whole pipeline while PostgreSQL logs every statement; then break the marts."""
+    folder = tmp_path_factory.mktemp("finished")
     environ = environment(servers, folder)
     prepare(folder, csv())
     log = servers.folder / "postgres.log"
@@ -231,43 +231,43 @@ def walked(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> W
     with log.open("rb") as file:
         file.seek(before)
         logged = file.read()
-    return Walked(
+    return Finished(
         folder, environ, output, "\n".join(statements), [*children.values()], own, codes, logged
     )
 
 
 @pytest.fixture
 def secrets(servers: LocalServers) -> dict[str, str]:
-    """Give everything that must not be found."""
+    """Return everything that must not be found."""
     return {**SECRETS, "the password": servers.postgres_password}
 
 
-def test_the_attack_meets_what_it_is_about(walked: Walked) -> None:
-    assert walked.codes == [0, 65, 65], walked.output
-    counts = json.loads((walked.folder / "lake/runs/whole/seal.json").read_text())
+def test_the_attack_meets_what_it_is_about(finished: Finished) -> None:
+    assert finished.codes == [0, 65, 65], finished.output
+    counts = json.loads((finished.folder / "lake/runs/whole/seal.json").read_text())
     reasons = {*ROWS} - {"valid", "comma", "swapped", "unbalanced", "nul"} | {"encoding"}
     assert set(counts["reasons"]) >= reasons
-    assert walked.own.environment.count(KEY.encode()) == 1
-    assert b"copy " in walked.log
+    assert finished.own.environment.count(KEY.encode()) == 1
+    assert b"copy " in finished.log
     for target in ("postgres", "bigquery"):
         # What a failing dbt leaves, with its statements: among the files that are searched.
-        [kept] = (walked.folder / "scratch").glob(f"sales-mart-dbt-{target}.*/dbt.log")
+        [kept] = (finished.folder / "dbt").glob(f"sales-mart-dbt-{target}.*/dbt.log")
         assert "create" in kept.read_text()
         assert "Failure in test fact_sales_transaction_id_is_unique" in kept.read_text()
-    assert len({child.arguments for child in walked.children}) > 2
-    assert "insert into" in walked.statements or "select" in walked.statements
+    assert len({child.arguments for child in finished.children}) > 2
+    assert "insert into" in finished.statements or "select" in finished.statements
 
 
 def test_nothing_that_a_run_wrote_or_said_holds_a_secret(
-    walked: Walked, servers: LocalServers, secrets: dict[str, str]
+    finished: Finished, servers: LocalServers, secrets: dict[str, str]
 ) -> None:
     # Lake, quarantine, export, records; what a broken dbt left; the temporary folder.
-    kept = [walked.folder / name for name in ("lake", "scratch", "tmp")]
-    assert not list((walked.folder / "tmp").iterdir())
+    kept = [finished.folder / name for name in ("lake", "dbt", "tmp")]
+    assert not list((finished.folder / "tmp").iterdir())
     found = find_in_files(kept, secrets)
-    found += find_in(walked.output, secrets, "what the commands said")
-    found += find_in(walked.log, secrets, "PostgreSQL's log")
-    found += find_in(walked.statements, secrets, "pg_stat_activity")
+    found += find_in(finished.output, secrets, "what the commands said")
+    found += find_in(finished.log, secrets, "PostgreSQL's log")
+    found += find_in(finished.statements, secrets, "pg_stat_activity")
     log = (servers.folder / "bigquery.log").read_bytes()
     assert log
     found += find_in(log, secrets, "BigQuery's log")
@@ -275,10 +275,10 @@ def test_nothing_that_a_run_wrote_or_said_holds_a_secret(
 
 
 def test_no_warehouse_holds_a_secret(
-    walked: Walked, servers: LocalServers, secrets: dict[str, str]
+    finished: Finished, servers: LocalServers, secrets: dict[str, str]
 ) -> None:
-    names = json.loads(walked.environ["SALES_MART_DATA_WAREHOUSE"])["dataset"]
-    mart = json.loads(walked.environ["SALES_MART_DATA_MART"])
+    names = json.loads(finished.environ["SALES_MART_DATA_WAREHOUSE"])["dataset"]
+    mart = json.loads(finished.environ["SALES_MART_DATA_MART"])
     assert servers.postgres_url is not None
     found: list[str] = []
     with psycopg.connect(servers.postgres_url) as admin:
@@ -304,13 +304,13 @@ def test_no_warehouse_holds_a_secret(
 
 
 def test_no_child_is_told_more_than_its_own_password(
-    walked: Walked, secrets: dict[str, str]
+    finished: Finished, secrets: dict[str, str]
 ) -> None:
     found: list[str] = []
     password = {"the password": secrets.pop("the password")}
-    for child in [*walked.children, walked.own]:
+    for child in [*finished.children, finished.own]:
         found += find_in(child.arguments, {**secrets, **password}, "arguments")
-    for child in walked.children:
+    for child in finished.children:
         found += find_in(child.environment, secrets, str(child.arguments))
         if b'"target": "postgres"' not in child.line:
             found += find_in(child.environment, password, str(child.arguments))
@@ -412,7 +412,7 @@ def test_a_file_that_cannot_be_read_is_not_quoted(
     assert not found + find_in_files([tmp_path / "lake", tmp_path / "tmp"], secrets)
 
 
-def test_a_run_that_is_refused_at_any_stop_quotes_nothing(
+def test_a_run_that_is_refused_at_any_step_quotes_nothing(
     say: Any, tmp_path: Path, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = tmp_path / "lake" / "runs" / "r"
@@ -445,7 +445,7 @@ def test_a_run_that_is_refused_at_any_stop_quotes_nothing(
     monkeypatch.setenv("PII_HASH_KEY", KEY)
     step("seal", code=0)
     # A part that is damaged, a part that is gone, a record that is none.
-    part = lake / json.loads((lake / "seal.json").read_text())["clean"][0]["name"]
+    part = lake / json.loads((lake / "seal.json").read_text())["valid"][0]["name"]
     whole = part.read_bytes()
     part.write_bytes(whole[:-100])
     step("load", "postgres", code=65)
@@ -525,7 +525,7 @@ def test_a_secret_in_a_wrong_place_of_the_file_is_not_repeated(
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "stop"),
+    ("variable", "value", "step"),
     [
         ("PII_HASH_KEY", b"\xff" + KEY.encode(), "validate"),
         ("POSTGRES_PASSWORD", b"\xff" + KEY.encode(), "load"),
@@ -540,7 +540,7 @@ def test_a_secret_that_is_no_text_is_refused_and_not_shown(  # noqa: PLR0913 - a
     monkeypatch: pytest.MonkeyPatch,
     variable: str,
     value: bytes,
-    stop: str,
+    step: str,
 ) -> None:
     (tmp_path / "password").write_bytes(b"\xff\0" + KEY.encode())
     assert say("plan", "--run-id", "r").code == 0
@@ -548,7 +548,7 @@ def test_a_secret_that_is_no_text_is_refused_and_not_shown(  # noqa: PLR0913 - a
         monkeypatch.delenv("POSTGRES_PASSWORD")
     monkeypatch.setenv(variable, os.fsdecode(value) or str(tmp_path))
     said = say("validate", "--run-id", "r")
-    if stop == "load":
+    if step == "load":
         assert said.code == 0, said.text
         assert say("seal", "--run-id", "r").code == 0
         said = say("load", "postgres", "--run-id", "r")
@@ -624,7 +624,7 @@ ODD_FRAMES = [
 
 
 @pytest.mark.parametrize(("name", "kind"), ODD_FRAMES)
-def test_a_frame_that_cannot_be_judged_is_not_quoted(name: str, kind: str) -> None:
+def test_a_frame_that_cannot_be_checked_is_not_quoted(name: str, kind: str) -> None:
     values = ODD_COLUMNS[name]
     rest = {"product": ["Halal Mouse"] * 2, "price": ["20"] * 2, "quantity": [1, 2]}
     rest["date"] = ["2023-10-01"] * 2
@@ -655,7 +655,7 @@ def test_a_result_can_be_shown_and_pickled(
     frame: Any = pl.DataFrame(fields, schema=HEADER.split(","), orient="row")
     frame = {"polars": frame, "pyarrow": frame.to_arrow(), "pandas": frame.to_pandas()}[kind]
     result = validate_frame(frame, config)
-    assert result.rows_clean > 0
+    assert result.rows_valid > 0
     assert result.rows_rejected > 9
     rejected: Any = result.rejected
     for name, each in (("valid", result.valid), ("rejected", rejected)):
@@ -672,10 +672,10 @@ def test_objects_that_hold_a_secret_do_not_show_it() -> None:
     tokens = Tokeniser(SecretStr(KEY))
     settings = {"data_warehouse": {"postgres": {"password": KEY}}}
     config = Config.model_validate(settings)
-    judge = Judge(config, tokens)
+    checker = Checker(config, tokens)
     lazy = pl.LazyFrame({"transaction_id": ["x"]}).with_columns(tokens.expression("transaction_id"))
-    said = [repr(each) + str(each) for each in (tokens, config, judge, config.model_dump())]
-    said += [config.model_dump_json(), str(vars(judge)), str(lazy), lazy.explain()]
+    said = [repr(each) + str(each) for each in (tokens, config, checker, config.model_dump())]
+    said += [config.model_dump_json(), str(vars(checker)), str(lazy), lazy.explain()]
     assert not find_in("\n".join(said), SECRETS, "\n".join(said))
     # The key would be in the bytes of a tokeniser.
     with pytest.raises(TypeError, match="key"):

@@ -1,4 +1,4 @@
-"""Stop `load` against a server that speaks BigQuery's API."""
+"""Step `load` against a server that speaks BigQuery's API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sales_mart.errors import (
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouses.bigquery import load as stop
+from sales_mart.warehouses.bigquery import load as step
 from sales_mart.warehouses.bigquery import staging as bigquery_tables
 from sales_mart.warehouses.bigquery.connection import (
     Client,
@@ -46,7 +46,7 @@ def connected(config: Config) -> Generator[Client]:
 
 
 def raw_rows(connected: Client, config: Config) -> list[tuple[Any, ...]]:
-    """Give the clean columns, run and batch of every visible raw row, in the order of tokens."""
+    """Return the valid columns, run and batch of every visible raw row, in the order of tokens."""
     name = table_id(config, raw_schema(config), config.data_warehouse.table)
     rows = query(
         connected,
@@ -86,12 +86,12 @@ def test_a_process_that_comes_too_late_finds_its_run_loaded(
     stage = bigquery_tables.stage
 
     def overtaken(*_: object) -> str:
-        monkeypatch.setattr(stop, "stage", stage)
+        monkeypatch.setattr(step, "stage", stage)
         assert not load(config, run).already_loaded
         return str(list(query(connected, f"select count(*) from `{staging}`")))
 
     monkeypatch.setattr(RunFolder, "alone", lambda *_: nullcontext())  # pyright: ignore[reportUnknownLambdaType]
-    monkeypatch.setattr(stop, "stage", overtaken)
+    monkeypatch.setattr(step, "stage", overtaken)
     assert load(config, run).already_loaded
     assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
     latest = latest_load(BigQuerySession(connected, config))
@@ -141,13 +141,13 @@ def test_a_failure_after_the_change_takes_it_back(
 ) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     run = sealed_run(config, lake, "b", [row("T2", D1)], mode=mode)
-    script = stop.change_script
+    script = step.change_script
 
     def wrong(*args: Any) -> str:
         return script(*args).replace(") = 1,", ") = 2,")
 
     with monkeypatch.context() as patch:
-        patch.setattr(stop, "change_script", wrong)
+        patch.setattr(step, "change_script", wrong)
         with pytest.raises(UnexpectedError):
             load(config, run)
     assert [found[0] for found in raw_rows(connected, config)] == [token("T1")]
@@ -162,14 +162,14 @@ def test_a_load_that_was_overtaken_changes_nothing(
 ) -> None:
     load(config, sealed_run(config, lake, "a", [row("T1", D1)]))
     run = sealed_run(config, lake, "b", [row("T2", D1)])
-    plan = stop.change_script
+    plan = step.change_script
 
     def overtaken(*args: Any) -> str:
         monkeypatch.undo()
         load(config, sealed_run(config, lake, "c", [row("T3", D1)]))
         return plan(*args)
 
-    monkeypatch.setattr(stop, "change_script", overtaken)
+    monkeypatch.setattr(step, "change_script", overtaken)
     with pytest.raises(TemporaryError, match="at the same time"):
         load(config, run)
     assert [found[0] for found in raw_rows(connected, config)] == [token("T3")]
@@ -186,7 +186,7 @@ def test_a_column_of_another_type_is_refused(config: Config, lake: Path, connect
 def test_too_many_dates_are_refused_before_the_load(
     config: Config, lake: Path, connected: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stop, "MAX_DATES", 2)
+    monkeypatch.setattr(step, "MAX_DATES", 2)
     run = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2), row("T3", D3)])
     with pytest.raises(DataError, match="touches 3 sale dates") as caught:
         load(config, run)
@@ -199,7 +199,7 @@ def test_old_dates_count_as_touched(
     config: Config, lake: Path, connected: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(config, lake, "a", D1, [row("T1", D1), row("T2", D2)])
-    monkeypatch.setattr(stop, "MAX_DATES", 2)
+    monkeypatch.setattr(step, "MAX_DATES", 2)
     with pytest.raises(DataError, match="touches 3 sale dates"):
         append(config, lake, "b", D1, [row("T1", D3)])
     latest = latest_load(BigQuerySession(connected, config))
@@ -213,7 +213,7 @@ def test_parts_of_a_bucket_are_loaded_by_their_addresses(
     local = sealed_run(config, lake, "a", [row("T1", D1), row("T2", D2)])
     run = RunFolder(f"{gcs}/lake", "a")
     seal = local.read("seal", Seal)
-    for part in seal.clean:
+    for part in seal.valid:
         run.lake.write(run.name(part.name), local.lake.read(local.name(part.name)))
     run.write("seal", seal)
     assert load(config, run).rows == 2

@@ -45,7 +45,7 @@ def query(config: Config, statement: str, *names: str) -> list[tuple[Any, ...]]:
 
 
 def raw_rows(config: Config) -> list[tuple[Any, ...]]:
-    """Give the clean columns, run and batch of every visible raw row, in the order of tokens."""
+    """Return the valid columns, run and batch of every visible raw row, in the order of tokens."""
     return query(
         config,
         "select transaction_id, product, price, quantity, sale_date, run_id, business_date"

@@ -51,7 +51,7 @@ def count(servers: LocalServers, *, add: bool = False) -> int:
 
 @pytest.fixture
 def tmp_path() -> Generator[Path]:
-    """Give a folder that the server's user may pass through, instead of pytest's."""
+    """Yield a folder that the server's user may pass through, instead of pytest's."""
     with open_folder() as folder:
         yield folder
 

@@ -43,7 +43,7 @@ def price(units: int, places: int) -> Decimal:
 
 
 def rows_for(places: int) -> list[Row]:
-    """Give the extremes of the types, means at and around half a cent, and random rows."""
+    """Return the extremes of the types, means at and around half a cent, and random rows."""
     chance = random.Random(places)  # noqa: S311 - for variety, not for secrets
     top, cent = 10**18 - 1, max(1, 10**places // 100)
     sold: list[tuple[str, int, int]] = [
@@ -88,7 +88,7 @@ def built(
 
 
 def measures(rows: Sequence[Row]) -> tuple[Decimal, int, Decimal]:
-    """Give total_amount, transaction_count and avg_price, worked out by hand."""
+    """Return total_amount, transaction_count and avg_price, worked out by hand."""
     amount = total = Decimal(0)
     for each in rows:
         assert each.price is not None
@@ -183,7 +183,7 @@ def sold(draw: st.DrawFn, places: int) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def statements(built: tuple[Config, RunFolder, list[Row]]) -> list[tuple[str, str]]:
-    """Give table and statement of the marts, each after those that it reads."""
+    """Return table and statement of the marts, each after those that it reads."""
     config, _, _ = built
     models = transform_sql(config, Target.POSTGRES)
     marts = ("fact_sales", "sales_by_product_month", *KEYS)
@@ -232,7 +232,7 @@ def test_the_warehouses_reconcile(built: tuple[Config, RunFolder, list[Row]]) ->
 
 
 def planted(config: Config, target: Target) -> tuple[list[str], set[int]]:
-    """Give statements that each change a day of one warehouse, and the days that they change."""
+    """Return statements that each change a day of one warehouse, and the days that they change."""
     fact = next_table(config, target, "fact_sales")
     places = config.rules.max_decimals
     last = f"cast('{price(1, places):f}' as numeric)"

@@ -44,7 +44,7 @@ def api(bigquery_server: str) -> Generator[Http]:
 
 @pytest.fixture
 def through(config: Config, api: Http) -> Config:
-    """Give a configuration whose requests pass the proxy, and are not patient."""
+    """Return a configuration whose requests pass the proxy, and are not patient."""
     return configured(config, B, api_endpoint=api.url, request_timeout=2, job_timeout=5)
 
 
@@ -156,19 +156,19 @@ def test_a_job_that_runs_longer_than_it_may(
 
 @pytest.fixture
 def run(config: Config, lake: Path, gcs: str, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Give a sealed run of two parts in a bucket, each of which is a load job of its own."""
+    """Return a sealed run of two parts in a bucket, each of which is a load job of its own."""
     monkeypatch.setattr(bigquery_tables, "MAX_URIS", 1)
     local = sealed_run(config, lake, "new", NEW)
     seal = local.read("seal", Seal)
-    with local.sealed_part(seal.clean[0]) as sealed:
+    with local.sealed_part(seal.valid[0]) as sealed:
         whole = pq.read_table(sealed)
     there = RunFolder(f"{gcs}/lake", "new")
     parts: list[Part] = []
     for number, piece in enumerate((whole.slice(0, 150), whole.slice(150))):
         path = lake / f"piece{number}.parquet"
         pq.write_table(piece, path)
-        parts.append(there.put_part(f"clean/00000-0000{number}", path, piece.num_rows))
-    there.write("seal", seal.model_copy(update={"clean": tuple(parts)}))
+        parts.append(there.put_part(f"valid/00000-0000{number}", path, piece.num_rows))
+    there.write("seal", seal.model_copy(update={"valid": tuple(parts)}))
     return there
 
 
@@ -190,7 +190,7 @@ def test_jobs_of_an_attempt_before_are_found_by_their_ids(
     through: Config, config: Config, api: Http, run: RunFolder, prefix: str
 ) -> None:
     """The job of part 0 still runs, and is done then; those of part 1 and the change failed."""
-    uri = f"{run.uri}/{run.read('seal', Seal).clean[0].name}"
+    uri = f"{run.uri}/{run.read('seal', Seal).valid[0].name}"
     options = LoadJobConfig(source_format="PARQUET", write_disposition="WRITE_APPEND")
     with client(config) as connected:
         connected.load_table_from_uri(
@@ -230,13 +230,13 @@ def staging_of(config: Config, run: RunFolder) -> str:
 
 
 def changes(config: Config, run: RunFolder) -> set[str]:
-    """Give the jobs of a run that change the raw table."""
+    """Return the jobs of a run that change the raw table."""
     prefix = staging_of(config, run).rpartition(".")[2].replace("staging", "sales_mart")
     return {each for each in started(config, prefix) if "-change-" in each}
 
 
 def started(config: Config, prefix: str) -> set[str]:
-    """Give the ends of the ids of all jobs that start with `prefix`."""
+    """Return the ends of the ids of all jobs that start with `prefix`."""
     with client(config) as connected:
         ids = [str(job.job_id) for job in connected.list_jobs(all_users=True)]
     return {each[len(prefix) + 1 :] for each in ids if each.startswith(prefix)}

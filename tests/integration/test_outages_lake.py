@@ -23,7 +23,7 @@ from sales_mart.lake.storage import open_storage
 from sales_mart.steps import doctor
 from sales_mart.steps.plan import plan
 from sales_mart.steps.seal import seal
-from sales_mart.steps.validate import stop_name, validate_shard
+from sales_mart.steps.validate import step_name, validate_shard
 from support import mount_or_skip
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ HEADER = "transaction_id,product,price,quantity,date\n"
 LINES = [f"T{n % 9000},Halal Mouse,{n % 50 + 1}.00,1,2023-10-0{n % 9 + 1}\n" for n in range(ROWS)]
 
 
-def judged(lake: str, source: str) -> RunFolder:
+def checked(lake: str, source: str) -> RunFolder:
     """Plan and validate."""
     plan(CONFIG, lake, business_date=DAY, source=source, run_id="a")
     run = RunFolder(lake, "a")
@@ -49,7 +49,7 @@ def judged(lake: str, source: str) -> RunFolder:
 
 def sealed(lake: str, source: str) -> Seal:
     """Plan, validate and seal."""
-    return seal(CONFIG, judged(lake, source))
+    return seal(CONFIG, checked(lake, source))
 
 
 def nothing(*_: object) -> None:
@@ -75,7 +75,7 @@ def source(tmp_path: Path) -> Path:
 
 # --- a disk without room
 
-WALK = """
+RUN = """
 import resource, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
@@ -89,10 +89,10 @@ print(ended.code, ended.said)
 
 
 def in_a_process(lake: Path, source: Path, most: int = 0) -> str:
-    """Walk in a process of its own: a signal may end it, and a limit is for ever."""
+    """Run in a process of its own: a signal may end it, and a limit is for ever."""
     here = Path(__file__)
     done = subprocess.run(
-        [sys.executable, "-c", WALK, str(here.parents[1]), str(lake), str(source), str(most)],
+        [sys.executable, "-c", RUN, str(here.parents[1]), str(lake), str(source), str(most)],
         check=False,
         capture_output=True,
         text=True,
@@ -104,7 +104,7 @@ def in_a_process(lake: Path, source: Path, most: int = 0) -> str:
 
 @pytest.fixture
 def disk() -> Generator[Callable[[str], Path]]:
-    """Give a function that makes the lake's disk so large."""
+    """Yield a function that makes the lake's disk so large."""
     place = Path(tempfile.mkdtemp(prefix="sales-mart-disk-"))
 
     def mount(options: str) -> Path:
@@ -132,20 +132,20 @@ def test_a_full_disk(disk: Callable[[str], Path], source: Path, kilobytes: int) 
     assert "Make room" in said
     assert not list(lake.rglob("seal.json"))
     disk("size=64m")
-    assert sealed(str(lake), str(source)).rows_clean == 9000
+    assert sealed(str(lake), str(source)).rows_valid == 9000
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path, source: Path) -> None:
     said = in_a_process(tmp_path / "lake", source, most=300_000)
     assert said.startswith("2 ")
     assert "could not be written" in said
-    assert sealed(str(tmp_path / "lake"), str(source)).rows_clean == 9000
+    assert sealed(str(tmp_path / "lake"), str(source)).rows_valid == 9000
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
 
 def test_a_read_only_lake(disk: Callable[[str], Path], source: Path) -> None:
     place = disk("size=64m")
-    run = judged(str(place / "lake"), str(source))
+    run = checked(str(place / "lake"), str(source))
     seal(CONFIG, run)
     disk("ro")
     for task in (
@@ -160,7 +160,7 @@ def test_a_read_only_lake(disk: Callable[[str], Path], source: Path) -> None:
     assert attempt(lambda: run.forget("transform", "reconcile")).code == 0
     assert looked_at(str(place / "lake"), str(source)).exit_code == 2
     disk("rw")
-    assert seal(CONFIG, run).rows_clean == 9000
+    assert seal(CONFIG, run).rows_valid == 9000
 
 
 # --- what changes behind our back
@@ -182,15 +182,15 @@ def test_a_source_that_cannot_be_read_any_more(tmp_path: Path, source: Path) -> 
     ended = attempt(lambda: validate_shard(CONFIG, run, 0))
     assert ended.code == 65
     assert "X1" not in ended.said
-    assert run.find(stop_name(0), Validate) is None
+    assert run.find(step_name(0), Validate) is None
     source.write_text(text)
     assert validate_shard(CONFIG, run, 0).rows_read == ROWS
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "rubbish", "one bit"])
 def test_a_part_that_is_damaged_before_the_seal(tmp_path: Path, source: Path, damage: str) -> None:
-    run = judged(str(tmp_path / "lake"), str(source))
-    (part,) = (tmp_path / "lake" / "runs" / "a" / "clean").iterdir()
+    run = checked(str(tmp_path / "lake"), str(source))
+    (part,) = (tmp_path / "lake" / "runs" / "a" / "valid").iterdir()
     whole = part.read_bytes()
     flipped = bytearray(whole)
     flipped[len(whole) // 2] ^= 1
@@ -202,12 +202,12 @@ def test_a_part_that_is_damaged_before_the_seal(tmp_path: Path, source: Path, da
     assert ended.code == 65
     assert run.find("seal", Seal) is None
     part.write_bytes(whole)
-    assert seal(CONFIG, run).rows_clean == 9000
+    assert seal(CONFIG, run).rows_valid == 9000
 
 
 def test_a_record_that_is_no_file(tmp_path: Path, source: Path) -> None:
-    run = judged(str(tmp_path / "lake"), str(source))
-    record = tmp_path / "lake" / "runs" / "a" / f"{stop_name(0)}.json"
+    run = checked(str(tmp_path / "lake"), str(source))
+    record = tmp_path / "lake" / "runs" / "a" / f"{step_name(0)}.json"
     record.unlink()
     record.mkdir()
     ended = attempt(lambda: seal(CONFIG, run))
@@ -240,11 +240,11 @@ def test_what_fails_once_is_repeated_unnoticed(
         Fault(429, "GET", r"a\.csv", times=1),
         Fault("drop", "GET", r"a\.csv.*alt=media", times=1),
         Fault("truncate", "GET", r"a\.csv.*alt=media", times=1),
-        Fault("lose answer", "POST", "uploadType=multipart", "clean/", times=1),
-        Fault("drop", "GET", "clean", times=1),
+        Fault("lose answer", "POST", "uploadType=multipart", "valid/", times=1),
+        Fault("drop", "GET", "valid%2F", times=1),
     ]
     api.fault(*faults)
-    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_clean == 9000
+    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_valid == 9000
     assert api.struck == len(faults)
 
 
@@ -260,8 +260,8 @@ def test_what_fails_once_is_repeated_unnoticed(
         (Fault("drop"), 75, "did not answer"),
         (Fault("mute", "POST"), 75, "did not answer"),
         (Fault("truncate", "GET", r"a\.csv.*alt=media"), 75, "did not answer"),
-        (Fault("truncate", "GET", "clean"), 75, "did not answer"),
-        (Fault("drop", "POST", "", "clean/"), 75, "did not answer"),
+        (Fault("truncate", "GET", "valid%2F"), 75, "did not answer"),
+        (Fault("drop", "POST", "", "valid/"), 75, "did not answer"),
     ],
 )
 def test_what_lasts_ends_the_command_in_bounded_time(
@@ -274,7 +274,7 @@ def test_what_lasts_ends_the_command_in_bounded_time(
     assert ended.seconds < 20
     assert said in ended.said
     api.heal()
-    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_clean == 9000
+    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_valid == 9000
 
 
 def test_doctor_reports_a_storage_that_is_away(api: Http, gcs: str) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from attempts import attempt, configured
 from faulty import Fault, Http, Wire, http, wire
+from published import EXPORTS, digests, exported_files, marts_query, match_manifest, state
 from sales_mart.lake.records import Export, Load, Publish, Reconcile
 from sales_mart.steps import summary
 from sales_mart.steps.export import export
@@ -25,7 +26,6 @@ from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform
 from sales_mart.warehouses.postgres import connection as postgres
-from shown import EXPORTS, digests, exported_files, is_vouched, marts_query, state
 from support import row, sealed_run
 from targets import Target
 from warehouses import BOTH, ask, fresh_config, loaded
@@ -69,7 +69,7 @@ class Readers:
             thread.join(60)
 
     def now(self) -> dict[str, list[str]]:
-        """Give all states that were seen in turn, after one more whole look at each place."""
+        """Return all states that were seen in turn, after one more whole look at each place."""
         # The look that is under way may have begun before; the one after that has not.
         wanted = {place: looks + 2 for place, looks in self._looks.items()}
         deadline = time.monotonic() + 60
@@ -93,10 +93,10 @@ class Readers:
         return state(ask(self._config, target, marts_query(self._config, target)))
 
     def _export(self) -> str | None:
-        """Give the state of the files; None when the manifest says that they are being replaced."""
+        """Return the state of the files; None when the manifest says that they are being replaced."""
         before, seen = exported_files(self.folder), exported_files(self.folder)
         assert seen.keys() == {*EXPORTS}
-        return repr(digests(seen)) if before == seen and is_vouched(seen) else None
+        return repr(digests(seen)) if before == seen and match_manifest(seen) else None
 
 
 class Shop(NamedTuple):
@@ -178,17 +178,17 @@ def looking(config: Config, folder: Path) -> Generator[Readers]:
 
 
 def states(site: Site) -> dict[str, int]:
-    """Give how many states readers have seen by place, of which none was seen twice."""
+    """Return how many states readers have seen by place, of which none was seen twice."""
     seen = site.readers.now()
     for place, each in seen.items():
         assert len(set(each)) == len(each) <= 2, f"{place}: {each}"
     return {place: len(each) for place, each in seen.items()}
 
 
-def broken_off(site: Site, stop: Callable[[], object]) -> None:
-    """Run a stop that meets a fault, and put the servers right again."""
+def broken_off(site: Site, step: Callable[[], object]) -> None:
+    """Run a step that meets a fault, and put the servers right again."""
     struck = site.line.struck + site.api.struck
-    ended = attempt(stop)
+    ended = attempt(step)
     assert site.line.struck + site.api.struck > struck
     assert ended.code == 75, ended.said
     assert ended.seconds < 60
@@ -206,7 +206,7 @@ def shows_the_newer(site: Site, *, exported: bool = True) -> None:
 
 
 def reconcile_breaks_off(site: Site) -> None:
-    def stop() -> object:
+    def step() -> object:
         return reconcile(site.broken, site.run, BOTH)
 
     only_older = dict.fromkeys(PLACES, 1)
@@ -216,7 +216,7 @@ def reconcile_breaks_off(site: Site) -> None:
     )
     for mark, cut in wires:
         site.line.fault(mark, cut)
-        broken_off(site, stop)
+        broken_off(site, step)
         assert states(site) == only_older, (mark, cut)
     faults = (
         Fault("drop", "POST", body="load_runs"),
@@ -225,17 +225,17 @@ def reconcile_breaks_off(site: Site) -> None:
     )
     for fault in faults:
         site.api.fault(fault)
-        broken_off(site, stop)
+        broken_off(site, step)
         assert states(site) == only_older, fault
     assert site.run.find("reconcile", Reconcile) is None
     assert attempt(lambda: publish(site.straight, site.run, BOTH)).code == 2
     assert states(site) == only_older
-    assert attempt(stop).code == 0
+    assert attempt(step).code == 0
     assert states(site) == only_older
 
 
 def publish_breaks_off(site: Site) -> None:
-    def stop() -> object:
+    def step() -> object:
         return publish(site.broken, site.run, BOTH)
 
     shown = dict.fromkeys(PLACES, 1)
@@ -243,23 +243,23 @@ def publish_breaks_off(site: Site) -> None:
     for cut in cuts:
         # The first commit is of the session's settings.
         site.line.fault(b"COMMIT", cut, skip=1)
-        broken_off(site, stop)
+        broken_off(site, step)
         shown[Target.POSTGRES] = 2 if cut == "lose answer" else 1
         assert states(site) == shown, cut
     for then in ("drop", 503, "lose answer"):
         site.api.fault(Fault(then, "POST", "/jobs", SCRIPT))
-        broken_off(site, stop)
+        broken_off(site, step)
         shown[Target.BIGQUERY] = 2 if then == "lose answer" else 1
         assert states(site) == shown, then
     assert site.run.find("publish", Publish) is None
-    assert attempt(stop).code == 0
+    assert attempt(step).code == 0
     shows_the_newer(site, exported=False)
 
 
 def export_breaks_off(site: Site) -> None:
     """The summary has two pages, and its source goes away between them."""
 
-    def stop(source: Target) -> object:
+    def step(source: Target) -> object:
         warehouse = site.broken.data_warehouse.model_copy(update={"targets": (source,)})
         config = site.broken.model_copy(update={"data_warehouse": warehouse})
         return export(config, site.run)
@@ -268,22 +268,22 @@ def export_breaks_off(site: Site) -> None:
     cuts: tuple[Cut, ...] = ("drop", "mute")
     for cut in cuts:
         site.line.fault(b"FETCH", cut, skip=1)
-        broken_off(site, lambda: stop(Target.POSTGRES))
+        broken_off(site, lambda: step(Target.POSTGRES))
         assert states(site) == shown, cut
     for then in ("drop", "truncate", "mute"):
         site.api.fault(Fault(then, "GET", "pageToken"))
-        broken_off(site, lambda: stop(Target.BIGQUERY))
+        broken_off(site, lambda: step(Target.BIGQUERY))
         assert states(site) == shown, then
     assert site.run.find("export", Export) is None
     assert sorted(path.name for path in site.readers.folder.iterdir()) == sorted(EXPORTS)
     for source in BOTH:  # the second one writes the same bytes
-        assert attempt(lambda source=source: stop(source)).code == 0
+        assert attempt(lambda source=source: step(source)).code == 0
     shows_the_newer(site)
     manifest = json.loads((site.readers.folder / "manifest.json").read_text())
     assert manifest["run_id"] == site.run.run_id
 
 
-def test_readers_while_each_stop_breaks_off(site: Site) -> None:
+def test_readers_while_each_step_breaks_off(site: Site) -> None:
     """One run, since building it is what takes long."""
     reconcile_breaks_off(site)
     publish_breaks_off(site)

@@ -90,7 +90,7 @@ def line(server: Restartable) -> Generator[Wire]:
 
 @pytest.fixture
 def through(server: Restartable, line: Wire, monkeypatch: pytest.MonkeyPatch) -> Config:
-    """Give a configuration of its own whose connections pass the proxy, and are not patient."""
+    """Return a configuration of its own whose connections pass the proxy, and are not patient."""
     monkeypatch.setattr(postgres, "SERVER_SECONDS", 0.2)
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
@@ -163,7 +163,7 @@ def test_a_load_whose_connection_breaks_when_rows_have_arrived(
 
 
 def rows_arrived(config: Config, line: Wire) -> int:
-    """Give the rows that the server has taken from the COPY under way, once there are some."""
+    """Return the rows that the server has taken from the COPY under way, once there are some."""
     straight = configured(config, P, port=line.upstream, statement_timeout=30)
     sql = "select coalesce(sum(tuples_processed), 0)::bigint from pg_stat_progress_copy"
     deadline = time.monotonic() + 20
@@ -278,7 +278,7 @@ def test_a_server_that_takes_no_load(  # noqa: PLR0913 - fixtures and parameters
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Generator[Path]:
-    """Give a file system of 4 MB that the server may write to."""
+    """Yield a file system of 4 MB that the server may write to."""
     place = Path(tempfile.mkdtemp(prefix="sales-mart-small-"))
     mount_or_skip("-t", "tmpfs", "-o", "size=4m,mode=0777", "tmpfs", str(place))
     place.chmod(0o777)
@@ -426,7 +426,7 @@ def to_the_end(config: Config, run: RunFolder) -> None:
 
 
 def shown(config: Config) -> dict[str, list[tuple[object, ...]]]:
-    """Give the marts that a reader finds: days or products and their amounts."""
+    """Return the marts that a reader finds: days or products and their amounts."""
     marts = {
         "pg_sales": "transaction_id, amount",
         "sales_by_date": "sale_date, total_amount",

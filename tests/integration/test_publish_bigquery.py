@@ -1,4 +1,4 @@
-"""Stop `publish` against a server that speaks BigQuery's API."""
+"""Step `publish` against a server that speaks BigQuery's API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stop `publish` against a real PostgreSQL server."""
+"""Step `publish` against a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def rebuilt(config: Config) -> dict[str, set[tuple[Any, ...]]]:
 
 
 def versions(config: Config, table: str, key: str) -> dict[Any, str]:
-    """Give the transaction that wrote each live row."""
+    """Return the transaction that wrote each live row."""
     statement = SQL("select {}, xmin::text from {}").format(Identifier(key), live(config, table))
     with session(config) as connection:
         return dict(connection.execute(statement).fetchall())
@@ -387,7 +387,7 @@ def test_marts_that_another_attempt_has_built_anew_are_not_shown(
 
 
 def numbers(config: Config) -> dict[str, str]:
-    """Give what tells the next tables apart from others of their names."""
+    """Return what tells the next tables apart from others of their names."""
     with connect(config) as connection:
         found = connection.execute(
             "select relname, oid::text from pg_class where relnamespace = to_regnamespace(%s)",
@@ -428,7 +428,7 @@ def audited(config: Config, built: Built, *, transformed: int = 0, reconciled: i
     built.run.write("reconcile", reconcile)
 
 
-def test_the_stop_publishes_what_was_audited(config: Config, lake: Path) -> None:
+def test_the_step_publishes_what_was_audited(config: Config, lake: Path) -> None:
     built = loaded(config, lake, "a", [row("T1", D1)])
     before = datetime.now(UTC)
     audited(config, built)
@@ -441,14 +441,14 @@ def test_the_stop_publishes_what_was_audited(config: Config, lake: Path) -> None
     assert publish(config, built.run, [PG]) == record
 
 
-@pytest.mark.parametrize("stop", ["transform", "reconcile"])
-def test_the_stop_refuses_what_was_not_audited(config: Config, lake: Path, stop: str) -> None:
+@pytest.mark.parametrize("step", ["transform", "reconcile"])
+def test_the_step_refuses_what_was_not_audited(config: Config, lake: Path, step: str) -> None:
     built = loaded(config, lake, "a", [row("T1", D1)])
     with pytest.raises(ConfigurationError, match="no record"):
         publish(config, built.run, [PG])
     # Records of an earlier load of the same run: A, then B, then A again.
-    audited(config, built, transformed=-(stop == "transform"), reconciled=-(stop == "reconcile"))
-    with pytest.raises(ConfigurationError, match=f"has not passed {stop}"):
+    audited(config, built, transformed=-(step == "transform"), reconciled=-(step == "reconcile"))
+    with pytest.raises(ConfigurationError, match=f"has not passed {step}"):
         publish(config, built.run, [PG])
     assert built.run.find("publish", Publish) is None
     assert built.run.read("load-postgres", Load).sequence == 1

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def protect() -> Generator[Callable[[Path], str]]:
-    """Give a function that makes a folder read-only and says what the system calls that.
+    """Yield a function that makes a folder read-only and says what the system calls that.
 
     Root may write wherever the disk can be written, so for root the disk can't.
     """
@@ -66,8 +66,8 @@ def test_transform_and_reconcile_say_that_the_lake_is_read_only(
     )
     transform(config, run, POSTGRES)
     why = protect(tmp_path / "lake")
-    for stop in ("transform", "reconcile"):
-        code = main([stop, "--run-id", "r", "--config", str(file), "--output", "json"])
+    for step in ("transform", "reconcile"):
+        code = main([step, "--run-id", "r", "--config", str(file), "--output", "json"])
         out, log = capsys.readouterr()
         error = json.loads(out)["error"]
         assert code == 2, log

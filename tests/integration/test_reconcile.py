@@ -1,4 +1,4 @@
-"""Stop `reconcile` on real servers: it passes what agrees, and finds each planted difference."""
+"""Step `reconcile` on real servers: it passes what agrees, and finds each planted difference."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ AMOUNT = sum(((item.price or 0) * (item.quantity or 0) for item in ROWS), Decima
 def built(
     servers: LocalServers, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, RunFolder]:
-    """Give warehouses in which the marts of one run are built, with a copy of what they hold."""
+    """Return warehouses in which the marts of one run are built, with a copy of what they hold."""
     config = fresh_config(servers)
     lake = tmp_path_factory.mktemp("lake")
     run = loaded(config, sealed_run(config, lake, "r1", ROWS + OUTSIDE))
@@ -70,7 +70,7 @@ def built(
 
 @pytest.fixture
 def plant(built: tuple[Config, RunFolder]) -> Generator[Callable[[Target, str], None]]:
-    """Give what changes a warehouse; everything is put back afterwards."""
+    """Yield what changes a warehouse; everything is put back afterwards."""
     config, _ = built
     touched: set[Target] = set()
 

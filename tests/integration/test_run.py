@@ -1,4 +1,4 @@
-"""The whole road in one process, on real servers."""
+"""The whole pipeline in one process, on real servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sales_mart.errors import DataError, EmptyInputError, RejectedShareError, Te
 from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import raw_schema
-from sales_mart.steps.pipeline import StopEvent, run, together
+from sales_mart.steps.pipeline import StepEvent, run, together
 from sales_mart.steps.status import summarise
 from sales_mart.steps.summary import published_summary
 from sales_mart.synthetic.generate import generate, write
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from sales_mart.servers.local import LocalServers
 
-STOPS = (
+STEPS = (
     *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
     *("publish", "export"),
 )
@@ -60,7 +60,7 @@ RAW_ID = re.compile(rb"T1[0-9]{5}(?![0-9])")
 
 
 def sample(config: Config, **ingestion: object) -> Config:
-    """Give the rules of the sample's configuration on the servers and schemas of `config`."""
+    """Return the rules of the sample's configuration on the servers and schemas of `config`."""
     rules = load_config(SAMPLES / "pipeline_config.yaml", environ={}).ingestion
     changed = rules.model_copy(update=ingestion)
     return config.model_copy(update={"ingestion": changed})
@@ -89,7 +89,7 @@ def facts(config: Config, target: Target) -> set[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("trust_input", "clean", "reasons", "outside"),
+    ("trust_input", "valid", "reasons", "outside"),
     [
         (True, 4, {"missing_product": 1}, {"product_prefix": 1}),
         (False, 3, {"missing_product": 1, "product_prefix": 1}, {}),
@@ -100,12 +100,12 @@ def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two se
     lake: Path,
     *,
     trust_input: bool,
-    clean: int,
+    valid: int,
     reasons: dict[str, int],
     outside: dict[str, int],
 ) -> None:
     config = sample(config, trust_input=trust_input)
-    events: list[StopEvent] = []
+    events: list[StepEvent] = []
     summary = run(
         config,
         str(lake),
@@ -115,12 +115,12 @@ def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two se
     )
     rows = summary.rows
     assert rows is not None
-    assert (rows.rows_read, rows.rows_clean, rows.rows_quarantined) == (5, clean, 5 - clean)
+    assert (rows.rows_read, rows.rows_valid, rows.rows_rejected) == (5, valid, 5 - valid)
     assert {reason: count for reason, count in rows.reasons.items() if count} == reasons
-    assert {reason: count for reason, count in rows.outside_marts.items() if count} == outside
+    assert {reason: count for reason, count in rows.excluded.items() if count} == outside
     assert summary.mode is Mode.REPLACE
-    assert summary.done == STOPS == tuple(summary.seconds)
-    assert [load.rows for load in summary.loads] == [clean, clean]
+    assert summary.done == STEPS == tuple(summary.seconds)
+    assert [load.rows for load in summary.loads] == [valid, valid]
     for target in Target:
         assert summary.marts[target][fact_table(target)] == 3
         assert shown(config, target) == SUMMARY
@@ -136,9 +136,9 @@ def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two se
     assert exported == [dict(zip(columns, row, strict=True)) for row in SUMMARY]
     assert pq.read_table(export / "summary_sales.parquet").num_rows == 3
 
-    begun = [event.stop for event in events if event.state == "begun"]
-    ended = [event.stop for event in events if event.state == "ended"]
-    assert set(begun) == set(ended) == set(STOPS)
+    begun = [event.step for event in events if event.state == "begun"]
+    ended = [event.step for event in events if event.state == "ended"]
+    assert set(begun) == set(ended) == set(STEPS)
     assert summarise(RunFolder(str(lake), summary.run_id)) == summary
 
 
@@ -178,7 +178,7 @@ def command(
 
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Generator[Generated]:
-    """Walk ten thousand generated rows through `run --local`."""
+    """Run ten thousand generated rows through `run --local`."""
     with open_folder() as folder:
         yield _generated(tmp_path_factory, folder)
 
@@ -208,8 +208,8 @@ def test_generated_rows_are_exact_in_both_warehouses(generated: Generated) -> No
     assert summary["marts"]["bigquery"]["fact_sales"] == 6000
     assert summary["agreement"]["rows"] == 6000
     rows = summary["rows"]
-    assert rows["rows_read"] == rows["rows_clean"] + rows["rows_quarantined"] == 10_000
-    assert rows["rows_clean"] - rows["rows_outside_marts"] == 6000
+    assert rows["rows_read"] == rows["rows_valid"] + rows["rows_rejected"] == 10_000
+    assert rows["rows_valid"] - rows["rows_excluded"] == 6000
 
 
 def test_no_raw_identifier_is_in_any_file_of_the_run(generated: Generated) -> None:
@@ -231,13 +231,13 @@ def test_no_raw_identifier_is_in_any_file_of_the_run(generated: Generated) -> No
 
 
 def test_every_identifier_in_the_clean_files_is_a_token(generated: Generated) -> None:
-    clean = generated.folder / "data" / "lake" / "runs" / "generated" / "clean"
+    valid = generated.folder / "data" / "lake" / "runs" / "generated" / "valid"
     seen = 0
-    for path in clean.rglob("*.parquet"):
+    for path in valid.rglob("*.parquet"):
         for token in pq.read_table(path)["transaction_id"].to_pylist():
             assert re.fullmatch("[0-9a-f]{64}", str(token))
             seen += 1
-    assert seen >= generated.summary["rows"]["rows_clean"]
+    assert seen >= generated.summary["rows"]["rows_valid"]
 
 
 def test_status_tells_the_same_again(generated: Generated) -> None:
@@ -247,7 +247,7 @@ def test_status_tells_the_same_again(generated: Generated) -> None:
     assert json.loads(done.stdout) == generated.summary
     text = command("status", "generated", "--lake", lake, cwd=generated.folder).stdout
     for words in (
-        "quarantined",
+        "rejected",
         "pg_sales",
         "6,000",
         "Agreement",
@@ -330,7 +330,7 @@ def test_too_many_rejects_load_nothing(config: Config, lake: Path) -> None:
     with pytest.raises(RejectedShareError) as caught:
         run(strict, str(lake), source=str(SAMPLES / "transactions.csv"), business_date=DAY)
     assert caught.value.exit_code == 65
-    assert caught.value.details["stop"] in ("validate", "seal")
+    assert caught.value.details["step"] in ("validate", "seal")
     assert raw_schema(config) not in _schemas(config)
     [place] = (lake / "runs").iterdir()
     assert "load-postgres" not in summarise(RunFolder(str(lake), place.name)).done
@@ -354,7 +354,7 @@ def test_a_dry_run_changes_nothing(config: Config, lake: Path) -> None:
     assert summary.dry_run
     assert summary.done == ("plan", "validate", "seal")
     assert summary.rows is not None
-    assert summary.rows.rows_clean == 4
+    assert summary.rows.rows_valid == 4
     assert "compile" in summary.seconds
     assert not lake.exists()
     mine = {raw_schema(config), *(mart_schema(config, target) for target in Target)}
@@ -389,7 +389,7 @@ def test_marts_that_cannot_be_read_again_do_not_fail_a_run_that_is_done(
     assert main(["run", *options, "--config", str(site.config_file)]) == 0
     said = capfd.readouterr()
     assert "Rows" in said.out
-    assert "the summary in postgres is published, and not shown: postgres is away" in said.err
+    assert "the summary in postgres is published but cannot be shown: postgres is away" in said.err
 
 
 def test_days_are_appended_and_a_late_row_finds_its_day(
@@ -418,7 +418,7 @@ def test_days_are_appended_and_a_late_row_finds_its_day(
     # Day 1 again, after day 2: the corrected row stays with the later day.
     again = load("2023-10-01")
     assert again.run_id == first.run_id
-    assert [each.yielded_rows for each in again.loads] == [1, 1]
+    assert [each.hidden_rows for each in again.loads] == [1, 1]
     for target in Target:
         assert {row[2] for row in facts(config, target)} == {Decimal("25.00"), Decimal("30.00")}
 
@@ -437,7 +437,7 @@ def test_tasks_run_together_and_the_graver_error_wins(caplog: pytest.LogCaptureF
 
         return task
 
-    details = {"stop": "load-postgres"}
+    details = {"step": "load-postgres"}
     with pytest.raises(DataError):
         together(
             {

@@ -35,9 +35,9 @@ def test_many_small_files_share_parts_whose_rows_keep_their_file(
     for shard in range(3):
         record = validate_shard(config, run, shard)
         # Small files share a part: thousands of them would cost a load job each.
-        assert len(record.clean) == 1
+        assert len(record.valid) == 1
     closed = seal(config, run)
-    assert (closed.rows_read, closed.rows_clean, len(closed.clean)) == (
+    assert (closed.rows_read, closed.rows_valid, len(closed.valid)) == (
         FILES * ROWS,
         FILES * ROWS,
         3,

@@ -54,17 +54,17 @@ def test_put_moves_a_local_file(gcs: str, tmp_path: Path) -> None:
     path.write_bytes(b"rows")
     storage = open_storage(f"{gcs}/lake")
 
-    storage.put("clean/part.parquet", path)
+    storage.put("valid/part.parquet", path)
 
     assert not path.exists()
-    assert storage.read("clean/part.parquet") == b"rows"
+    assert storage.read("valid/part.parquet") == b"rows"
 
 
 def test_local_gives_a_copy_that_goes_with_the_context(gcs: str) -> None:
     storage = open_storage(gcs)
-    storage.write("clean/part.parquet", b"rows")
+    storage.write("valid/part.parquet", b"rows")
 
-    with storage.local("clean/part.parquet") as path:
+    with storage.local("valid/part.parquet") as path:
         assert path.name == "part.parquet"
         assert path.read_bytes() == b"rows"
 

@@ -1,4 +1,4 @@
-"""Stop `transform` on real servers: what dbt builds, where, and what stops it."""
+"""Step `transform` on real servers: what dbt builds, where, and what stops it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\t\u00e9\U0001f600 $$ %(a)s
 def built(
     servers: LocalServers, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Config, RunFolder]:
-    """Give warehouses in which the marts of one run are built, and those of no run shown."""
+    """Return warehouses in which the marts of one run are built, and those of no run shown."""
     config = fresh_config(servers, **RULES)
     lake = tmp_path_factory.mktemp("lake")
     run = loaded(config, sealed_run(config, lake, "r1", VALID + OUTSIDE))
@@ -63,7 +63,7 @@ def built(
 
 
 def mart(config: Config, target: Target, name: str, columns: str) -> list[tuple[Any, ...]]:
-    """Give the rows of a next mart in the order of their columns."""
+    """Return the rows of a next mart in the order of their columns."""
     return sorted(ask(config, target, f"select {columns} from {next_table(config, target, name)}"))
 
 
@@ -72,7 +72,7 @@ def mean(prices: Sequence[Decimal]) -> Decimal:
 
 
 def measures(rows: Sequence[Row]) -> tuple[Decimal, int, int, Decimal]:
-    """Give total_amount, total_quantity, transaction_count and avg_price in plain Python."""
+    """Return total_amount, total_quantity, transaction_count and avg_price in plain Python."""
     sold = [(item.price or Decimal(0), item.quantity or 0) for item in rows]
     amount = sum((price * quantity for price, quantity in sold), Decimal(0))
     prices = [price for price, _ in sold]
@@ -252,7 +252,7 @@ def test_a_selection_of_nothing_is_refused(config: Config, lake: Path) -> None:
 def test_a_failed_test_stops_the_run_and_says_where_to_look(
     name: str, config: Config, lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path / "dbt"))
     run = loaded(config, sealed_run(config, lake, "r1", VALID), POSTGRES)
     run.write("transform", Transform(run_id="r1", targets=()))
     raw = raw_table(config, Target.POSTGRES)
@@ -268,7 +268,7 @@ def test_a_failed_test_stops_the_run_and_says_where_to_look(
     assert run.find("transform", Transform) is None
     password = config.data_warehouse.postgres.password
     assert password is not None
-    for path in (tmp_path / "scratch").rglob("*"):
+    for path in (tmp_path / "dbt").rglob("*"):
         assert not path.is_file() or password.get_secret_value().encode() not in path.read_bytes()
 
 

@@ -131,7 +131,7 @@ def copy_of(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def shown(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    """Give two days that are published in both warehouses, with a copy of what they show."""
+    """Return two days that are published in both warehouses, with a copy of what they show."""
     config = fresh_config(servers)
     lake = tmp_path_factory.mktemp("lake")
     for number, rows in ((1, DAY_1), (2, DAY_2)):
@@ -148,7 +148,7 @@ def shown(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Sh
 
 @pytest.fixture
 def plant(shown: Shown) -> Generator[Callable[[Target, str], None]]:
-    """Give what changes one table of a warehouse, and puts back what was changed before."""
+    """Yield what changes one table of a warehouse, and puts back what was changed before."""
     config = shown.config
     changed: list[tuple[Target, str]] = []
 
@@ -171,7 +171,7 @@ def plant(shown: Shown) -> Generator[Callable[[Target, str], None]]:
 
 
 def failed(shown: Shown, targets: Sequence[Target] = BOTH) -> dict[str, str]:
-    """Give the checks of `verify` that failed, and what they say."""
+    """Return the checks of `verify` that failed, and what they say."""
     found = verify(shown.config, targets, lake=str(shown.lake))
     bad = {each.name: each.message for each in found.checks if each.status == "failed"}
     assert found.exit_code == (65 if bad else 0)

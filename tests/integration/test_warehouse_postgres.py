@@ -20,10 +20,10 @@ SECRET = "s3cret-of-the-test"
 
 
 @pytest.fixture
-def guarded(config: Config, postgres_server: str) -> Config:
-    """Give a configuration whose role needs a password, on a server that is told so."""
+def locked_out(config: Config, postgres_server: str) -> Config:
+    """Return a configuration whose role needs a password, on a server that is told so."""
     settings = config.data_warehouse.postgres
-    name = f"guarded_{config.data_warehouse.dataset}"
+    name = f"locked_out_{config.data_warehouse.dataset}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         role = Identifier(name)
         connection.execute(SQL("create role {} login password {}").format(role, Literal("right")))
@@ -32,10 +32,10 @@ def guarded(config: Config, postgres_server: str) -> Config:
     return config.model_copy(update={"data_warehouse": warehouse})
 
 
-def test_a_wrong_password_is_refused_and_not_told(guarded: Config) -> None:
+def test_a_wrong_password_is_refused_and_not_told(locked_out: Config) -> None:
     with (
         pytest.raises(ConfigurationError, match="password authentication failed") as caught,
-        connect(guarded),
+        connect(locked_out),
     ):
         pass
     error = caught.value

@@ -15,7 +15,7 @@ from sales_mart.config import Config
 from sales_mart.source import csv_reader
 from sales_mart.synthetic import generate
 from sales_mart.testing import dirty_rows
-from walked import HEADERS, Case, cases, check, walk
+from sealed_files import HEADERS, Case, cases, check, to_seal
 
 
 @given(cases())
@@ -90,17 +90,17 @@ def test_a_million_rows_lose_none(tmp_path: Path) -> None:
     tiles = (body.replace(b"{}", f"R{number}".encode()) for number in range(times))
     data = HEADERS[0] + b"\n" + b"".join(tiles)
     case = Case(config, (data,))
-    run, sealed = walk(case, tmp_path)
+    run, sealed = to_seal(case, tmp_path)
     del run
     read = 0
     reasons: Counter[str] = Counter()
-    clean = 0
-    for verdict in oracle.settle(oracle.judge_file(data, config), set()):
+    valid = 0
+    for result in oracle.settle(oracle.check_file(data, config), set()):
         read += 1
-        clean += not verdict.reasons
-        reasons.update(verdict.reasons)
+        valid += not result.reasons
+        reasons.update(result.reasons)
     assert read >= 1_000_000
     assert sealed.rows_read == read
-    assert sealed.rows_clean == clean
-    assert sealed.rows_quarantined == read - clean
+    assert sealed.rows_valid == valid
+    assert sealed.rows_rejected == read - valid
     assert sealed.reasons == reasons

@@ -1,4 +1,4 @@
-"""The oracle against cases worked out by hand: what judges the code must be right itself."""
+"""The oracle against cases worked out by hand: what checks the code must be right itself."""
 
 from __future__ import annotations
 
@@ -181,33 +181,33 @@ VALID = {
         ),
     ],
 )
-def test_judge(change: dict[str, str | None], expected: tuple[str, ...]) -> None:
-    assert oracle.judge({**VALID, **change}, config()) == expected
+def test_check(change: dict[str, str | None], expected: tuple[str, ...]) -> None:
+    assert oracle.check({**VALID, **change}, config()) == expected
 
 
 def test_trusted_input_skips_three_rules() -> None:
     row = {**VALID, "product": "x", "price": "0.001", "quantity": "101"}
-    assert oracle.judge(row, config(trust_input=True)) == ("price_decimals",)
+    assert oracle.check(row, config(trust_input=True)) == ("price_decimals",)
     huge = {**VALID, "price": "x", "quantity": "9" * 19}
-    assert oracle.judge(huge, config(trust_input=True)) == ("price_format", "quantity_format")
+    assert oracle.check(huge, config(trust_input=True)) == ("price_format", "quantity_format")
 
 
 def test_optional_fields_may_be_missing_but_not_wrong() -> None:
     relaxed = config(required_fields=["transaction_id", "date"])
     empty = {**VALID, "product": "", "price": None, "quantity": " "}
-    assert oracle.judge(empty, relaxed) == ()
-    assert oracle.judge({**VALID, "price": "x"}, relaxed) == ("price_format",)
+    assert oracle.check(empty, relaxed) == ()
+    assert oracle.check({**VALID, "price": "x"}, relaxed) == ("price_format",)
 
 
 def test_max_decimals_moves_the_integer_digits() -> None:
     whole = config(max_decimals=0)
-    assert oracle.judge({**VALID, "price": "9" * 18}, whole) == ()
-    assert oracle.judge({**VALID, "price": "1" + "0" * 18}, whole) == ("price_format",)
-    assert oracle.judge({**VALID, "price": "20.0"}, whole) == ("price_decimals",)
-    assert oracle.judge({**VALID, "price": "9" * 9 + ".123456789"}, config(max_decimals=9)) == ()
+    assert oracle.check({**VALID, "price": "9" * 18}, whole) == ()
+    assert oracle.check({**VALID, "price": "1" + "0" * 18}, whole) == ("price_format",)
+    assert oracle.check({**VALID, "price": "20.0"}, whole) == ("price_decimals",)
+    assert oracle.check({**VALID, "price": "9" * 9 + ".123456789"}, config(max_decimals=9)) == ()
 
 
-def test_judge_file() -> None:
+def test_check_file() -> None:
     data = (
         BOM
         + b"\r\n"
@@ -221,8 +221,8 @@ def test_judge_file() -> None:
         + b'2023-10-02,x,T"6\xff,24.99,3,Halal\r\n'
         + b"2023-10-02,x,T7,1.234,0,Halal"
     )
-    verdicts = list(oracle.judge_file(data, config()))
-    assert [(v.line, v.source_row, v.reasons) for v in verdicts] == [
+    results = list(oracle.check_file(data, config()))
+    assert [(v.line, v.source_row, v.reasons) for v in results] == [
         (3, 1, ()),
         (5, 2, ()),
         (7, 3, ("malformed_row",)),
@@ -231,18 +231,18 @@ def test_judge_file() -> None:
         (10, 6, ("malformed_row", "encoding")),
         (11, 7, ("price_decimals", "price_too_low", "quantity_range")),
     ]
-    for verdict in verdicts:
-        piece = data[verdict.offset : verdict.offset + verdict.length]
+    for result in results:
+        piece = data[result.offset : result.offset + result.length]
         assert piece.startswith(b"2023-10-02,")
         assert not piece.endswith((b"\r", b"\n"))
-    assert verdicts[1].fields == {
+    assert results[1].fields == {
         "transaction_id": "T2",
         "product": 'Halal, "Mouse"',
         "price": "24.99",
         "quantity": "3",
         "date": "2023-10-02",
     }
-    assert verdicts[3].fields is None
+    assert results[3].fields is None
 
 
 def test_the_first_valid_row_of_an_id_wins() -> None:
@@ -254,7 +254,7 @@ def test_the_first_valid_row_of_an_id_wins() -> None:
         b"A,Halal,30,0,2023-10-02\n"
     )
     seen: set[str] = set()
-    first = list(oracle.settle(oracle.judge_file(HEADER + rows, config()), seen))
+    first = list(oracle.settle(oracle.check_file(HEADER + rows, config()), seen))
     assert [v.reasons for v in first] == [
         ("quantity_range",),
         (),
@@ -262,12 +262,12 @@ def test_the_first_valid_row_of_an_id_wins() -> None:
         (),
         ("quantity_range",),
     ]
-    again = list(oracle.settle(oracle.judge_file(HEADER + rows, config()), seen))
+    again = list(oracle.settle(oracle.check_file(HEADER + rows, config()), seen))
     assert [v.reasons for v in again].count(("duplicate_transaction_id",)) == 3
 
 
 def test_clean_gives_exact_values() -> None:
-    (verdict,) = oracle.judge_file(HEADER + b"T1,Halal, 0024.9,007,2023-10-02", config())
-    assert oracle.clean(verdict, config()) == oracle.Clean(
+    (result,) = oracle.check_file(HEADER + b"T1,Halal, 0024.9,007,2023-10-02", config())
+    assert oracle.typed(result, config()) == oracle.Typed(
         "T1", "Halal", Decimal("24.90"), 7, date(2023, 10, 2)
     )

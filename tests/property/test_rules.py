@@ -1,4 +1,4 @@
-"""One row in Python, a column in Polars and the oracle come to the same verdict and reasons."""
+"""One row in Python, a column in Polars and the oracle come to the same result and reasons."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pydantic import ValidationError
 
 import oracle
 from sales_mart.config import Config
-from sales_mart.rows.checker import Judge
+from sales_mart.rows.checker import Checker
 from sales_mart.rows.rules import REASONS
 from sales_mart.rows.tokens import Tokeniser
-from sales_mart.rows.transaction import Transaction, judge
+from sales_mart.rows.transaction import Transaction, check
 from sales_mart.schema import FIELDS
 from sales_mart.testing import configs, raw_rows, transactions
 
@@ -23,17 +23,17 @@ Row = dict[str, str | None]
 
 
 @st.composite
-def judged_rows(draw: st.DrawFn) -> tuple[Config, list[Row]]:
+def checked_rows(draw: st.DrawFn) -> tuple[Config, list[Row]]:
     config = draw(configs())
     return config, draw(st.lists(raw_rows(config), max_size=20))
 
 
-@given(judged_rows())
+@given(checked_rows())
 def test_one_row(case: tuple[Config, list[Row]]) -> None:
     config, rows = case
     for row in rows:
-        expected = oracle.judge(row, config)
-        assert judge(row, config) == expected
+        expected = oracle.check(row, config)
+        assert check(row, config) == expected
         found: tuple[str, ...] = ()
         try:
             transaction = Transaction.model_validate(row, context=config)
@@ -41,7 +41,7 @@ def test_one_row(case: tuple[Config, list[Row]]) -> None:
             found = tuple(each["type"] for each in error.errors())
         else:
             fields = oracle.texts(row)
-            values = oracle.clean(oracle.Verdict(1, 1, 0, 0, (), fields), config)
+            values = oracle.typed(oracle.Checked(1, 1, 0, 0, (), fields), config)
             assert tuple(transaction.model_dump().values()) == (
                 values.transaction_id,
                 values.product,
@@ -52,21 +52,21 @@ def test_one_row(case: tuple[Config, list[Row]]) -> None:
         assert found == expected
 
 
-@given(judged_rows())
+@given(checked_rows())
 def test_many_rows(case: tuple[Config, list[Row]]) -> None:
     config, rows = case
     schema: dict[str, Any] = dict.fromkeys(FIELDS, pl.String) | {"row": pl.Int64}
     frame = pl.LazyFrame([{**row, "row": n} for n, row in enumerate(rows)], schema=schema)
-    clean, rejected = Judge(config, Tokeniser()).judge(frame)
-    expected = [oracle.judge(row, config) for row in rows]
-    assert clean["row"].to_list() == [n for n, reasons in enumerate(expected) if not reasons]
+    valid, rejected = Checker(config, Tokeniser()).check(frame)
+    expected = [oracle.check(row, config) for row in rows]
+    assert valid["row"].to_list() == [n for n, reasons in enumerate(expected) if not reasons]
     assert dict(rejected.select("row", "reasons").iter_rows()) == {
         n: list(reasons) for n, reasons in enumerate(expected) if reasons
     }
-    for values in clean.iter_rows(named=True):
+    for values in valid.iter_rows(named=True):
         row = rows[values["row"]]
         fields = oracle.texts(row)
-        wanted = oracle.clean(oracle.Verdict(1, 1, 0, 0, (), fields), config)
+        wanted = oracle.typed(oracle.Checked(1, 1, 0, 0, (), fields), config)
         assert values["transaction_id"] == Tokeniser().token(wanted.transaction_id)
         assert values["product"] == wanted.product
         assert values["price"] == wanted.price
@@ -82,7 +82,7 @@ def test_valid_rows_are_valid(data: st.DataObject) -> None:
         name: None if value is None else f"{value}" if name != "price" else f"{value:f}"
         for name, value in transaction.model_dump().items()
     }
-    assert oracle.judge(row, config) == ()
+    assert oracle.check(row, config) == ()
 
 
 @given(st.data())

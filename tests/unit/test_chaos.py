@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from chaos.ledger import DBT, GIVEN_UP, STOPS, Aim, Ledger
+from chaos.ledger import DBT, GIVEN_UP, STEPS, Aim, Ledger
 from chaos.readers import State, polling
-from shown import digests
+from published import digests
 
 if TYPE_CHECKING:
     from chaos.site import Site
 
 
 def exported(which: str) -> dict[str, bytes]:
-    """Give files of a run and the manifest that vouches for them."""
+    """Return files of a run and the manifest that lists them."""
     summary = {"summary_sales.json": f"summary of {which}".encode()}
     listed = [{"name": name, "sha256": digest} for name, digest in digests(summary).items()]
     return {**summary, "manifest.json": json.dumps({"files": listed}).encode()}
@@ -71,7 +71,7 @@ def test_readers_allow_the_state_before_and_the_state_after() -> None:
     assert complaints(OLD, NEW, NEW) == []
 
 
-def test_readers_allow_files_that_the_manifest_does_not_vouch_for() -> None:
+def test_readers_allow_files_that_the_manifest_does_not_list() -> None:
     assert complaints(OLD, (AFTER, HALF_WAY), NEW) == []
 
 
@@ -109,6 +109,6 @@ def test_a_ledger_counts_what_did_not_hold_and_what_was_not_tried() -> None:
     assert rows["SIGKILL of dbt alone"][1:] == (1, 0, "fewer than 20 kills; the marts differ")
     given_up = rows["runs given up half-way, another input follows"]
     assert given_up[1:] == (1, 0, "the marts differ")
-    assert rows["SIGTERM in any stop"].found == "a stack trace"
+    assert rows["SIGTERM in any step"].found == "a stack trace"
     untried = [row for row in rows.values() if row.found == "fewer than 20 kills"]
-    assert len(untried) == len(STOPS) - 1
+    assert len(untried) == len(STEPS) - 1

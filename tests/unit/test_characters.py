@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sales_mart import Config, Transaction, validate_frame
 from sales_mart.rows.characters import holds_invisible, nfc, seems_alike
 from sales_mart.rows.tokens import Tokeniser
-from sales_mart.rows.transaction import judge
+from sales_mart.rows.transaction import check
 
 COMPOSED, DECOMPOSED = "Caf\u00e9-1", "Cafe\u0301-1"
 
@@ -61,11 +61,11 @@ def test_a_prefix_and_a_row_are_normalised_too() -> None:
     rules = {"product_prefix": "Cafe\u0301"}
     config = Config.model_validate({"ingestion": {"validation": rules}})
     row = dict(zip(frame().columns, (DECOMPOSED, COMPOSED, "1", "1", "2023-10-01"), strict=True))
-    assert judge(row, config) == ()
+    assert check(row, config) == ()
     made = Transaction.model_validate({**row, "product": DECOMPOSED}, context=config)
     assert (made.transaction_id, made.product) == (COMPOSED, COMPOSED)
     result: Any = validate_frame(pl.DataFrame([row]), config)
-    assert result.rows_clean == 1
+    assert result.rows_valid == 1
 
 
 INVISIBLE = (
@@ -90,7 +90,7 @@ def test_an_invisible_character_in_an_identifier_is_a_reason(character: str) -> 
     assert result.counts == {"transaction_id_format": 3}
     assert result.valid["source_row"].to_list() == [4]
     row = dict(zip(rows.columns, rows.row(0), strict=True))
-    assert judge(row) == ("transaction_id_format",)
+    assert check(row) == ("transaction_id_format",)
     with pytest.raises(ValidationError, match="holds an invisible character") as caught:
         Transaction.model_validate(row)
     assert "T" + character not in str(caught.value)

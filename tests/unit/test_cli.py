@@ -51,7 +51,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path
 
 @pytest.fixture
 def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Give a function that runs a command here: exit code, stdout, stderr."""
+    """Return a function that runs a command here: exit code, stdout, stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         capfd.readouterr()
@@ -121,7 +121,7 @@ def test_a_target_that_is_no_warehouse_is_refused(ask: Ask) -> None:
         (["load", "oracle"], "'oracle' is not a warehouse"),
         (["load"], "load works on one warehouse"),
         (["load", "postgres", "--target", "bigquery"], "load works on one warehouse"),
-        (["seal"], "seal continues a run, and no run is given"),
+        (["seal"], "seal needs a run, and none is given"),
         (["seal", "--run-id", "x"], "no lake is given"),
         (["seal", "--run-id", "../x", "--lake", "l"], "run id '../x' is not a safe name"),
         (["seal", "--run-id", "x", "--lake", "l"], "run x has no record of"),
@@ -177,8 +177,7 @@ def test_an_error_on_a_terminal_is_for_people() -> None:
     assert done == 2
     assert "\x1b[3" not in text  # bold is no colour
     assert re.sub(r"\x1b\[[01]m", "", text.replace("\r\n", "\n")) == (
-        "error: no lake is given, so there is no place to keep runs in\n"
-        "  → Use --lake, or set data_lake.lake.\n"
+        "error: no lake is given to keep the run in\n  → Use --lake, or set data_lake.lake.\n"
     )
 
 
@@ -203,7 +202,7 @@ def test_data_goes_to_stdout_and_logs_to_stderr(ask: Ask) -> None:
     assert plan["business_date"] == "2023-10-05"
     assert plan["mode"] == "replace"
     warning = json.loads(err)
-    assert (warning["level"], warning["stop"]) == ("warning", "plan")
+    assert (warning["level"], warning["step"]) == ("warning", "plan")
     assert "enumerate" in warning["message"]
     # Nothing but what nobody should miss.
     assert json.loads(ask("plan", *common, "--quiet")[2]) == warning | {"time": ANY}
@@ -454,7 +453,7 @@ def test_init_writes_a_file_that_loads(ask: Ask) -> None:
     Path("pipeline_config.yaml").write_text("mine")
     code, _, err = ask("init")
     assert code == 2
-    assert "is there already" in err
+    assert "exists already" in err
     assert Path("pipeline_config.yaml").read_text() == "mine"
     assert ask("init", "--force")[0] == 0
     assert ask("init", "some/where/c.yaml")[0] == 0
@@ -515,7 +514,7 @@ def test_generate_writes_what_is_asked_for(ask: Ask) -> None:
     assert Path("x.csv").stat().st_size == json.loads(out)["bytes"]
 
 
-def test_doctor_tells_the_gravest(ask: Ask) -> None:
+def test_doctor_tells_the_most_severe(ask: Ask) -> None:
     _sample(security={"pii_fields": ["transaction_id"], "algorithm": "hmac-sha256"})
     code, out, _ = ask("doctor", "--lake", "lake", "-o", "json")
     report = json.loads(out)

@@ -32,7 +32,7 @@ Fails = "Callable[..., str]"
 
 @pytest.fixture
 def fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Give a function that loads a text and returns the message of the error."""
+    """Return a function that loads a text and returns the message of the error."""
     monkeypatch.chdir(tmp_path)
 
     def load(text: str = "", environ: dict[str, str] | None = None, **overrides: object) -> str:
@@ -450,7 +450,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="not text in UTF-8"):
         load_config(path, environ={})
     path.write_bytes(b"# " + b"x" * 2_000_000)
-    with pytest.raises(ConfigurationError, match="bytes, which no configuration has"):
+    with pytest.raises(ConfigurationError, match="bytes, too many for a configuration"):
         load_config(path, environ={})
 
 

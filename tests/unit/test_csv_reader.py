@@ -82,7 +82,7 @@ def test_a_malformed_line_costs_itself_and_no_other(line: bytes) -> None:
     assert rows[1][1:4] == (3, len(HEADER) + len(good), len(line))
 
 
-def test_encoding_is_judged_per_record() -> None:
+def test_encoding_is_checked_per_record() -> None:
     data = HEADER + b"T1,\xff,1,1,x\nT2,\xc3\xa9,1,1,x\nT3,\xe9\xff,1\n"
     assert [row[4] for row in read(data)] == [ENCODING, "T2", ENCODING | MALFORMED]
 
@@ -136,7 +136,7 @@ def test_columns_stand_in_any_order_and_case_and_extra_ones_are_named() -> None:
     data = b'"Date",PRICE, Quantity ,email,product,Transaction_ID\nx,1,2,e,p,T1\n'
     blocks = list(read_blocks(io.BytesIO(data), "f.csv", COLUMNS, warn=warnings.append))
     assert blocks[0].fields.rows() == [("T1", "p", "1", "2", "x")]
-    assert warnings == ["f.csv: 1 columns are not carried: email"]
+    assert warnings == ["f.csv: 1 columns are ignored: email"]
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_tabs_and_odd_spaces_may_stand_around_a_name() -> None:
     [
         (HEADER.rstrip() + b",", []),
         (HEADER.rstrip() + b',"",  ,', []),
-        (HEADER.rstrip() + b",note,", ["f.csv: 1 columns are not carried: note"]),
-        (HEADER.rstrip() + b",note,4711", ["f.csv: 2 columns are not carried"]),
-        (b"anna@example.com," + HEADER.rstrip(), ["f.csv: 1 columns are not carried"]),
+        (HEADER.rstrip() + b",note,", ["f.csv: 1 columns are ignored: note"]),
+        (HEADER.rstrip() + b",note,4711", ["f.csv: 2 columns are ignored"]),
+        (b"anna@example.com," + HEADER.rstrip(), ["f.csv: 1 columns are ignored"]),
     ],
 )
 def test_what_is_said_of_columns_that_are_not_carried(header: bytes, expected: list[str]) -> None:

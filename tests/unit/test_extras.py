@@ -72,7 +72,7 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """Give an environment without any extra."""
+    """Return an environment without any extra."""
     return Environment(tmp_path_factory.mktemp("core"), frozenset())
 
 
@@ -87,7 +87,7 @@ def sealed(core: Environment, tmp_path_factory: pytest.TempPathFactory) -> tuple
     of_run = ["--lake", "lake", "--run-id", run_id, "-ojson"]
     validated = core.run(["-m", "sales_mart", "validate", *of_run], folder)
     assert validated.code == 0, validated.err
-    assert json.loads(validated.out)["rows_clean"] == 4
+    assert json.loads(validated.out)["rows_valid"] == 4
     assert core.run(["-m", "sales_mart", "seal", *of_run], folder).code == 0
     return folder, run_id
 
@@ -116,7 +116,7 @@ frame = pl.DataFrame({
 })
 tokens = Tokeniser(SecretStr("k" * 40))
 result = validate_frame(frame, Config(security={"algorithm": "sha256"}))
-assert (result.rows_clean, result.counts) == (1, {"missing_product": 1})
+assert (result.rows_valid, result.counts) == (1, {"missing_product": 1})
 assert result.valid["transaction_id"][0] == Tokeniser().token("T1")
 named = frame.select(tokens.expression("transaction_id"))["transaction_id"].to_list()
 assert named == [tokens.token("T1"), tokens.token("T2")]

@@ -70,7 +70,7 @@ def test_the_kind_that_goes_in_comes_out(kind: Callable[[Any], Any]) -> None:
     ]
     assert [row["transaction_id"] for row in rejected[:2]] == [token("T1"), token("T2")]
     assert "email" not in rejected[0]
-    assert result.rows_read == result.rows_clean + result.rows_rejected == 4
+    assert result.rows_read == result.rows_valid + result.rows_rejected == 4
     assert result.counts["price_decimals"] == 1
 
 
@@ -103,7 +103,7 @@ def test_pandas_objects_timestamps_and_decimals() -> None:
         }
     )
     result = validate_frame(frame)
-    assert result.rows_clean == 1
+    assert result.rows_valid == 1
     assert [list(reasons) for reasons in result.rejected["reasons"]] == [
         ["missing_quantity", "missing_date"],
         ["missing_price", "date_format"],

@@ -16,7 +16,7 @@ from backports import zstd
 import oracle
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
-from sales_mart.synthetic import cases as faults
+from sales_mart.synthetic import cases
 from sales_mart.synthetic.generate import generate, write
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ def configuration(*, trust_input: bool = False, **rules: object) -> Config:
 HALAL = configuration(min_price="10", product_prefix="Halal")
 
 
-def judged(config: Config, rows: int, **options: Any) -> list[oracle.Verdict]:
+def checked(config: Config, rows: int, **options: Any) -> list[oracle.Checked]:
     options.setdefault("valid_share", 0.6)
     data = b"".join(generate(rows, config=config, **options))
-    return list(oracle.settle(oracle.judge_file(data, config), set()))
+    return list(oracle.settle(oracle.check_file(data, config), set()))
 
 
-def valid(verdicts: list[oracle.Verdict]) -> int:
-    return sum(not verdict.reasons for verdict in verdicts)
+def valid(results: list[oracle.Checked]) -> int:
+    return sum(not result.reasons for result in results)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def valid(verdicts: list[oracle.Verdict]) -> int:
 )
 @pytest.mark.parametrize("seed", [0, 1, -7, 1 << 70])
 def test_exactly_so_many_rows_are_valid(rows: int, share: float, expected: int, seed: int) -> None:
-    verdicts = judged(HALAL, rows, valid_share=share, seed=seed)
-    assert len(verdicts) == rows
-    assert valid(verdicts) == expected
+    results = checked(HALAL, rows, valid_share=share, seed=seed)
+    assert len(results) == rows
+    assert valid(results) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,17 +65,17 @@ def test_exactly_so_many_rows_are_valid(rows: int, share: float, expected: int, 
     ],
 )
 def test_under_any_rules(config: Config) -> None:
-    assert valid(judged(config, 2000, seed=3, products=3)) == 1200
+    assert valid(checked(config, 2000, seed=3, products=3)) == 1200
 
 
 def test_every_reason_shows_among_a_few_dozen_invalid_rows() -> None:
-    reasons = Counter(chain.from_iterable(each.reasons for each in judged(HALAL, 150, seed=5)))
+    reasons = Counter(chain.from_iterable(each.reasons for each in checked(HALAL, 150, seed=5)))
     assert set(reasons) == set(oracle.REASONS)
 
 
 def test_rare_faults_stay_rare() -> None:
-    verdicts = judged(HALAL, 10_000)
-    broken = sum("malformed_row" in v.reasons or "encoding" in v.reasons for v in verdicts)
+    results = checked(HALAL, 10_000)
+    broken = sum("malformed_row" in v.reasons or "encoding" in v.reasons for v in results)
     # Eight of them, each one in two hundred of the invalid rows.
     assert broken == 8 * 4000 // 200
 
@@ -88,8 +88,8 @@ def test_the_bytes_do_not_depend_on_the_chunks() -> None:
 
 def test_days_and_products() -> None:
     start = date(2024, 2, 28)
-    verdicts = judged(HALAL, 20_000, start=start, days=3, products=5)
-    rows = [oracle.clean(each, HALAL) for each in verdicts if not each.reasons]
+    results = checked(HALAL, 20_000, start=start, days=3, products=5)
+    rows = [oracle.typed(each, HALAL) for each in results if not each.reasons]
     assert {row.sale_date for row in rows} == {start, date(2024, 2, 29), date(2024, 3, 1)}
     products = {row.product for row in rows}
     assert len(products) == 5
@@ -117,7 +117,7 @@ def test_arguments_out_of_range(wrong: dict[str, Any]) -> None:
     [
         {"min_price": "999999999999999999"},
         {"product_prefix": " Halal"},
-        {"product_prefix": f"H{faults.OWN}"},
+        {"product_prefix": f"H{cases.OWN}"},
     ],
 )
 def test_rules_that_no_row_can_meet(rules: dict[str, Any]) -> None:

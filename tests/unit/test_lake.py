@@ -1,4 +1,4 @@
-"""A run's folder: atomic writes, records that say what is wrong, scratch that is cleaned up."""
+"""A run's folder: atomic writes, records that say what is wrong, temporary folders that go."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def test_a_missing_or_foreign_record_names_the_remedy(run: RunFolder) -> None:
 def test_a_part_is_described_and_moved(run: RunFolder, tmp_path: Path) -> None:
     path = tmp_path / "made.parquet"
     path.write_bytes(b"abc")
-    part = run.put_part("clean/0", path, 3)
-    assert (part.name, part.rows, part.size) == ("clean/0-ba7816bf8f01cfea.parquet", 3, 3)
+    part = run.put_part("valid/0", path, 3)
+    assert (part.name, part.rows, part.size) == ("valid/0-ba7816bf8f01cfea.parquet", 3, 3)
     assert part.sha256 == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert not path.exists()
     path.write_bytes(b"of a later attempt")
-    run.put_part("clean/0", path, 3)
+    run.put_part("valid/0", path, 3)
     with run.lake.local(run.name(part.name)) as local:
         assert local.read_bytes() == b"abc"
 
@@ -129,28 +129,31 @@ def test_a_record_can_be_forgotten(run: RunFolder) -> None:
     assert run.find("plan", Plan) is None
 
 
-def test_scratch_folders_of_two_attempts_at_once_stay_apart(tmp_path: Path) -> None:
+def test_temporary_folders_of_two_attempts_at_once_stay_apart(tmp_path: Path) -> None:
     run = RunFolder(str(tmp_path), "run")
-    with run.scratch("seal") as first, RunFolder(str(tmp_path), "run").scratch("seal") as second:
+    with (
+        run.temporary("seal") as first,
+        RunFolder(str(tmp_path), "run").temporary("seal") as second,
+    ):
         assert first != second
         (first / "rows").write_bytes(b"")
-        with run.scratch("seal"):
+        with run.temporary("seal"):
             assert (first / "rows").exists()
             assert second.exists()
     assert list((tmp_path / "runs" / "run").iterdir()) == []
 
 
-def test_scratch_of_a_killed_attempt_goes_with_the_next(tmp_path: Path) -> None:
+def test_temporary_of_a_killed_attempt_goes_with_the_next(tmp_path: Path) -> None:
     code = (
         "import os, sys; from sales_mart.lake.runs import RunFolder\n"
-        "with RunFolder(sys.argv[1], 'run').scratch('seal') as folder:\n"
+        "with RunFolder(sys.argv[1], 'run').temporary('seal') as folder:\n"
         "    (folder / 'rows').write_bytes(b'')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    scratch = tmp_path / "runs" / "run" / "scratch"
-    (left,) = scratch.iterdir()
+    temporary = tmp_path / "runs" / "run" / "temporary"
+    (left,) = temporary.iterdir()
     assert (left / "rows").exists()
-    with RunFolder(str(tmp_path), "run").scratch("seal") as own:
-        assert list(scratch.iterdir()) == [own]
-    assert not scratch.exists()
+    with RunFolder(str(tmp_path), "run").temporary("seal") as own:
+        assert list(temporary.iterdir()) == [own]
+    assert not temporary.exists()

@@ -321,7 +321,7 @@ def past(number: int, mode: Mode) -> PastLoad:
 
 
 SNAPSHOT, DELIVERY = past(1, Mode.REPLACE), past(2, Mode.APPEND)
-KINDS = ("added", "yielded", "removed", "removed_hidden", "superseded", "shown_again", "moved")
+KINDS = ("added", "hidden", "removed", "removed_hidden", "superseded", "shown_again", "moved")
 EFFECTS = {
     "nothing": [],
     "rows are added": [(FIRST, "added", 2)],
@@ -483,7 +483,7 @@ class Stager:
 
     def __call__(self, fake: StagingClient, *, parts: int = 1) -> str:
         self.patch.setattr(bigquery_tables, "query", fake.count)
-        seal = self.seal.model_copy(update={"clean": self.seal.clean * parts})
+        seal = self.seal.model_copy(update={"valid": self.seal.valid * parts})
         return stage(cast("Any", fake), cast("Any", BucketRun()), seal, STAGING, 3)
 
 
@@ -500,7 +500,7 @@ def test_job_ids_derive_from_run_sequence_and_table(staged: Stager) -> None:
     fake = StagingClient(later(20), [0, 2])
     assert staged(fake) == "sales_mart_0-3-1700000000000"
     assert fake.started == ["sales_mart_0-3-1700000000000-uris-0-0"]
-    assert fake.uris == [[f"gs://bucket/lake/runs/a/{staged.seal.clean[0].name}"]]
+    assert fake.uris == [[f"gs://bucket/lake/runs/a/{staged.seal.valid[0].name}"]]
 
 
 def test_a_full_staging_table_is_taken_as_it_is(staged: Stager) -> None:

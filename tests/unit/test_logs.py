@@ -34,17 +34,17 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_json_lines_name_the_run_and_the_stop() -> None:
+def test_json_lines_name_the_run_and_the_step() -> None:
     out = io.StringIO()
     logs.configure(stream=out)
-    with logs.at_stop("run", "r1"):
-        with logs.at_stop("seal"):
+    with logs.at_step("run", "r1"):
+        with logs.at_step("seal"):
             LOG.info("%d parts", 3, extra={"rows": 5})
         LOG.debug("not shown")
         LOG.warning("two\nlines")
     LOG.error("outside")
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [(line["run_id"], line["stop"], line["level"], line["message"]) for line in lines] == [
+    assert [(line["run_id"], line["step"], line["level"], line["message"]) for line in lines] == [
         ("r1", "seal", "info", "3 parts"),
         ("r1", "run", "warning", "two\nlines"),
         (None, None, "error", "outside"),
@@ -57,7 +57,7 @@ def test_json_lines_name_the_run_and_the_stop() -> None:
 def test_a_terminal_gets_lines_for_people() -> None:
     out = _Terminal()
     logs.configure(stream=out)
-    with logs.at_stop("seal", "r1"):
+    with logs.at_step("seal", "r1"):
         LOG.info("3 parts")
         LOG.warning("odd")
     assert out.getvalue() == "seal: 3 parts\nwarning: seal: odd\n"
@@ -88,12 +88,12 @@ def test_other_libraries_are_not_shown(capsys: pytest.CaptureFixture[str]) -> No
     assert "value of a row" not in capsys.readouterr().err
 
 
-def test_threads_name_their_own_stops() -> None:
+def test_threads_name_their_own_steps() -> None:
     out = io.StringIO()
     logs.configure(stream=out)
 
-    def work(stop: str) -> None:
-        with logs.at_stop(stop, "r1"):
+    def work(step: str) -> None:
+        with logs.at_step(step, "r1"):
             LOG.info("here")
 
     threads = [threading.Thread(target=work, args=(f"load-{n}",)) for n in range(4)]
@@ -101,18 +101,20 @@ def test_threads_name_their_own_stops() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    stops = {json.loads(line)["stop"] for line in out.getvalue().splitlines()}
-    assert stops == {f"load-{n}" for n in range(4)}
+    steps = {json.loads(line)["step"] for line in out.getvalue().splitlines()}
+    assert steps == {f"load-{n}" for n in range(4)}
 
 
 def test_errors_beside_the_reported_one_are_logged_without_a_library_s_words() -> None:
     out = io.StringIO()
     logs.configure(stream=out)
     reported = KeyError("never")
-    later = TemporaryError("later", remedy="Again.", details={"stop": "load-postgres"})
-    assert logs.gravest([later, DataError("data"), reported, KeyError("T-SECRET-1")]) is reported
+    later = TemporaryError("later", remedy="Again.", details={"step": "load-postgres"})
+    assert (
+        logs.most_severe([later, DataError("data"), reported, KeyError("T-SECRET-1")]) is reported
+    )
     first, second, third = (json.loads(line) for line in out.getvalue().splitlines())
     assert (first["message"], first["remedy"], first["exit_code"]) == ("later", "Again.", 75)
-    assert first["details"] == {"stop": "load-postgres"}
+    assert first["details"] == {"step": "load-postgres"}
     assert (second["message"], third["message"]) == ("data", "unexpected KeyError")
     assert "SECRET" not in out.getvalue()

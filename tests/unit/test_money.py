@@ -15,7 +15,7 @@ from sales_mart.config import Config
 from sales_mart.errors import DataError
 from sales_mart.lake.runs import RunFolder
 from sales_mart.rows import money
-from sales_mart.rows.checker import CleanTotals
+from sales_mart.rows.checker import ValidTotals
 from sales_mart.steps.plan import plan
 from sales_mart.steps.seal import seal
 from sales_mart.steps.validate import validate_shard
@@ -69,7 +69,7 @@ def test_a_larger_total_is_refused_before_anything_is_loaded(tmp_path: Path, pla
 def test_quantities_of_64_bits_that_no_mart_shows_do_no_harm(tmp_path: Path) -> None:
     rows = [(highest_price(2), 2**63 - 1)] * 50 + [("1.10", 3)]
     record = sealed(tmp_path, rows, 2, trust=True)
-    assert (record.rows_clean, record.rows_outside_marts) == (51, 50)
+    assert (record.rows_valid, record.rows_excluded) == (51, 50)
     assert (record.amount, record.quantity) == (Decimal("3.30"), 3)
 
 
@@ -80,14 +80,14 @@ amounts = st.integers(0, 10**36).map(lambda units: (units, Decimal(f"{units}e-9"
 def test_totals_add_and_take_away_without_rounding(
     more: list[tuple[int, Decimal]], less: list[tuple[int, Decimal]]
 ) -> None:
-    total, sums = CleanTotals.none(), Sums(0, Decimal(0), 0)
+    total, sums = ValidTotals.none(), Sums(0, Decimal(0), 0)
     for _, amount in more:
-        total.add(CleanTotals(1, Counter(), 0, amount, 1))
+        total.add(ValidTotals(1, Counter(), 0, amount, 1))
         sums = sums.plus(Sums(1, amount, 1))
     units = sum(each for each, _ in more)
     assert sums.amount == Decimal(f"{units}e-9")
     for _, amount in less:
-        total.add(CleanTotals(1, Counter(), 0, amount, 1), sign=-1)
+        total.add(ValidTotals(1, Counter(), 0, amount, 1), sign=-1)
     units -= sum(each for each, _ in less)
     assert total.amount == Decimal(f"{units}e-9")
     assert money.at_scale(total.amount, 12) == total.amount

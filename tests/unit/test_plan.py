@@ -99,10 +99,10 @@ def test_a_known_run_id_with_other_inputs_or_configuration_is_refused(
         )
 
     assert planned("a.csv") == planned("a.csv")
-    with pytest.raises(ConfigurationError, match="r1 is known with other inputs"):
+    with pytest.raises(ConfigurationError, match="r1 already has other inputs"):
         planned("b.csv")
     other = Config.model_validate({"ingestion": {"trust_input": True}})
-    with pytest.raises(ConfigurationError, match="r1 is known with another configuration"):
+    with pytest.raises(ConfigurationError, match="r1 already has another configuration"):
         planned("a.csv", other)
 
 
@@ -122,7 +122,7 @@ def test_files_that_were_moved_are_the_same_run_in_its_new_place(
 
 
 def test_mode_must_go_with_the_source(files: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="mode append does not go with this snapshot"):
+    with pytest.raises(ConfigurationError, match="mode append does not fit this snapshot"):
         plan(Config(), str(tmp_path), business_date=DAY, source=f"{files}/a.csv", mode=Mode.APPEND)
 
 

@@ -1,4 +1,4 @@
-"""Duplicates across files and shards, counts that add up, and what later stops may read."""
+"""Duplicates across files and shards, counts that add up, and what later steps may read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sales_mart.errors import (
     SourceChangedError,
     UnexpectedError,
 )
-from sales_mart.lake import parquet as parts
+from sales_mart.lake import parquet
 from sales_mart.lake.records import Plan
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps import seal as seal_module
@@ -67,12 +67,12 @@ def sealed(
     return run, seal(config, run)
 
 
-def clean(run: RunFolder, made: Seal) -> pl.DataFrame:
-    return pl.concat([parts.read_part(run, part) for part in made.clean])
+def valid(run: RunFolder, made: Seal) -> pl.DataFrame:
+    return pl.concat([parquet.read_part(run, part) for part in made.valid])
 
 
 def quarantine(run: RunFolder, made: Seal) -> pl.DataFrame:
-    return pl.concat([parts.read_part(run, part) for part in made.quarantine]).sort(
+    return pl.concat([parquet.read_part(run, part) for part in made.quarantine]).sort(
         "source_file", "source_row"
     )
 
@@ -88,7 +88,7 @@ def test_the_first_valid_row_in_source_order_wins(
 ) -> None:
     if small:
         monkeypatch.setattr(seal_module, "BUCKET_ROWS", 2)
-        monkeypatch.setattr(parts, "PART_ROWS", 1)
+        monkeypatch.setattr(parquet, "PART_ROWS", 1)
     source = write(
         tmp_path / "raw",
         a=["T1,first,1,1,2023-10-01", "T2,bad,0,1,2023-10-01", "T1,again,2,1,2023-10-02"],
@@ -96,11 +96,11 @@ def test_the_first_valid_row_in_source_order_wins(
         c=["T3,first,5,2,2023-10-05", "T2,again,6,1,2023-10-06", "T3,again,,1,2023-10-06"],
     )
     run, made = sealed(Config(), tmp_path, source, shards)
-    rows = clean(run, made)
+    rows = valid(run, made)
     assert rows["product"].to_list() == ["first"] * 3
     assert rows["transaction_id"].to_list() == [token("T1"), token("T2"), token("T3")]
     assert rows["source_file"].to_list() == [0, 1, 2]
-    assert (made.rows_read, made.rows_clean, made.rows_quarantined) == (8, 3, 5)
+    assert (made.rows_read, made.rows_valid, made.rows_rejected) == (8, 3, 5)
     assert made.reasons == {
         "duplicate_transaction_id": 3,
         "missing_price": 1,
@@ -113,7 +113,7 @@ def test_the_first_valid_row_in_source_order_wins(
     assert lost["line"].to_list() == [4, 3, 3]
     assert lost["byte_offset"].to_list() == [first_line + 46, first_line + 24, first_line + 24]
     assert lost["byte_length"].to_list() == [23, 23, 23]
-    assert {part.name.rpartition("/")[0] for part in made.clean} == {"clean"}
+    assert {part.name.rpartition("/")[0] for part in made.valid} == {"valid"}
 
 
 def test_what_a_killed_attempt_left_is_never_read(tmp_path: Path) -> None:
@@ -121,14 +121,14 @@ def test_what_a_killed_attempt_left_is_never_read(tmp_path: Path) -> None:
     lake = tmp_path / "lake"
     made = plan(Config(), str(lake), business_date=date(2023, 10, 1), source=str(source))
     run = RunFolder(str(lake), made.run_id)
-    stray = lake / "runs" / made.run_id / "clean" / "00000-00007.parquet"
+    stray = lake / "runs" / made.run_id / "valid" / "00000-00007.parquet"
     stray.parent.mkdir(parents=True)
     stray.write_bytes(b"half a file")
-    left = lake / "runs" / made.run_id / "scratch" / "seal.dead.tmp"
+    left = lake / "runs" / made.run_id / "temporary" / "seal.dead.tmp"
     left.mkdir(parents=True)
     validate_shard(Config(), run, 0)
     first = seal(Config(), run)
-    assert [part.name[:17] for part in first.clean] == ["clean/00000-00000"]
+    assert [part.name[:17] for part in first.valid] == ["valid/00000-00000"]
     assert not left.exists()
     validate_shard(Config(), run, 0)
     assert seal(Config(), run).digest == first.digest
@@ -161,9 +161,9 @@ def test_another_configuration_than_the_plans_is_refused(tmp_path: Path) -> None
     source = write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01"])
     run, _ = sealed(Config(), tmp_path, source)
     other = Config.model_validate({"ingestion": {"validation": {"min_price": 5}}})
-    for stop in (lambda: validate_shard(other, run, 0), lambda: seal(other, run)):
+    for step in (lambda: validate_shard(other, run, 0), lambda: seal(other, run)):
         with pytest.raises(ConfigurationError, match="planned under another configuration"):
-            stop()
+            step()
 
 
 def test_a_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
@@ -200,14 +200,12 @@ def test_trusted_input_counts_what_the_marts_leave_out(tmp_path: Path) -> None:
         }
     )
     _, made = sealed(config, tmp_path, source)
-    assert (made.rows_clean, made.rows_outside_marts) == (4, 3)
-    assert made.outside_marts == {"missing_product": 1, "price_too_low": 2, "quantity_range": 1}
+    assert (made.rows_valid, made.rows_excluded) == (4, 3)
+    assert made.excluded == {"missing_product": 1, "price_too_low": 2, "quantity_range": 1}
     assert (made.amount, made.quantity) == (Decimal("1.00"), 1)
 
 
-@pytest.mark.parametrize(
-    ("more", "fewer"), [("rows_clean", ""), ("rows_quarantined", "rows_clean")]
-)
+@pytest.mark.parametrize(("more", "fewer"), [("rows_valid", ""), ("rows_rejected", "rows_valid")])
 def test_counts_are_compared_with_the_rows_of_the_parts(
     tmp_path: Path, more: str, fewer: str
 ) -> None:
@@ -279,12 +277,12 @@ def test_a_byte_that_stands_nowhere_ends_the_run(tmp_path: Path, change: str) ->
 REJECTED = ["T1,a,0,1,2023-10-01", "T2,a,1,1,01.10.2023"]
 NONE_SHOWN = {
     "all rejected": ({}, REJECTED, "price_too_low 1"),
-    "all outside of the marts": (
+    "all excluded from the marts": (
         {"trust_input": True, "validation": {"product_prefix": "Halal "}},
         ["T1,Halaal Mouse,5,1,2023-10-01", "T2,Haram,5,1,2023-10-01"],
         "product_prefix 2",
     ),
-    "some rejected, the others outside of the marts": (
+    "some rejected, the others excluded from the marts": (
         {"trust_input": True, "validation": {"product_prefix": "Halal "}},
         ["T1,Halal Mouse,5,1,01.10.2023", "T2,Haram,5,1,2023-10-01"],
         "date_format 1",
@@ -314,7 +312,7 @@ def test_a_header_alone_is_a_valid_empty_input_with_a_warning(
 ) -> None:
     config = Config.model_validate({"security": {"algorithm": "sha256"}})
     _, made = sealed(config, tmp_path, write(tmp_path / "raw", a=[], b=[]))
-    assert (made.rows_read, made.clean, made.sale_dates) == (0, (), ())
+    assert (made.rows_read, made.valid, made.sale_dates) == (0, (), ())
     assert made.warnings == ("the input has no row, so all marts will be empty",)
     assert made.warnings[0] in caplog.text
 
@@ -338,7 +336,7 @@ def test_a_file_without_a_header_is_named_and_ends_the_run(tmp_path: Path, case:
         sealed(Config(), tmp_path, source)
     assert not list(tmp_path.rglob("validate-*.json"))
     _, made = sealed(Config(), tmp_path, source, allow_empty=True)
-    assert (made.rows_read, made.rows_clean) == (1, 1)
+    assert (made.rows_read, made.rows_valid) == (1, 1)
     (source / "good.csv").unlink()
     _, made = sealed(Config(), tmp_path, source, allow_empty=True)
     assert made.rows_read == 0

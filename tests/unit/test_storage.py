@@ -78,7 +78,7 @@ def test_a_lake_may_stand_in_one_s_home(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the file that the environment names for credentials; nothing else has any."""
+    """Return the file that the environment names for credentials; nothing else has any."""
     for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "none"))
@@ -142,11 +142,11 @@ def test_only_what_passes_is_worth_a_retry(number: int, expected: type[SalesMart
 
 @pytest.fixture
 def part(tmp_path: Path) -> tuple[RunFolder, Part]:
-    """Give a run with a part."""
+    """Return a run with a part."""
     folder = RunFolder(str(tmp_path / "lake"), "r1")
     made = tmp_path / "made.parquet"
     made.write_bytes(b"abc")
-    return folder, folder.put_part("clean/0", made, 3)
+    return folder, folder.put_part("valid/0", made, 3)
 
 
 def test_a_part_that_cannot_be_read_is_named(
@@ -161,10 +161,10 @@ def test_a_part_that_cannot_be_read_is_named(
         return real(path, *arguments)
 
     monkeypatch.setattr(Path, "open", stale)
-    with pytest.raises(TemporaryError, match=r"clean/0-\w+\.parquet could not be read: Stale"):
+    with pytest.raises(TemporaryError, match=r"valid/0-\w+\.parquet could not be read: Stale"):
         read_part(folder, listed)
-    with pytest.raises(TemporaryError, match=r"clean/0-\w+\.parquet could not be read: Stale"):
-        folder.put_part("clean/1", Path(folder.uri, listed.name), 3)
+    with pytest.raises(TemporaryError, match=r"valid/0-\w+\.parquet could not be read: Stale"):
+        folder.put_part("valid/1", Path(folder.uri, listed.name), 3)
 
 
 def test_a_part_that_is_gone_is_told_from_another_file_that_is(
@@ -175,7 +175,7 @@ def test_a_part_that_is_gone_is_told_from_another_file_that_is(
         Path("another").read_bytes()
     Path(folder.uri, listed.name).unlink()
     for checked in (False, True):
-        with pytest.raises(SourceChangedError, match=r"clean/0-\w+\.parquet of run r1 is gone"):
+        with pytest.raises(SourceChangedError, match=r"valid/0-\w+\.parquet of run r1 is gone"):
             read_part(folder, listed, checked=checked)
 
 
@@ -292,7 +292,7 @@ def test_whatever_is_shown_under_its_name_outlives_a_power_cut(
     lake.write("runs/r/plan.json", b"{}", create=True)
     lake.write("runs/r/plan.json", b"{ }")
     (tmp_path / "part").write_bytes(b"rows")
-    lake.put("runs/r/clean/part", tmp_path / "part")
+    lake.put("runs/r/valid/part", tmp_path / "part")
     write(tmp_path / "generated" / "a.csv", generate(5))
     assert (disk.early, disk.pending) == ([], set())
     # A folder that is new is lost with its files when the one above it is not flushed.

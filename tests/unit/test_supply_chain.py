@@ -72,7 +72,7 @@ def test_everything_that_is_asked_for_is_pinned() -> None:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Give the modules that a module imports when it runs, from others."""
+    """Yield the modules that a module imports when it runs, from others."""
     typing = [node for node in ast.walk(tree) if ast.unparse(node).startswith("if TYPE_CHECKING:")]
     left_out = {inner for node in typing for inner in ast.walk(node)}
     for node in ast.walk(tree):

@@ -27,8 +27,8 @@ HEADER = ",".join(FIELDS).encode() + b"\n"
 
 
 def reasons_of(record: bytes) -> tuple[str, ...]:
-    verdicts = list(oracle.judge_file(HEADER + record, Config()))
-    return verdicts[0].reasons if len(verdicts) == 1 else ()
+    results = list(oracle.check_file(HEADER + record, Config()))
+    return results[0].reasons if len(results) == 1 else ()
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def reasons_of(record: bytes) -> tuple[str, ...]:
 )
 def test_raw_rows_reach_every_reason_alone(reason: str) -> None:
     config = Config()
-    row = find(raw_rows(config), lambda row: oracle.judge(row, config) == (reason,), settings=ANY)
+    row = find(raw_rows(config), lambda row: oracle.check(row, config) == (reason,), settings=ANY)
     assert row.keys() == set(FIELDS)
 
 
@@ -60,12 +60,12 @@ def test_dirty_rows_may_span_lines() -> None:
 
 
 def oracle_is_one_valid_row(record: bytes) -> bool:
-    return [each.reasons for each in oracle.judge_file(HEADER + record, Config())] == [()]
+    return [each.reasons for each in oracle.check_file(HEADER + record, Config())] == [()]
 
 
 def test_examples_shrink_to_plain_rows() -> None:
     wanted = ("quantity_format",)
-    row = find(raw_rows(), lambda row: oracle.judge(row, Config()) == wanted, settings=QUIET)
+    row = find(raw_rows(), lambda row: oracle.check(row, Config()) == wanted, settings=QUIET)
     del row["quantity"]
     assert row == {
         "transaction_id": "T001",

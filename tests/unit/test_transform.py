@@ -57,11 +57,11 @@ def node(status: str, message: str | None, failures: int | None = None) -> NodeR
         seconds=0.1,
         failures=failures,
         message=message,
-        compiled_path="/scratch/a_rule.sql",
+        compiled_path="/dbt/a_rule.sql",
     )
 
 
-class Scratch:
+class KeptFolder:
     """Stands for a process that has ended."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,11 +73,11 @@ class Scratch:
 
 
 def error_of(folder: Path, *nodes: NodeResult, failure: Failure | None = None) -> Any:
-    scratch: Any = Scratch(folder)
+    kept_folder: Any = KeptFolder(folder)
     failures = () if failure is None else (failure,)
     outcome = Outcome(nodes, {"test.sales_mart.a_rule.0123": "fact_sales"}, failures)
-    error = transform.error_of(Target.POSTGRES, outcome, scratch)
-    assert scratch.kept is (error is not None)
+    error = transform.error_of(Target.POSTGRES, outcome, kept_folder)
+    assert kept_folder.kept is (error is not None)
     return error
 
 
@@ -156,7 +156,7 @@ def test_the_project_is_found_in_an_installed_package(
 
 
 def said(state: str | None, message: str) -> ServerError:
-    """Give what PostgreSQL's error of this code and message becomes."""
+    """Return what PostgreSQL's error of this code and message becomes."""
     return postgres_error(
         SimpleNamespace(pgcode=state, diag=SimpleNamespace(message_primary=message))
     )
@@ -263,7 +263,7 @@ def test_the_versions_are_those_whose_internals_are_replaced(name: str) -> None:
 def test_a_failed_test_names_model_count_and_file(tmp_path: Path) -> None:
     error = error_of(tmp_path, node("fail", "Got 3 results", failures=3), node("skipped", None))
     assert type(error) is TestFailedError
-    assert "a_rule of fact_sales has 3 failures, see /scratch/a_rule.sql" in error.message
+    assert "a_rule of fact_sales has 3 failures, see /dbt/a_rule.sql" in error.message
 
 
 def test_what_no_retry_cures_is_reported_first_and_the_rest_logged(
@@ -284,7 +284,7 @@ def test_no_failure_is_no_error(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path / "dbt"))
     killed = tmp_path / "killed"
     killed.write_text("#!/bin/sh\nkill -9 $$\n")
     killed.chmod(0o700)
@@ -299,7 +299,7 @@ def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.M
 def test_folders_of_killed_runs_do_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path))
     left = tmp_path / "sales-mart-dbt-bigquery.dead.tmp"
     (left / "target").mkdir(parents=True)
     with DbtProcess(configured(), Target.BIGQUERY) as process:
@@ -313,7 +313,7 @@ def test_folders_of_killed_runs_do_not_pile_up(
 def test_a_process_that_breaks_says_where_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path))
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with DbtProcess(configured(), Target.BIGQUERY) as process:
         process.start("parse", None)
@@ -322,11 +322,11 @@ def test_a_process_that_breaks_says_where_to_look(
     assert str(process.folder) in raised.value.remedy
 
 
-def test_a_scratch_folder_that_cannot_be_made_is_named(
+def test_a_folder_for_dbt_that_cannot_be_made_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path / "file" / "below"))
     with pytest.raises(ConfigurationError, match="no folder"):
         DbtProcess(configured(), Target.BIGQUERY)
 
@@ -338,7 +338,7 @@ def test_a_target_without_credentials_leaves_nothing_behind(
         monkeypatch.delenv(name, raising=False)
     for name in ("KUBERNETES_SERVICE_HOST", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path))
     started: list[subprocess.Popen[str]] = []
     real = subprocess.Popen
 
@@ -357,7 +357,7 @@ def test_a_target_without_credentials_leaves_nothing_behind(
 def test_a_process_that_does_not_start_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
     with pytest.raises(FileNotFoundError):
         DbtProcess(configured(), Target.BIGQUERY)
@@ -377,7 +377,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_process_ends_when_its_parent_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SALES_MART_SCRATCH", str(tmp_path))
+    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path))
     parent = subprocess.run(
         [sys.executable, "-c", LEAVE_DBT_BEHIND], check=False, capture_output=True, text=True
     )

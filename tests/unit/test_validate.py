@@ -1,4 +1,4 @@
-"""Stop `validate` when it is left half-way."""
+"""Step `validate` when it is left half-way."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_the_reader_and_the_rules_warn_of_stands_in_the_record(tmp_path: Pa
     config = Config.model_validate({"security": {"algorithm": "sha256"}})
     made = plan(config, lake, business_date=date(2023, 10, 1), source=str(source))
     record = validate_shard(config, RunFolder(lake, made.run_id), 0)
-    assert (record.rows_clean, record.reasons) == (3, {"malformed_row": 2})
+    assert (record.rows_valid, record.reasons) == (3, {"malformed_row": 2})
     quotes, products = record.warnings
     assert quotes.endswith("of these lines are rejected as malformed_row: 5-6")
     assert "1 valid rows have an invisible character in their product" in products

@@ -104,7 +104,7 @@ def test_a_seal_hands_over_its_counts(capfd: pytest.CaptureFixture[str]) -> None
         assert ask(capfd, *command, "--run-id", "x")[0] == 0
     code, sealed = ask(capfd, "seal", "--run-id", "x", "--outputs", "o")
     assert code == 0
-    for name in ("rows-read", "rows-clean", "rows-quarantined"):
+    for name in ("rows-read", "rows-valid", "rows-rejected"):
         assert Path("o", name).read_text() == str(sealed[name.replace("-", "_")])
     assert sealed["rows_read"] == 15
 
@@ -153,7 +153,7 @@ def test_rejected_rows_are_told_with_their_reasons_and_place(
     sealed, told = json.loads(said.out), json.loads(line)
     assert told["level"] == "warning"
     place = Path("lake/runs/x/quarantine").absolute()
-    assert told["message"].startswith(f"{sealed['rows_quarantined']} of 15 rows were rejected: ")
+    assert told["message"].startswith(f"{sealed['rows_rejected']} of 15 rows were rejected: ")
     assert told["message"].endswith(f"; they are in {place}")
     for reason, count in sealed["reasons"].items():
         assert f"{reason} {count}" in told["message"]
@@ -294,7 +294,7 @@ def test_notify_tells_the_webhook_of_the_workflow_s_runs(
         "backfill-2023-10-04",
         "backfill-2023-10-05",
     ]
-    assert "2023-10-04: 15 rows read, 4 clean, 11 quarantined; stopped after seal" in (
+    assert "2023-10-04: 15 rows read, 4 valid, 11 rejected; stopped after seal" in (
         document["text"].splitlines()
     )
     assert "2023-10-05: stopped after plan" in document["text"].splitlines()

@@ -124,7 +124,7 @@ sales-mart-webhook/url: {name: {{ .Values.notify.secretName | quote }}, key: {{ 
 {{- if eq .name "config" }}
 - {name: config, configMap: {name: {{ include "sales-mart.fullname" $ | quote }}}}
 {{- else if eq .name "tmp" }}
-- {name: tmp, emptyDir: {sizeLimit: {{ $.Values.scratch.sizeLimit | quote }}}}
+- {name: tmp, emptyDir: {sizeLimit: {{ ($.Values.scratch | default $.Values.temporaryFiles).sizeLimit | quote }}}}
 {{- else if and (eq .name "google") $.Values.bigquery.secretName }}
 - name: google
   secret:

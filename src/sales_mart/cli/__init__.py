@@ -1,4 +1,4 @@
-"""The command line: every stop of the road, the whole road, and the tools around it."""
+"""The command line: every step of the pipeline, the whole pipeline, and the tools around it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sales_mart.cli import local, tools, workflow
-from sales_mart.cli import run as road
-from sales_mart.cli import steps as stops
+from sales_mart.cli import local, steps, tools, workflow
+from sales_mart.cli import run as pipeline
 from sales_mart.cli.process import run_in_process
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (road, stops, tools, local, workflow):
+for commands in (pipeline, steps, tools, local, workflow):
     commands.add_to(app)
 
 

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DataDir", "Local", "add_to", "on_local_servers"]
 
-PANEL = "Around the road"
+PANEL = "Tools"
 
 Local = Annotated[
-    bool, typer.Option("--local", help="Start PostgreSQL and a BigQuery server right here.")
+    bool, typer.Option("--local", help="Start PostgreSQL and a BigQuery server on this computer.")
 ]
 
 
 def _named(text: str) -> Path:
     if not text:
-        msg = "no folder is named"
+        msg = "no folder is given"
         raise typer.BadParameter(msg)
     return Path(text)
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.control_characters import visible, visible_json
+from sales_mart.control_characters import escape_control_characters, escape_json
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def print_json(document: object) -> None:
         ConfigurationError: It cannot be written.
     """
     encoding = (sys.stdout.encoding or "utf-8").lower()
-    text = visible_json(document, indent=2, only_ascii=not encoding.startswith("utf"))
+    text = escape_json(document, indent=2, only_ascii=not encoding.startswith("utf"))
     with _writing():
         sys.stdout.write(f"{text}\n")
 
@@ -84,7 +84,7 @@ def print_data(*renderables: RenderableType) -> None:
     with _writing(), out.capture() as capture:
         for renderable in renderables:
             if isinstance(renderable, str):
-                out.print(visible(renderable), markup=False)
+                out.print(escape_control_characters(renderable), markup=False)
             else:
                 out.print(renderable)
     lines = capture.get().splitlines()
@@ -103,9 +103,9 @@ def _writing() -> Generator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise PipeClosed from None
-        msg = f"what the command prints could not be written: {error.strerror}"
+        msg = f"the output could not be written: {error.strerror}"
         raise ConfigurationError(
-            msg, remedy="Make room where stdout goes to, and run the command again."
+            msg, remedy="Make room where stdout goes, then run the command again."
         ) from error
 
 
@@ -122,20 +122,23 @@ def table(
     from rich.table import Table
 
     made = Table(
-        title=visible(escape(title), on_one_line=True) or None,
+        title=escape_control_characters(escape(title), on_one_line=True) or None,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD if any(columns) else None,
         show_header=any(columns),
     )
     lines = [
-        [escape(visible(_text(cell), on_one_line=not of_several_lines)) for cell in row]
+        [
+            escape(escape_control_characters(_text(cell), on_one_line=not of_several_lines))
+            for cell in row
+        ]
         for row in rows
     ]
     for ordinal, column in enumerate(columns):
         cells = [line[ordinal] for line in lines]
         numeric = bool(cells) and all(_is_number(cell) for cell in cells)
-        shown = escape(visible(column, on_one_line=True))
+        shown = escape(escape_control_characters(column, on_one_line=True))
         made.add_column(shown, justify="right" if numeric else "left", no_wrap=numeric)
     for line in lines:
         made.add_row(*line)

@@ -16,7 +16,7 @@ import typer
 
 from sales_mart import logs
 from sales_mart.cli.output import PipeClosed, console, open_streams, print_json
-from sales_mart.control_characters import visible
+from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import ConfigurationError, SalesMartError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run_in_process(command: Callable[[], object], *, as_json: bool) -> int:
     sys.unraisablehook = _close_failed
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    with _signals_unwind(), logs.at_stop():
+    with _signals_unwind(), logs.at_step():
         try:
             _check_working_folder()
             result = command()
@@ -81,8 +81,8 @@ def _check_working_folder() -> None:
     try:
         Path.cwd()
     except FileNotFoundError as error:
-        msg = "the folder in which this was started is gone"
-        raise ConfigurationError(msg, remedy="Change to one that is there.") from error
+        msg = "the current folder no longer exists"
+        raise ConfigurationError(msg, remedy="Change to an existing folder.") from error
 
 
 def _failed(error: BaseException, *, as_json: bool) -> int:
@@ -120,7 +120,7 @@ def _unforeseen(error: BaseException, *, as_json: bool) -> int:
         as_json,
         1,
         f"unexpected {type(error).__name__}: this is a bug",
-        "Run it again with --log-level debug, and report the places that it names.",
+        "Run it again with --log-level debug, and report the lines of code that it names.",
     )
     return 1
 
@@ -147,12 +147,14 @@ def _report(
     from rich.text import Text
 
     err = console(stderr=True)
-    err.print(Text.assemble(("error: ", "bold red"), visible(message)))
+    err.print(Text.assemble(("error: ", "bold red"), escape_control_characters(message)))
     if remedy:
-        err.print(Text.assemble(("  → ", "bold green"), visible(remedy)))
+        err.print(Text.assemble(("  → ", "bold green"), escape_control_characters(remedy)))
     for key, value in (details or {}).items():
         if isinstance(value, str | int):
-            err.print(Text.assemble((f"  {key}: ", "dim"), (visible(str(value)), "dim")))
+            err.print(
+                Text.assemble((f"  {key}: ", "dim"), (escape_control_characters(str(value)), "dim"))
+            )
 
 
 def _tell_kubernetes(message: str, remedy: str) -> None:
@@ -162,7 +164,9 @@ def _tell_kubernetes(message: str, remedy: str) -> None:
         text = f"{message} → {remedy}" if remedy else message
         with suppress(OSError):
             # Whoever looks at the pod reads it in a terminal.
-            Path(path).write_text(visible(text, on_one_line=True), encoding="utf-8")
+            Path(path).write_text(
+                escape_control_characters(text, on_one_line=True), encoding="utf-8"
+            )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ __all__ = ["tables"]
 _DIGEST = 12
 _LOADED = {
     "rows": "loaded rows",
-    "yielded_rows": "left to later batches",
+    "hidden_rows": "rows hidden",
     "removed_rows": "rows removed",
     "superseded_rows": "rows superseded",
     "shown_again_rows": "rows shown again",
@@ -50,22 +50,22 @@ def tables(summary: RunSummary) -> list[RenderableType]:
             table(f"Files in {summary.destination}", ("", "rows", "bytes", "sha256"), rows)
         )
     if summary.seconds:
-        seconds = [(stop, f"{value:.2f}") for stop, value in summary.seconds.items()]
-        parts.append(table("Seconds", ("stop", "seconds"), seconds))
+        seconds = [(step, f"{value:.2f}") for step, value in summary.seconds.items()]
+        parts.append(table("Seconds", ("step", "seconds"), seconds))
     else:
-        parts.append(f"Stops done: {', '.join(summary.done)}")
+        parts.append(f"Steps done: {', '.join(summary.done)}")
     return parts
 
 
 def _rows(rows: RowSummary) -> Iterator[tuple[str, int]]:
     yield "read", rows.rows_read
-    yield "clean", rows.rows_clean
-    yield from _reasons("outside the marts", rows.rows_outside_marts, rows.outside_marts)
-    yield from _reasons("quarantined", rows.rows_quarantined, rows.reasons)
+    yield "valid", rows.rows_valid
+    yield from _reasons("excluded", rows.rows_excluded, rows.excluded)
+    yield from _reasons("rejected", rows.rows_rejected, rows.reasons)
 
 
 def _reasons(what: str, count: int, reasons: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    if what == "quarantined" or count:
+    if what == "rejected" or count:
         yield what, count
     for reason, rows in sorted(reasons.items(), key=lambda item: (-item[1], item[0])):
         if rows:

@@ -1,4 +1,4 @@
-"""The whole road in one process, and how a run went."""
+"""The whole pipeline in one process, and how a run went."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from sales_mart.config import Config
-    from sales_mart.steps.pipeline import StopEvent
+    from sales_mart.steps.pipeline import StepEvent
     from sales_mart.steps.status import RunSummary
 
 __all__ = ["add_to"]
 
-PANEL = "The road"
+PANEL = "The pipeline"
 SMALL = 20
 """Rows of a summary that are shown after a run."""
 
@@ -66,7 +66,7 @@ def _run(  # noqa: PLR0913 - options of a command
     target: Targets = None,
     destination: Destination = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Judge the input, check the rest, change nothing.")
+        bool, typer.Option("--dry-run", help="Check the input and the warehouses, change nothing.")
     ] = False,
     full_refresh: FullRefresh = False,
     accept_new_key: AcceptNewKey = False,
@@ -74,7 +74,7 @@ def _run(  # noqa: PLR0913 - options of a command
     local: Local = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
-    """Walk the whole road in one process, from the source to the published marts."""
+    """Run the whole pipeline in one process, from the source to the published marts."""
     from sales_mart.rows.tokens import warn_of_plain_tokens
     from sales_mart.steps.pipeline import run
 
@@ -145,17 +145,19 @@ def _small_summaries(config: Config, summary: RunSummary) -> Iterator[Renderable
             with published_summary(config, target) as (sequence, rows):
                 found = list(rows) if sequence == loads.get(target) else None
         except SalesMartError as error:
-            _log.warning("the summary in %s is published, and not shown: %s", target, error.message)
+            _log.warning(
+                "the summary in %s is published but cannot be shown: %s", target, error.message
+            )
             continue
         if found is None:
-            _log.warning("%s shows a newer run by now", target)
+            _log.warning("%s already shows a newer run", target)
         else:
             yield table(f"summary_sales in {target}", Summary._fields, found)
 
 
 @contextmanager
-def _progress(session: Session) -> Generator[Callable[[StopEvent], None] | None]:
-    """Show the stops on a terminal while they work; elsewhere the log tells of them."""
+def _progress(session: Session) -> Generator[Callable[[StepEvent], None] | None]:
+    """Show the steps on a terminal while they work; elsewhere the log tells of them."""
     if session.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield None
         return
@@ -167,13 +169,13 @@ def _progress(session: Session) -> Generator[Callable[[StopEvent], None] | None]
     with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as bars:
         running = {}
 
-        def show(event: StopEvent) -> None:
+        def show(event: StepEvent) -> None:
             if event.state == "begun":
-                running[event.stop] = bars.add_task(event.stop, total=1)
+                running[event.step] = bars.add_task(event.step, total=1)
             elif event.state == "ended":
-                bars.update(running[event.stop], completed=1)
+                bars.update(running[event.step], completed=1)
             else:
-                bars.update(running[event.stop], description=f"{event.stop} failed")
-                bars.stop_task(running[event.stop])
+                bars.update(running[event.step], description=f"{event.step} failed")
+                bars.stop_task(running[event.step])
 
         yield show

@@ -30,7 +30,7 @@ __all__ = ["LakeCommand", "RunCommand", "Session", "SessionCommand"]
 class Session:
     """One command's common options, and what follows from them."""
 
-    stop: str
+    step: str
     config_file: str | None
     output: str
     log_level: str
@@ -66,7 +66,7 @@ class Session:
         """
         lake = self.config.lake
         if lake is None:
-            msg = "no lake is given, so there is no place to keep runs in"
+            msg = "no lake is given to keep the run in"
             raise ConfigurationError(msg, remedy="Use --lake, or set data_lake.lake.")
         return lake
 
@@ -79,7 +79,7 @@ class Session:
         from sales_mart.lake.runs import RunFolder
 
         if self.run_id is None:
-            msg = f"{self.stop} continues a run, and no run is given"
+            msg = f"{self.step} needs a run, and none is given"
             raise ConfigurationError(
                 msg, remedy="Use --run-id with the run_id that `sales-mart plan` printed."
             )
@@ -124,7 +124,7 @@ class Session:
         elif text:
             print_data(*text)
         else:
-            print_data(fields_table(self.stop, document))
+            print_data(fields_table(self.step, document))
 
 
 def _options_of_all(
@@ -189,7 +189,7 @@ class SessionCommand(TyperCommand):
         values = {each.name: ctx.params.pop(each.name) for each in self.shared}
         session = ctx.obj = Session(ctx.info_name, **values)
         logs.configure("error" if session.quiet else session.log_level)
-        logs.begin(session.stop, session.run_id)
+        logs.begin(session.step, session.run_id)
         return super().invoke(ctx)
 
 

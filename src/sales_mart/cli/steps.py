@@ -1,4 +1,4 @@
-"""The stops of the road, one command each: on Kubernetes, one pod each."""
+"""The steps of the pipeline, one command each: on Kubernetes, one pod each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
 
 _log = logging.getLogger("sales_mart.cli")
 
-PANEL = "The stops of the road"
+PANEL = "The steps of the pipeline"
 
 # A workflow has one command line for all runs: what it leaves empty is not given.
 Source = Annotated[
@@ -62,7 +62,7 @@ ModeName = Annotated[
         help="Default: append for a source with {date}, else replace.",
     ),
 ]
-Shards = Annotated[int, typer.Option("--shards", min=1, help="Cut the objects into so many.")]
+Shards = Annotated[int, typer.Option("--shards", min=1, help="Number of shards.")]
 AllowEmpty = Annotated[
     bool,
     typer.Option(
@@ -83,19 +83,19 @@ Targets = Annotated[
 Outputs = Annotated[
     str | None,
     typer.Option(
-        "--outputs", metavar="FOLDER", help="Write what a workflow passes on into files there."
+        "--outputs", metavar="FOLDER", help="Folder for the files that a workflow passes on."
     ),
 ]
 
 AcceptNewKey = Annotated[
     bool,
-    typer.Option("--accept-new-key", help="Let a snapshot replace tokens of another key."),
+    typer.Option("--accept-new-key", help="Replace tokens of another key by a snapshot."),
 ]
 AcceptNewRules = Annotated[
     bool,
     typer.Option(
         "--accept-new-rules",
-        help="Append by rules that admit rows which earlier loads have rejected.",
+        help="Append although the rules accept rows that earlier loads rejected.",
     ),
 ]
 # As a workflow passes it on: one text, empty in most runs.
@@ -183,7 +183,7 @@ def plan_options(  # noqa: PLR0913 - options of a command
 
 def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
     """Log how many rows were rejected, for which reasons, and where they are."""
-    if not rows.rows_quarantined:
+    if not rows.rows_rejected:
         return
     why = ", ".join(
         f"{reason} {count:,}"
@@ -191,7 +191,7 @@ def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
     )
     _log.warning(
         "%s of %s rows were rejected: %s; %s",
-        f"{rows.rows_quarantined:,}",
+        f"{rows.rows_rejected:,}",
         f"{rows.rows_read:,}",
         why,
         f"they are in {place}" if place else "a dry run does not keep them",
@@ -262,7 +262,7 @@ def _validate(
         int | None, typer.Option("--shard", min=0, help="Number of a shard. Default: all of them.")
     ] = None,
 ) -> None:
-    """Judge the rows, replace identifiers by tokens, quarantine what is not valid."""
+    """Check the rows, replace identifiers by tokens, quarantine what is not valid."""
     from sales_mart.lake.records import Plan
     from sales_mart.steps.validate import validate_shard
 
@@ -278,8 +278,8 @@ def _validate(
             "run_id": run.run_id,
             "shards": len(records),
             "rows_read": sum(record.rows_read for record in records),
-            "rows_clean": sum(record.rows_clean for record in records),
-            "rows_quarantined": sum(record.rows_quarantined for record in records),
+            "rows_valid": sum(record.rows_valid for record in records),
+            "rows_rejected": sum(record.rows_rejected for record in records),
         }
     )
 
@@ -296,8 +296,8 @@ def _seal(ctx: typer.Context, *, outputs: Outputs = None) -> None:
         outputs,
         {
             "rows-read": sealed.rows_read,
-            "rows-clean": sealed.rows_clean,
-            "rows-quarantined": sealed.rows_quarantined,
+            "rows-valid": sealed.rows_valid,
+            "rows-rejected": sealed.rows_rejected,
         },
     )
     session.emit(sealed)

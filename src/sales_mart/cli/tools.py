@@ -1,4 +1,4 @@
-"""Around the road: questions to the marts, test data, the configuration, a look at the setting."""
+"""Tools: questions to the marts, test data, the configuration, a look at the setting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sales_mart.errors import ConfigurationError
 
 __all__ = ["add_to"]
 
-PANEL = "Around the road"
+PANEL = "Tools"
 
 config_app = typer.Typer(
     help="Show the configuration, its schema, or what the chart takes from it.",
@@ -40,7 +40,9 @@ def add_to(app: typer.Typer) -> None:
 
 def _generate(  # noqa: PLR0913 - options of a command
     ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="CSV file; .gz or .zst in its name compress it.")],
+    path: Annotated[
+        Path, typer.Argument(help="CSV file; compressed if its name ends with .gz or .zst.")
+    ],
     *,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Rows of data.")] = 10_000,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same file.")] = 0,
@@ -160,7 +162,7 @@ def _init(
     ctx: typer.Context,
     path: Annotated[Path, typer.Argument(help="File to write.")] = Path("pipeline_config.yaml"),
     *,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write a commented configuration with the recommended settings."""
     from sales_mart.config.report import template
@@ -171,7 +173,7 @@ def _init(
     try:
         open_storage(str(target.parent)).write(target.name, template().encode(), create=not force)
     except FileExistsError:
-        msg = f"{path} is there already"
+        msg = f"{path} exists already"
         raise ConfigurationError(msg, remedy="Name another file, or use --force.") from None
     key = "openssl rand -base64 48"
     session.emit(

@@ -1,4 +1,4 @@
-"""What a scheduler's workflow asks for around the road: the days of a backfill, and a message."""
+"""What a workflow asks for beside the steps: the days of a backfill, and a message."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _days(  # noqa: PLR0913 - options of a command
     session: Session = ctx.obj
     config = session.config
     if bool(catch_up) == bool(first or last) or bool(first) != bool(last):
-        msg = "days takes a range, or a number of days to catch up with"
+        msg = "give either a range of days or a number of days to catch up with"
         raise ConfigurationError(msg, remedy="Use --from and --to together, or --catch-up alone.")
     if catch_up:
         yesterday = business_date(None, config.orchestration.timezone)
@@ -93,16 +93,16 @@ def _notify(
 
     session: Session = ctx.obj
     if not session.run_id:
-        msg = "notify tells of a workflow, and none is named"
+        msg = "no workflow is named"
         raise ConfigurationError(msg, remedy="Use --run-id with the workflow's name.")
     if not status.strip():
-        msg = "notify tells how a workflow ended, and nothing says it"
+        msg = "no status is given"
         raise ConfigurationError(msg, remedy="Use --status, such as Succeeded or Failed.")
     url = os.environ.get(WEBHOOK)
     if not url and not dry_run:
-        msg = f"{WEBHOOK} is not set, so nobody would be told"
+        msg = f"{WEBHOOK} is not set"
         raise ConfigurationError(
-            msg, remedy="Put the webhook's address into it, or use --dry-run to see the message."
+            msg, remedy="Set it to the webhook's address, or use --dry-run to see the message."
         )
     runs: list[RunSummary] = []
     try:

@@ -47,7 +47,7 @@ PREFIX = "SALES_MART_"
 
 _MOST_PROBLEMS = 10
 _NAME = re.compile(r"[\w.-]{0,30}")
-_REMEDY = "Put it right there; `sales-mart config schema` lists every key and its values."
+_REMEDY = "Correct it there; `sales-mart config schema` lists every key and its values."
 
 
 def load_config(
@@ -170,7 +170,7 @@ def _read_variable(name: str, text: str) -> Tree:
 
 
 def _place_all(value: object, section: Section | None, origin: str) -> Given | Tree:
-    """Give every value its origin, and every key the spelling that the file has."""
+    """Return every value its origin, and every key the spelling that the file has."""
     if not isinstance(value, dict):
         return Given(value, origin)
     fields = fields_of(section) if section else {}

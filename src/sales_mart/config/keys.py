@@ -90,7 +90,7 @@ class Key(NamedTuple):
         return " ".join((self.field.description or "").split())
 
     def takes(self, kind: type) -> bool:
-        """Tell whether a value of this built-in type is one of the types that the key may have."""
+        """Return whether a value of this built-in type is one of the types that the key may have."""
         return kind in _types(self.field.annotation)
 
     def value(self, config: Config) -> Any:
@@ -113,7 +113,7 @@ def names_of(section: Section, path: tuple[str, ...]) -> list[str]:
 
 
 def section_of(field: FieldInfo) -> Section | None:
-    """Give the section that a field holds; None for a field with a value."""
+    """Return the section that a field holds; None for a field with a value."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
@@ -138,7 +138,7 @@ def schema() -> dict[str, Any]:
 @cache
 def keys() -> dict[tuple[str, ...], Key]:
     """List all keys that hold a value, in the order of the model."""
-    return {key.path: key for key in _walk(Config, ())}
+    return {key.path: key for key in _keys_below(Config, ())}
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
@@ -159,13 +159,13 @@ def nearest_key(path: tuple[str, ...], section: Section) -> str | None:
     return named[anywhere] if anywhere else None
 
 
-def _walk(section: Section, path: tuple[str, ...]) -> Iterator[Key]:
+def _keys_below(section: Section, path: tuple[str, ...]) -> Iterator[Key]:
     for name, field in fields_of(section).items():
         inner = section_of(field)
         if inner is None:
             yield Key((*path, name), field)
         else:
-            yield from _walk(inner, (*path, name))
+            yield from _keys_below(inner, (*path, name))
 
 
 def _attribute(section: Section, name: str) -> str:

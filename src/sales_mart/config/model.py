@@ -173,7 +173,7 @@ class Attribute(Section):
 
 
 class Ingestion(Section):
-    """How raw rows are judged."""
+    """How raw rows are checked."""
 
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""

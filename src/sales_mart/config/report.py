@@ -86,7 +86,7 @@ def logins(config: Config) -> dict[str, tuple[str, dict[str, str | None]]]:
 
 
 def chart_values(config: Config) -> dict[str, Any]:
-    """Give what the Helm chart's values take from the file.
+    """Return what the Helm chart's values take from the file.
 
     Values own name, schedule, time zone, namespace and resources; the rest of the file, without its
     credentials, becomes the configuration that the pods read.
@@ -126,7 +126,7 @@ def _drop(tree: dict[str, Any], path: tuple[str, ...]) -> None:
 
 
 def _secret_names(config: Config) -> dict[str, dict[str, str]]:
-    """Give the names of the secrets of the warehouses that are reached by one."""
+    """Return the names of the secrets of the warehouses that are reached by one."""
     sections = {name: getattr(config.data_warehouse, name, None) for name in names()}
     return {
         name: {"secretName": section.secret_name}
@@ -136,7 +136,7 @@ def _secret_names(config: Config) -> dict[str, dict[str, str]]:
 
 
 def _resources(cpu: str, memory: str) -> dict[str, dict[str, str]]:
-    """Give limits, and lower the chart's requests where they would be above them."""
+    """Return limits, and lower the chart's requests where they would be above them."""
     limits = {"cpu": cpu, "memory": memory}
     lower = {
         name: limit for name, limit in limits.items() if _amount(limit) < _amount(_REQUESTS[name])

@@ -29,6 +29,6 @@ class Section(BaseModel):
     def _no_nul(cls, value: Any) -> Any:
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if isinstance(text, str) and "\0" in text:
-            msg = "must not hold a NUL, which neither a warehouse nor a file system takes"
+            msg = "must not contain a NUL character"
             raise ValueError(msg)
         return value

@@ -38,16 +38,16 @@ _LONGEST_SECRET_NAME = 253
 
 def _not_reserved(name: str) -> str:
     if name.lower().startswith("pg_"):
-        msg = "must not start with 'pg_', which PostgreSQL keeps for itself"
+        msg = "must not start with 'pg_', which PostgreSQL reserves"
         raise ValueError(msg)
     if name.lower() == "information_schema":
-        msg = "must not be 'information_schema', which both warehouses keep for themselves"
+        msg = "must not be 'information_schema', which the warehouses reserve"
         raise ValueError(msg)
     return name
 
 
 def is_own_table(name: str) -> bool:
-    """Tell whether a table of this name beside the raw table may be one that we make.
+    """Return whether a table of this name beside the raw table may be one that we make.
 
     dbt drops names that end in `__dbt_tmp`, and does not tell upper from lower case.
     """
@@ -76,7 +76,7 @@ _LOGIN = re.compile(
 
 def _no_login(text: str) -> str:
     if _LOGIN.search(text):
-        msg = "must not hold a user, a password or a signature: it is shown in messages"
+        msg = "must not contain a user, a password or a signature, since messages show it"
         raise ValueError(msg)
     return text
 
@@ -84,7 +84,7 @@ def _no_login(text: str) -> str:
 def _no_quotes(name: str) -> str:
     # dbt's adapter writes the name of the database into statements without escaping it.
     if "'" in name or '"' in name:
-        msg = "must hold no quotes"
+        msg = "must not contain quotes"
         raise ValueError(msg)
     return name
 

@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> Tree:
         raise ConfigurationError(msg, remedy="Make the file readable.") from error
     try:
         if len(data) > _MOST_BYTES:
-            msg = f"{path} has {len(data)} bytes, which no configuration has"
+            msg = f"{path} has {len(data)} bytes, too many for a configuration"
             raise ConfigurationError(msg, remedy="Name the configuration file, not the data.")
         loader = yaml.SafeLoader(data.decode("utf-8-sig"))
         node = loader.get_single_node()
@@ -89,7 +89,7 @@ class _Reader:
             name = self._name(key)
             if name in lines and key.tag != _MERGE:
                 dotted = ".".join((*path, name))
-                msg = f"{self._place(key)}: {dotted} stands in line {lines[name]} already"
+                msg = f"{self._place(key)}: {dotted} is already set in line {lines[name]}"
                 raise ConfigurationError(msg, remedy="Remove one of the two.")
             lines[name] = key.start_mark.line + 1
         return {
@@ -112,7 +112,7 @@ class _Reader:
             parents = value.value if isinstance(value, yaml.SequenceNode) else [value]
             for parent in reversed(parents):
                 if not isinstance(parent, yaml.MappingNode):
-                    msg = f"{self._place(key)}: << can only take in sections"
+                    msg = f"{self._place(key)}: << can only include sections"
                     raise ConfigurationError(msg, remedy=_COMPARE)
                 self._count(parent, depth)
                 pairs += self._merged(parent, depth + 1)
@@ -122,7 +122,7 @@ class _Reader:
         """Aliases of aliases can blow a small file up, or lead round in a circle."""
         self._nodes += 1
         if self._nodes > _MOST_NODES or depth > 2 * _DEEPEST:
-            msg = f"{self._place(node)}: the file has more values than any configuration"
+            msg = f"{self._place(node)}: the file has too many values"
             raise ConfigurationError(msg, remedy="Remove its aliases.")
 
     def _name(self, key: yaml.Node) -> str:
@@ -142,7 +142,7 @@ class _Reader:
         try:
             value = self._loader.construct_object(node)
         except Exception as error:
-            msg = f"{self._place(node)}: {'.'.join(path)}: not a value that YAML knows"
+            msg = f"{self._place(node)}: {'.'.join(path)}: not a value in YAML"
             raise ConfigurationError(msg, remedy="Put the value in quotes.") from error
         return Given(value, origin, str(node.value))
 

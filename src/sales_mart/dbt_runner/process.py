@@ -18,7 +18,7 @@ from sales_mart.dbt_runner.failure import Failure
 from sales_mart.dbt_runner.project import project_of
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
-from sales_mart.lake.temporary import ScratchFolder, Turn, place_for_temporary_files
+from sales_mart.lake.temporary import LockedFolder, Turn, system_temporary_folder
 from sales_mart.marts import Mart, read_marts
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import check_installed, open_warehouse
@@ -34,7 +34,8 @@ __all__ = ["DbtProcess", "Outcome", "environment", "variables"]
 _log = logging.getLogger(__name__)
 
 _END_SECONDS = 15.0
-_SCRATCH = "SALES_MART_SCRATCH"
+_FOLDER = "SALES_MART_DBT_FOLDER"
+_FOLDER_IN_0_1 = "SALES_MART_SCRATCH"
 
 
 class Outcome(NamedTuple):
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
 
 
 def variables(config: Config, target: str, window: Window = None) -> dict[str, Any]:
-    """Give the vars of the dbt project.
+    """Return the vars of the dbt project.
 
     `min_price` is rounded up to the scale of prices, which decides every price the same way and
     fits the type of either warehouse.
@@ -111,16 +112,16 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
         # What may be refused comes before there is anything to clean up.
         check_installed(target)
         known = environment(config, target, offline=offline)
-        root = os.environ.get(_SCRATCH)
-        parent = Path(root) if root else place_for_temporary_files()
+        root = os.environ.get(_FOLDER) or os.environ.get(_FOLDER_IN_0_1)
+        parent = Path(root) if root else system_temporary_folder()
         try:
-            self._scratch = ScratchFolder(parent, f"sales-mart-dbt-{target}")
+            self._locked = LockedFolder(parent, f"sales-mart-dbt-{target}")
         except OSError as error:
             msg = f"no folder for dbt's files: {error.strerror}"
             raise ConfigurationError(
-                msg, remedy=f"Name a folder that this user may write to in {_SCRATCH}."
+                msg, remedy=f"Name a folder that this user may write to in {_FOLDER}."
             ) from error
-        self.folder = self._scratch.path
+        self.folder = self._locked.path
         try:
             self._project = project_of(
                 config.transformation.models_path, schema_of(config).attributes, self.folder
@@ -133,7 +134,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
                 self._ready.close()
                 raise
         except BaseException:
-            self._scratch.close()
+            self._locked.close()
             raise
 
     def _popen(
@@ -153,7 +154,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
                 env=known,
                 text=True,
                 # Whoever of the two ends last gives the folder up.
-                pass_fds=(ready, self._scratch.lock, *([] if turn is None else [turn.descriptor])),
+                pass_fds=(ready, self._locked.lock, *([] if turn is None else [turn.descriptor])),
                 # Ctrl-C reaches the parent, which then ends the process in good order.
                 start_new_session=True,
             )
@@ -174,11 +175,11 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             self._process.kill()
             self._process.wait()
         self._ready.close()
-        self._scratch.close()
+        self._locked.close()
 
     def keep_folder(self) -> None:
         """Leave the folder, with logs and compiled SQL, for a person to look at."""
-        self._scratch.keep()
+        self._locked.keep()
 
     def marts(self) -> tuple[Mart, ...]:
         """Wait until the project is parsed, and return the tables that a build makes.
@@ -229,14 +230,14 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
                     msg, remedy="It was killed: give the process more memory, then run it again."
                 )
             self.keep_folder()
-            raise UnexpectedError(msg, remedy=f"What it wrote stands in {self.folder}.")
+            raise UnexpectedError(msg, remedy=f"Its files are in {self.folder}.")
         outcome: dict[str, Any] = json.loads(self._outcome.read_text(encoding="utf-8"))
         nodes, tested = _results(self.folder)
         failures = tuple(Failure(**each) for each in outcome["failures"])
         return Outcome(nodes, tested, failures, outcome["built"], outcome["seconds"])
 
     def compiled(self) -> dict[str, str]:
-        """Give the compiled SQL of every model, by name."""
+        """Return the compiled SQL of every model, by name."""
         manifest = _json(self.folder / "target" / "manifest.json")
         return {
             node["name"]: (self.folder / node["compiled_path"]).read_text(encoding="utf-8")
@@ -269,7 +270,7 @@ def _yaml(values: dict[str, Any]) -> str:
 
 
 def environment(config: Config, target: str, *, offline: bool = False) -> dict[str, str]:
-    """Give the environment of a process: settings and secrets of its own target, no others.
+    """Return the environment of a process: settings and secrets of its own target, no others.
 
     Variables of dbt itself are left out: they would turn its options.
     """

@@ -113,7 +113,7 @@ def project_of(models_path: str | None, attributes: Sequence[SaleColumn], folder
         shutil.copytree(ours, project, ignore=shutil.ignore_patterns("target", "logs"))
         if models_path is not None:
             if not any(Path(models_path).rglob("*.sql")):
-                msg = f"transformation.models_path: {models_path} is no folder with SQL files"
+                msg = f"transformation.models_path: {models_path} is not a folder with SQL files"
                 raise ConfigurationError(msg, remedy="Name the folder that holds the models.")
             shutil.copytree(models_path, project / "models" / "own")
     except OSError as error:

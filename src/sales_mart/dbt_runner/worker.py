@@ -1,7 +1,7 @@
 """The process that dbt runs in: `python -m sales_mart.dbt_runner.worker`, one per target.
 
 dbt takes seconds to import and to read its project, and is not safe twice in one process. So each
-target has a process that does both while earlier stops still work, then waits for one command on
+target has a process that does both while earlier steps still work, then waits for one command on
 standard input. When that closes, the parent is gone, and so is this process.
 """
 

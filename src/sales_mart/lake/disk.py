@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.lake.temporary import place_for_temporary_files, scratch_folder
+from sales_mart.lake.temporary import locked_folder, system_temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["disk_errors", "scratch_in", "temporary_folder"]
+__all__ = ["disk_errors", "temporary_folder", "temporary_folder_in"]
 
 # What a network's or a failing disk says, and may not say the next time.
 _PASSING = frozenset({errno.EAGAIN, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
@@ -31,7 +31,7 @@ def disk_errors(path: Path, what: str = "written") -> Generator[None]:
         if error.errno in _PASSING:
             raise TemporaryError(msg, remedy="Run the same command again.") from error
         if error.errno == errno.ENOTDIR:
-            remedy = "Name another folder: a file stands in the place of this one."
+            remedy = "Name another folder: this one is a file."
         elif what == "read":
             remedy = "Let this user read the file, then run the same command again."
         else:
@@ -41,23 +41,23 @@ def disk_errors(path: Path, what: str = "written") -> Generator[None]:
 
 @contextmanager
 def temporary_folder(name: str) -> Generator[Path]:
-    """Give an empty folder where temporary files go; it goes with the context or the next attempt.
+    """Yield an empty folder where temporary files go; it goes with the context or the next attempt.
 
     Raises:
         ConfigurationError: There is no room for it.
     """
-    with scratch_in(place_for_temporary_files(), name) as folder:
+    with temporary_folder_in(system_temporary_folder(), name) as folder:
         yield folder
 
 
 @contextmanager
-def scratch_in(parent: Path, name: str) -> Generator[Path]:
-    """Give an empty folder in `parent`; it goes with the context or the next attempt.
+def temporary_folder_in(parent: Path, name: str) -> Generator[Path]:
+    """Yield an empty folder in `parent`; it goes with the context or the next attempt.
 
     Raises:
         ConfigurationError: It cannot be made.
     """
     with ExitStack() as stack:
         with disk_errors(parent):
-            folder = stack.enter_context(scratch_folder(parent, name))
+            folder = stack.enter_context(locked_folder(parent, name))
         yield folder

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_mart.lake.disk import disk_errors, scratch_in, temporary_folder
+from sales_mart.lake.disk import disk_errors, temporary_folder, temporary_folder_in
 from sales_mart.lake.storage import is_gcs
 from sales_mart.lake.temporary import hold_folder, make_folder
 
@@ -18,7 +18,7 @@ __all__ = ["held", "unfinished_files"]
 
 @contextmanager
 def unfinished_files(uri: str, name: str) -> Generator[Path]:
-    """Give an empty folder for the files of one attempt; a finished one moves by a rename.
+    """Yield an empty folder for the files of one attempt; a finished one moves by a rename.
 
     It stands inside of a local `uri`, which is removed if it is empty in the end; for a bucket it
     stands where temporary files go.
@@ -32,7 +32,7 @@ def unfinished_files(uri: str, name: str) -> Generator[Path]:
         return
     place = Path(uri)
     try:
-        with scratch_in(place, name) as folder:
+        with temporary_folder_in(place, name) as folder:
             yield folder
     finally:
         with suppress(OSError):

@@ -116,14 +116,14 @@ def split_gs(uri: str) -> tuple[str, str]:
 
 
 def patience() -> dict[str, Any]:
-    """Give how long a request to Google Cloud Storage may take and be repeated."""
+    """Return how long a request to Google Cloud Storage may take and be repeated."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return {"retry": DEFAULT_RETRY.with_timeout(RETRY_SECONDS), "timeout": RETRY_SECONDS}
 
 
 def gcs_client() -> Client:
-    """Give this process's client, with the default credentials, or none for an emulator.
+    """Return this process's client, with the default credentials, or none for an emulator.
 
     Raises:
         ConfigurationError: There are no credentials.

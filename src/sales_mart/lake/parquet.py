@@ -60,7 +60,7 @@ class PartWriter:
     """Collects frames and writes a Parquet part whenever there are enough rows."""
 
     def __init__(self, run: RunFolder, folder: Path, prefix: str) -> None:
-        """Write parts named `<prefix>-<number>-<digest>.parquet` by way of a scratch folder."""
+        """Write parts named `<prefix>-<number>-<digest>.parquet` by way of a temporary folder."""
         self._run = run
         self._folder = folder
         self._prefix = prefix
@@ -125,7 +125,7 @@ def read_part(
 
 
 def place_columns(places: Places) -> list[pl.Series]:
-    """Give the columns that tell where records stand."""
+    """Return the columns that tell where records stand."""
     return [
         pl.Series("source_row", places.rows),
         pl.Series("line", places.lines),
@@ -146,7 +146,7 @@ def as_quarantine(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
 
 
 def broken_rows(block: Block) -> pl.DataFrame:
-    """Give the quarantine rows of records without fields; no text of them is kept."""
+    """Return the quarantine rows of records without fields; no text of them is kept."""
     flaws = pl.Series(block.flaws)
     reasons = pl.DataFrame(
         {

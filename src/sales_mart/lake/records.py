@@ -1,4 +1,4 @@
-"""What each stop wrote down: small JSON records, the only thing that stops pass to one another."""
+"""What each step wrote down: small JSON records, the only thing that steps pass to one another."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Record(_Frozen):
     run_id: str
 
     def to_json(self) -> bytes:
-        """Give the record as indented UTF-8 JSON that ends with a newline."""
+        """Return the record as indented UTF-8 JSON that ends with a newline."""
         return self.model_dump_json(indent=2).encode() + b"\n"
 
     @property
@@ -79,7 +79,7 @@ class SourceObject(_Frozen):
 
 
 class Plan(Record):
-    """Stop `plan`: which objects make this run, in which shards, under which configuration."""
+    """Step `plan`: which objects make this run, in which shards, under which configuration."""
 
     business_date: date
     mode: Mode
@@ -127,31 +127,31 @@ class ObjectBytes(_Frozen):
 
 class _Counts(Record):
     rows_read: int
-    rows_clean: int
-    rows_quarantined: int
+    rows_valid: int
+    rows_rejected: int
     reasons: dict[str, int] = Field(description="quarantined rows by reason; a row may have many")
-    outside_marts: dict[str, int] = Field(
-        description="clean rows that no mart shows, by reason; a row may have many"
+    excluded: dict[str, int] = Field(
+        description="valid rows that no mart shows, by reason; a row may have many"
     )
-    rows_outside_marts: int = Field(description="clean rows that no mart shows, each once")
+    rows_excluded: int = Field(description="valid rows that no mart shows, each once")
     amount: Decimal = Field(description="sum of price x quantity of the rows that the marts show")
     quantity: int = Field(description="sum of quantity of the rows that the marts show")
     key_id: str
-    clean: tuple[Part, ...]
+    valid: tuple[Part, ...]
     quarantine: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
 
 
 class Validate(_Counts):
-    """Stop `validate`: one shard's rows, judged and tokenised; duplicates not settled yet."""
+    """Step `validate`: one shard's rows, checked and tokenised; duplicates not settled yet."""
 
     shard: int
     objects: tuple[ObjectBytes, ...] = Field(description="bytes of each object of the shard")
-    positions: tuple[Part, ...] = Field(description="line and bytes of each row of `clean`")
+    positions: tuple[Part, ...] = Field(description="line and bytes of each row of `valid`")
 
 
 class Seal(_Counts):
-    """Stop `seal`: the input is closed, its rows counted for good, its parts listed."""
+    """Step `seal`: the input is closed, its rows counted for good, its parts listed."""
 
     business_date: date
     mode: Mode
@@ -173,13 +173,13 @@ class Seal(_Counts):
 
 
 class Load(Record):
-    """Stop `load`: the run's rows stand in the raw table of one warehouse."""
+    """Step `load`: the run's rows stand in the raw table of one warehouse."""
 
     target: str
     mode: Mode
     sequence: int = Field(description="1 for the first load of the target, then one more each")
     rows: int = Field(description="rows that this run added, of those that the raw table shows")
-    yielded_rows: int = Field(
+    hidden_rows: int = Field(
         default=0,
         description="rows of this run that are superseded: a later business date has their "
         "transaction_id",
@@ -244,7 +244,7 @@ class TargetTransform(_Frozen):
 
 
 class Transform(Record):
-    """Stop `transform`: the next marts of every target are built and tested."""
+    """Step `transform`: the next marts of every target are built and tested."""
 
     targets: tuple[TargetTransform, ...]
 
@@ -260,7 +260,7 @@ class DayTotals(_Frozen):
 
 
 class Reconcile(Record):
-    """Stop `reconcile`: the next marts agree with each other and with the seal."""
+    """Step `reconcile`: the next marts agree with each other and with the seal."""
 
     targets: tuple[str, ...]
     days: int = Field(description="sale dates compared")
@@ -278,7 +278,7 @@ class Reconcile(Record):
 
 
 class Publish(Record):
-    """Stop `publish`: the marts that readers see are the ones of this run."""
+    """Step `publish`: the marts that readers see are the ones of this run."""
 
     rows: dict[str, dict[str, int]] = Field(description="target -> mart -> rows visible")
     published_at: datetime = Field(description="when the last of the targets changed")
@@ -294,7 +294,7 @@ class ExportedFile(_Frozen):
 
 
 class Export(Record):
-    """Stop `export`: the summary as files, and the manifest that vouches for them."""
+    """Step `export`: the summary as files, and the manifest that lists them."""
 
     destination: str
     target: str
@@ -302,6 +302,6 @@ class Export(Record):
 
 
 class Run(Record):
-    """The whole road in one process: how long each stop took."""
+    """The whole pipeline in one process: how long each step took."""
 
     seconds: dict[str, float]

@@ -56,56 +56,56 @@ class RunFolder:
         return f"{self.lake.uri}/runs/{self.run_id}"
 
     def name(self, name: str) -> str:
-        """Give the name within the lake of a file of this run."""
+        """Return the name within the lake of a file of this run."""
         return f"runs/{self.run_id}/{name}"
 
-    def write(self, stop: str, record: Record, *, create: bool = False) -> None:
-        """Write the record of a stop as `<stop>.json`.
+    def write(self, step: str, record: Record, *, create: bool = False) -> None:
+        """Write the record of a step as `<step>.json`.
 
         Raises:
-            FileExistsError: `create` is set and the stop has a record already.
+            FileExistsError: `create` is set and the step has a record already.
         """
-        self.lake.write(self.name(f"{stop}.json"), record.to_json(), create=create)
+        self.lake.write(self.name(f"{step}.json"), record.to_json(), create=create)
 
-    def forget(self, *stops: str) -> None:
-        """Delete the records of stops whose work is about to be done anew."""
-        for stop in stops:
-            self.lake.delete(self.name(f"{stop}.json"))
+    def forget(self, *steps: str) -> None:
+        """Delete the records of steps whose work is about to be done anew."""
+        for step in steps:
+            self.lake.delete(self.name(f"{step}.json"))
 
-    def find(self, stop: str, kind: type[R]) -> R | None:
-        """Read the record of a stop; None when it has not been there.
+    def find(self, step: str, kind: type[R]) -> R | None:
+        """Read the record of a step; None when it has not been there.
 
         Raises:
             ConfigurationError: The file is not a record of this version.
         """
         try:
-            data = self.lake.read(self.name(f"{stop}.json"))
+            data = self.lake.read(self.name(f"{step}.json"))
         except FileNotFoundError:
             return None
         try:
             return kind.model_validate_json(data)
         except ValidationError as error:
-            msg = f"{self.uri}/{stop}.json is not a record that this version can read"
+            msg = f"{self.uri}/{step}.json is not a record that this version can read"
             raise ConfigurationError(
                 msg, remedy="Use the version that wrote it, or start a run with a new id."
             ) from error
 
-    def read(self, stop: str, kind: type[R]) -> R:
-        """Read the record of a stop that must have been there.
+    def read(self, step: str, kind: type[R]) -> R:
+        """Read the record of a step that must have been there.
 
         Raises:
             ConfigurationError: There is no such record.
         """
-        record = self.find(stop, kind)
+        record = self.find(step, kind)
         if record is None:
-            msg = f"run {self.run_id} has no record of {stop!r} in {self.uri}"
+            msg = f"run {self.run_id} has no record of {step!r} in {self.uri}"
             raise ConfigurationError(
-                msg, remedy=f"Run `sales-mart {stop.partition('-')[0]}` for it first."
+                msg, remedy=f"Run `sales-mart {step.partition('-')[0]}` for it first."
             )
         return record
 
     def check_digest(self, planned: str, now: str) -> None:
-        """See that the configuration is still the one that the run was planned under.
+        """Check that the configuration is still the one that the run was planned under.
 
         Args:
             planned: Digest of the plan's configuration.
@@ -120,14 +120,14 @@ class RunFolder:
                 msg, remedy="Use the configuration of the plan, or start a new run."
             )
 
-    def scratch(self, stop: str) -> AbstractContextManager[Path]:
-        """Give an empty folder for the files of one attempt, which goes with the context.
+    def temporary(self, step: str) -> AbstractContextManager[Path]:
+        """Return an empty folder for the files of one attempt, which goes with the context.
 
         Beside a local lake it stands inside the run, so that what a killed attempt left is found
         and removed by the next one, and a finished file moves by a rename. An attempt holds a lock
         as long as it lives: its process number would say nothing to a pod on another machine.
         """
-        return unfinished_files(f"{self.uri}/scratch", stop)
+        return unfinished_files(f"{self.uri}/temporary", step)
 
     def alone(self, seconds: float, part: str = "") -> AbstractContextManager[None]:
         """Keep others on this computer out of the run, or of a part of it, in the context.
@@ -156,7 +156,7 @@ class RunFolder:
 
     @contextmanager
     def sealed_part(self, part: Part, *, checked: bool = False) -> Generator[Path]:
-        """Give a part as a local path, after its digest has been checked.
+        """Yield a part as a local path, after its digest has been checked.
 
         Args:
             part: The part.

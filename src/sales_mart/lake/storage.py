@@ -13,8 +13,8 @@ from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.gcs import GcsPrefix
 from sales_mart.lake.temporary import (
     SUFFIX,
+    locked_folder,
     make_folder,
-    scratch_folder,
     sync,
 )
 
@@ -58,7 +58,7 @@ class Storage(Protocol):
         ...
 
     def local(self, name: str) -> AbstractContextManager[Path]:
-        """Give the file as a local path while the context lasts.
+        """Return the file as a local path while the context lasts.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -95,7 +95,7 @@ class Folder:
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Write beside the target, flush to the disk, then rename, and flush the folder."""
         target = self._path / name
-        with disk_errors(target), scratch_folder(target.parent, f".{target.name}") as folder:
+        with disk_errors(target), locked_folder(target.parent, f".{target.name}") as folder:
             temporary = folder / target.name
             with temporary.open("xb") as file:
                 file.write(data)
@@ -125,7 +125,7 @@ class Folder:
 
     @contextmanager
     def local(self, name: str) -> Generator[Path]:
-        """Give the file's own path: nothing is copied."""
+        """Yield the file's own path: nothing is copied."""
         path = self._path / name
         with disk_errors(path, "read"):
             there = path.is_file()
@@ -150,7 +150,7 @@ class Folder:
             # Whether there is one is asked first: a read-only disk refuses either.
             if path.exists():
                 path.unlink(missing_ok=True)
-                # A record that came back would vouch for what is no longer so.
+                # A record that came back would say what is no longer so.
                 sync(path.parent)
 
 
@@ -165,24 +165,24 @@ def open_storage(uri: str) -> Storage:
     try:
         return Folder(Path(uri).expanduser())
     except RuntimeError as error:
-        msg = f"{uri!r} names the home of a user who has none"
+        msg = f"{uri!r} names the home folder of an unknown user"
         raise ConfigurationError(msg, remedy="Write the folder's path in full.") from error
 
 
 def is_gcs(place: str) -> bool:
-    """Tell whether a place is a `gs://` address; if it is not, it is a path.
+    """Return whether a place is a `gs://` address; if it is not, it is a path.
 
     Raises:
         ConfigurationError: It is empty, or an address of another kind, which would pass for a path.
     """
     if place.startswith("gs://"):
         return True
-    remedy = "Write it as a path, or as gs://bucket/prefix with a small gs."
+    remedy = "Write it as a path, or as gs://bucket/prefix in lower case."
     if not place.strip():
-        msg = "an empty text is given where a path or a gs:// address must be"
+        msg = "the path is empty"
         raise ConfigurationError(msg, remedy=remedy)
     if _SCHEME.match(place):
         # It is not repeated: there may be a password in it.
-        msg = "an address is given that is neither a path nor one of gs://"
+        msg = "the address is neither a path nor begins with gs://"
         raise ConfigurationError(msg, remedy=remedy)
     return False

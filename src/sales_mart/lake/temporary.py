@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SUFFIX",
-    "ScratchFolder",
+    "LockedFolder",
     "Turn",
     "hold_folder",
     "lock",
+    "locked_folder",
     "make_folder",
-    "place_for_temporary_files",
-    "scratch_folder",
     "sync",
+    "system_temporary_folder",
 ]
 
 SUFFIX = ".tmp"
@@ -47,7 +47,7 @@ MOST_KEPT = 10
 """How many folders of one name are kept."""
 
 
-class ScratchFolder:
+class LockedFolder:
     """An empty folder of one's own, locked until `close` or the end of all who hold `lock`.
 
     Attributes:
@@ -89,9 +89,9 @@ class ScratchFolder:
 
 
 @contextmanager
-def scratch_folder(parent: Path, name: str) -> Generator[Path]:
-    """Give an empty folder in `parent` that goes with the context, or with the next attempt."""
-    with closing(ScratchFolder(parent, name)) as folder:
+def locked_folder(parent: Path, name: str) -> Generator[Path]:
+    """Yield an empty folder in `parent` that goes with the context, or with the next attempt."""
+    with closing(LockedFolder(parent, name)) as folder:
         yield folder.path
 
 
@@ -117,11 +117,11 @@ class Turn:
             TemporaryError: Another process kept its turn for `seconds`.
         """
         if not _taken(self.descriptor, seconds):
-            msg = f"another process works in {self._folder}"
+            msg = f"another process is working in {self._folder}"
             raise TemporaryError(msg, remedy="Run the same command again when it is done.")
 
     def close(self) -> None:
-        """Give the turn up."""
+        """Return the turn up."""
         os.close(self.descriptor)
 
 
@@ -181,7 +181,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def place_for_temporary_files() -> Path:
+def system_temporary_folder() -> Path:
     """Return the folder that this system keeps temporary files in.
 
     Raises:
@@ -241,7 +241,7 @@ def _sweep(parent: Path, name: str) -> None:
 
 
 def _kept(folders: Iterable[Path]) -> set[Path]:
-    """Give the folders that stay for a person to look at: the newest, and none that is old."""
+    """Return the folders that stay for a person to look at: the newest, and none that is old."""
     ages: list[tuple[float, Path]] = []
     for folder in folders:
         with suppress(OSError):

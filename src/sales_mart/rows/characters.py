@@ -59,7 +59,7 @@ def nfc(text: str) -> str:
 
 
 def is_ascii(texts: pl.Series) -> bool:
-    """Tell whether all texts of a column are ASCII: quick, and spares it all that is here."""
+    """Return whether all texts of a column are ASCII: quick, and spares it all that is here."""
     return texts.str.len_bytes().sum() == texts.str.len_chars().sum()
 
 
@@ -72,7 +72,7 @@ def normalised(text: pl.Expr) -> pl.Expr:
 
 
 def holds_invisible(text: str) -> bool:
-    """Tell whether a text holds a character that an identifier must not have."""
+    """Return whether a text holds a character that an identifier must not have."""
     return re.search(INVISIBLE, text) is not None
 
 

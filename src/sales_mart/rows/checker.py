@@ -24,47 +24,47 @@ if TYPE_CHECKING:
     from sales_mart.rows.tokens import Tokeniser
     from sales_mart.schema import SaleColumn
 
-__all__ = ["REASON_TYPE", "CleanTotals", "Judge", "count_reasons"]
+__all__ = ["REASON_TYPE", "Checker", "ValidTotals", "count_reasons"]
 
 REASON_TYPE = pl.List(pl.String)
 _WORD = 64
 
 
 @dataclass
-class CleanTotals:
-    """What the clean rows come to, and which of them no mart shows.
+class ValidTotals:
+    """What the valid rows come to, and which of them no mart shows.
 
     Attributes:
         rows: Clean rows.
-        outside: Rows that no mart shows, by reason.
-        rows_outside: The same rows, each once.
+        excluded: Rows that no mart shows, by reason.
+        rows_excluded: The same rows, each once.
         amount: Sum of price x quantity of the rows that the marts show.
         quantity: Sum of their quantity.
     """
 
     rows: int
-    outside: Counter[str]
-    rows_outside: int
+    excluded: Counter[str]
+    rows_excluded: int
     amount: Decimal
     quantity: int
 
     @staticmethod
-    def none() -> CleanTotals:
-        """Give the totals of no rows."""
-        return CleanTotals(0, Counter(), 0, Decimal(0), 0)
+    def none() -> ValidTotals:
+        """Return the totals of no rows."""
+        return ValidTotals(0, Counter(), 0, Decimal(0), 0)
 
-    def add(self, other: CleanTotals, sign: int = 1) -> None:
+    def add(self, other: ValidTotals, sign: int = 1) -> None:
         """Add, or with -1 take away, other totals."""
         self.rows += sign * other.rows
-        for reason, count in other.outside.items():
-            self.outside[reason] += sign * count
-        self.rows_outside += sign * other.rows_outside
+        for reason, count in other.excluded.items():
+            self.excluded[reason] += sign * count
+        self.rows_excluded += sign * other.rows_excluded
         self.amount = money.add(self.amount, other.amount, sign)
         self.quantity += sign * other.quantity
 
 
-class Judge:
-    """Judges frames under one configuration."""
+class Checker:
+    """Checks frames under one configuration."""
 
     def __init__(self, config: Config, tokeniser: Tokeniser) -> None:
         """Compile the rules."""
@@ -77,14 +77,14 @@ class Judge:
             _cast(column, self._types[column.name]).alias(_typed(field))
             for field, column in schema.by_field.items()
         )
-        self._verdicts = tuple(self._field_verdict(config, field) for field in schema.fields)
+        self._results = tuple(self._field_result(config, field) for field in schema.fields)
         here = {rule.reason for rule in self._rules}
         self._mart_rules = tuple(
             rule for rule in rules(mart_rules(config)) if rule.reason not in here
         )
 
-    def judge(self, frame: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Split rows of text into clean and rejected ones.
+    def check(self, frame: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Split rows of text into valid and rejected ones.
 
         Args:
             frame: The fields as text, unstripped, and any columns to carry along.
@@ -96,21 +96,21 @@ class Judge:
         fields = tuple(self._schema.fields)
         stripped = [pl.col(name).str.strip_chars() for name in fields]
         present = [pl.when(pl.col(n).str.len_bytes() > 0).then(pl.col(n)).alias(n) for n in fields]
-        judged = (
+        checked = (
             frame.with_columns(stripped)
             .with_columns(present)
             .with_columns(normalised(pl.col(name)) for name in self._schema.compared_texts)
             .with_columns(*self._typed, self._token.alias("_token"))
-            .with_columns(self._verdicts)
-            .with_columns(pl.all_horizontal(map(_verdict, fields)).alias("_valid"))
+            .with_columns(self._results)
+            .with_columns(pl.all_horizontal(map(_result, fields)).alias("_valid"))
             .collect()
         )
-        ours = {*fields, *map(_typed, fields), *map(_verdict, fields), "_valid", "_token"}
-        carried = [name for name in judged.columns if name not in ours]
-        clean = judged.filter("_valid").select(
+        ours = {*fields, *map(_typed, fields), *map(_result, fields), "_valid", "_token"}
+        carried = [name for name in checked.columns if name not in ours]
+        valid = checked.filter("_valid").select(
             *(self._final(column).alias(column.name) for column in self._schema.columns), *carried
         )
-        failed = judged.filter(~pl.col("_valid"))
+        failed = checked.filter(~pl.col("_valid"))
         rejected = failed.with_columns(self._reasons(failed)).select(
             *(
                 (pl.col("_token") if column.is_personal else pl.col(field)).alias(field)
@@ -119,7 +119,7 @@ class Judge:
             "reasons",
             *carried,
         )
-        return clean, rejected
+        return valid, rejected
 
     def _final(self, column: SaleColumn) -> pl.Expr:
         """Return a column of valid rows."""
@@ -129,16 +129,16 @@ class Judge:
             return product.cast(self._types[column.name], strict=False)
         return pl.col("_token") if column.is_personal else pl.col(_typed(column.field or ""))
 
-    def _field_verdict(self, config: Config, field: str) -> pl.Expr:
-        """Tell whether all rules of a field hold."""
+    def _field_result(self, config: Config, field: str) -> pl.Expr:
+        """Return whether all rules of a field hold."""
         text, typed = pl.col(field), pl.col(_typed(field))
         rules = [rule for rule in self._rules if rule.field == field]
-        verdict = pl.all_horizontal(
-            pl.lit(value=True), *(rule.verdict(text, typed) for rule in rules)
+        result = pl.all_horizontal(
+            pl.lit(value=True), *(rule.passes(text, typed) for rule in rules)
         )
         if field not in config.rules.required_fields:
-            verdict = text.is_null() | verdict
-        return verdict.fill_null(value=False).alias(_verdict(field))
+            result = text.is_null() | result
+        return result.fill_null(value=False).alias(_result(field))
 
     def _reasons(self, failed: pl.DataFrame) -> pl.Series:
         """List the reasons of rejected rows; a field is looked into where it is what failed.
@@ -147,7 +147,7 @@ class Judge:
         """
         bits = np.zeros((failed.height, len(self._rules)), np.bool_)
         for field in self._schema.fields:
-            rows = failed.select((~pl.col(_verdict(field))).arg_true()).to_series()
+            rows = failed.select((~pl.col(_result(field))).arg_true()).to_series()
             rules = [(bit, rule) for bit, rule in enumerate(self._rules) if rule.field == field]
             gate = next((rule for _, rule in rules if rule.reason in GATES.values()), None)
             texts = failed.select(pl.col(field).gather(rows))
@@ -163,12 +163,12 @@ class Judge:
         ]
         return pl.Series("reasons", lists, REASON_TYPE).gather(which)
 
-    def totals(self, clean: pl.DataFrame) -> CleanTotals:
-        """Add up clean rows."""
-        shown = clean
-        outside: Counter[str] = Counter()
+    def totals(self, valid: pl.DataFrame) -> ValidTotals:
+        """Add up valid rows."""
+        shown = valid
+        excluded: Counter[str] = Counter()
         if self._mart_rules:
-            texts = clean.select(
+            texts = valid.select(
                 pl.col(column.name).cast(pl.String).alias(field)
                 for field, column in self._schema.by_field.items()
             )
@@ -176,12 +176,12 @@ class Judge:
                 (~rule.expression(pl.col(rule.field))).fill_null(value=False).alias(rule.reason)
                 for rule in self._mart_rules
             )
-            outside = Counter({name: int(fails[name].sum()) for name in fails.columns})
-            shown = clean.filter(~fails.select(pl.any_horizontal(pl.all())).to_series())
-        return CleanTotals(
-            rows=clean.height,
-            outside=+outside,
-            rows_outside=clean.height - shown.height,
+            excluded = Counter({name: int(fails[name].sum()) for name in fails.columns})
+            shown = valid.filter(~fails.select(pl.any_horizontal(pl.all())).to_series())
+        return ValidTotals(
+            rows=valid.height,
+            excluded=+excluded,
+            rows_excluded=valid.height - shown.height,
             amount=money.at_scale(Decimal(str(shown["amount"].sum() or 0)), self._decimals),
             quantity=int(shown["quantity"].sum()),
         )
@@ -191,7 +191,7 @@ def _typed(field: str) -> str:
     return f"_{field}"
 
 
-def _verdict(field: str) -> str:
+def _result(field: str) -> str:
     return f"_{field}_holds"
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
-from sales_mart.rows.checker import Judge, count_reasons
+from sales_mart.rows.checker import Checker, count_reasons
 from sales_mart.rows.rules import DUPLICATE
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.rows.transaction import strip
@@ -39,8 +39,8 @@ class ValidationResult(Generic[F]):
         rejected: transaction_id (token), product, price, quantity, date and the attributes (text),
             reasons (list), source_row.
         counts: Rejected rows by reason; a row counts for each of its reasons.
-        rows_read: Rows of the input: `rows_clean + rows_rejected`.
-        rows_clean: Rows in `valid`.
+        rows_read: Rows of the input: `rows_valid + rows_rejected`.
+        rows_valid: Rows in `valid`.
         rows_rejected: Rows in `rejected`.
     """
 
@@ -48,17 +48,17 @@ class ValidationResult(Generic[F]):
     rejected: F
     counts: dict[str, int]
     rows_read: int
-    rows_clean: int
+    rows_valid: int
     rows_rejected: int
 
 
 def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F]:
-    """Judge the rows of a frame and make tokens of its identifiers.
+    """Check the rows of a frame and make tokens of its identifiers.
 
     Args:
         frame: A pandas, Polars (eager or lazy) or pyarrow table with the columns transaction_id,
             product, price, quantity and date, and those of `ingestion.attributes`, of text or of
-            their natural types. Other columns are not carried. `source_row` counts its rows from 1.
+            their natural types. Other columns are ignored. `source_row` counts its rows from 1.
         config: The configuration. Default: the default configuration.
 
     Returns:
@@ -75,10 +75,10 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
     row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("source_row")
     tokens = tokeniser(config)
     warn_of_plain_tokens(config)
-    clean, rejected = Judge(config, tokens).judge(texts.lazy().with_columns(row))
-    first = clean["transaction_id"].is_first_distinct()
+    valid, rejected = Checker(config, tokens).check(texts.lazy().with_columns(row))
+    first = valid["transaction_id"].is_first_distinct()
     if not first.all():
-        lost = clean.filter(~first).select(
+        lost = valid.filter(~first).select(
             *(
                 pl.col(column.name).cast(pl.String).alias(field)
                 for field, column in schema.by_field.items()
@@ -87,14 +87,14 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
             "source_row",
         )
         rejected = pl.concat([rejected, lost]).sort("source_row")
-        clean = clean.filter(first)
+        valid = valid.filter(first)
     counts: Counter[str] = count_reasons(rejected)
     return ValidationResult(
-        valid=_like(frame, clean),
+        valid=_like(frame, valid),
         rejected=_like(frame, rejected),
         counts=dict(sorted(counts.items())),
         rows_read=texts.height,
-        rows_clean=clean.height,
+        rows_valid=valid.height,
         rows_rejected=rejected.height,
     )
 
@@ -182,7 +182,7 @@ def _single(value: object) -> object:
 
 
 def _text(series: pl.Series) -> pl.Series:
-    """Give a column as text: see `transaction.strip`, which does the same for one value."""
+    """Return a column as text: see `transaction.strip`, which does the same for one value."""
     dtype = series.dtype
     if dtype.is_nested():
         raise pl.exceptions.InvalidOperationError

@@ -73,7 +73,7 @@ def spoiled(key: str) -> str | None:
     """Return what stands around a key that is no part of it; None when nothing does.
 
     It comes from a copy, an editor on Windows, or a file of variables that is not read by a shell;
-    whoever mends it by chance gets other tokens.
+    whoever corrects it by chance gets other tokens.
     """
     ends = key[0] + key[-1]
     if ends in _QUOTES:
@@ -103,7 +103,7 @@ def weakness(key: str) -> str | None:
     """
     plain = _SEPARATORS.sub("", unicodedata.normalize("NFKC", key).casefold())
     if _UNFILLED.fullmatch(key):
-        return "it is an expression that was to be filled in"
+        return "it is an expression that was not filled in"
     if _MARKS.search(plain) or len(_WORD.sub("", plain).encode()) < _FEWEST_LEFT:
         return "it looks like a placeholder"
     if len(set(key)) < _FEWEST_CHARACTERS:

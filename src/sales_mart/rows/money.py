@@ -21,5 +21,5 @@ def padded(amount: Decimal, decimals: int) -> Decimal:
 
 
 def at_scale(amount: Decimal, decimals: int) -> Decimal:
-    """Give an amount so many decimals, which must not cost it a digit."""
+    """Return an amount so many decimals, which must not cost it a digit."""
     return amount.quantize(Decimal(1).scaleb(-decimals), context=_EXACT)

@@ -69,7 +69,7 @@ class Rule(ABC):
 
     Attributes:
         reason: Code of the reason, a key of `REASONS`.
-        field: Column that is judged.
+        field: Column that is checked.
     """
 
     reason: str
@@ -77,14 +77,14 @@ class Rule(ABC):
 
     @abstractmethod
     def holds(self, text: str) -> bool:
-        """Judge one stripped, non-empty text."""
+        """Check one stripped, non-empty text."""
 
     @abstractmethod
     def expression(self, text: pl.Expr) -> pl.Expr:
-        """Judge a column of such texts; what it says of null counts for nothing."""
+        """Check a column of such texts; what it says of null counts for nothing."""
 
-    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
-        """Judge a column where only the verdict of all rules of the field counts: cheaper.
+    def passes(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+        """Check a column where only the result of all rules of the field counts: cheaper.
 
         `typed` is the same column cast to its type, null where the cast found none.
         """
@@ -152,7 +152,7 @@ class Pattern(Rule):
 class PriceFormat(Pattern):
     """A plain decimal number whose whole part fits the column's type."""
 
-    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+    def passes(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Rely on the cast for the size: `price_decimals` matches the shape."""
         del text
         return typed.is_not_null()
@@ -178,7 +178,7 @@ class Whole(Rule):
         digits = text.str.contains("^[0-9]+$")
         return digits & text.cast(pl.Int64, strict=False).is_not_null()
 
-    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+    def passes(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Rely on the cast, which takes a sign besides digits and nothing else."""
         return typed.is_not_null() & ~text.str.starts_with("-") & ~text.str.starts_with("+")
 
@@ -207,7 +207,7 @@ class LowestPrice(Rule):
         price = cut.cast(pl.Decimal(38, scale), strict=False)
         return (price >= pl.lit(self.lowest, pl.Decimal(38, scale))) & text.str.contains("[1-9]")
 
-    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+    def passes(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Compare without a cut: `price_decimals` rejects whatever a cast would round."""
         import polars as pl
 
@@ -231,7 +231,7 @@ class QuantityRange(Rule):
 
         return text.cast(pl.Int64, strict=False).is_between(1, self.highest)
 
-    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+    def passes(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Compare."""
         del text
         return typed.is_between(1, self.highest)
@@ -255,9 +255,9 @@ class CalendarDate(Rule):
 
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Ask the calendar, which for Polars has a year 0."""
-        return self.verdict(text, text.str.to_date("%Y-%m-%d", strict=False))
+        return self.passes(text, text.str.to_date("%Y-%m-%d", strict=False))
 
-    def verdict(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
+    def passes(self, text: pl.Expr, typed: pl.Expr) -> pl.Expr:
         """Rely on the cast for the calendar."""
         written = text.str.contains(f"^{self.pattern}$") & ~text.str.starts_with("0000")
         return written & typed.is_not_null()
@@ -292,7 +292,7 @@ GATES = {"price": "price_format", "quantity": "quantity_format"}
 
 
 def rules(config: Config) -> tuple[Rule, ...]:
-    """Give the rules of a valid transaction under a configuration, in the order of reasons."""
+    """Return the rules of a valid transaction under a configuration, in the order of reasons."""
     site = config.rules
     whole_digits = PRICE_DIGITS - site.max_decimals
     places = site.max_decimals
@@ -359,7 +359,7 @@ def reasons_of(config: Config) -> dict[str, str]:
 
 
 def mart_rules(config: Config) -> Config:
-    """Give the configuration whose rules a row must pass to be shown in a mart."""
+    """Return the configuration whose rules a row must pass to be shown in a mart."""
     everything = config.rules.model_copy(update={"required_fields": FIELDS})
     ingestion = config.ingestion.model_copy(update={"validation": everything, "trust_input": False})
     return config.model_copy(update={"ingestion": ingestion})

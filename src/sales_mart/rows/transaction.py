@@ -15,7 +15,7 @@ from sales_mart.rows.characters import nfc
 from sales_mart.rows.rules import GATES, Present, reasons_of, rules
 from sales_mart.schema import schema_of
 
-__all__ = ["WHITE_SPACE", "Transaction", "judge", "strip"]
+__all__ = ["WHITE_SPACE", "Transaction", "check", "strip"]
 
 WHITE_SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -25,7 +25,7 @@ WHITE_SPACE = (
 
 
 def strip(value: object) -> str | None:
-    """Give a field as stripped text; None when it is missing.
+    """Return a field as stripped text; None when it is missing.
 
     Integral floats count as integers, other floats by their shortest text, decimals without the
     zeros that their scale adds, dates and midnights as ISO dates; NaN is missing.
@@ -53,8 +53,8 @@ def _texts(fields: Mapping[str, object], config: Config) -> dict[str, str | None
     return texts | {name: nfc(text) for name in schema.compared_texts if (text := texts[name])}
 
 
-def judge(fields: Mapping[str, object], config: Config | None = None) -> tuple[str, ...]:
-    """Judge one row by every rule but the one on duplicates.
+def check(fields: Mapping[str, object], config: Config | None = None) -> tuple[str, ...]:
+    """Check one row by every rule but the one on duplicates.
 
     Args:
         fields: Value by column; a column that is not there is missing.
@@ -77,7 +77,7 @@ def judge(fields: Mapping[str, object], config: Config | None = None) -> tuple[s
 
 
 class Transaction(BaseModel):
-    """One valid transaction, for people who judge one row.
+    """One valid transaction, for people who check one row.
 
     Validate with the configuration as context: `Transaction.model_validate(row, context=config)`.
     Each error's `type` is a reason, and no error shows the input.
@@ -100,7 +100,7 @@ class Transaction(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _judge(cls, row: Any, info: ValidationInfo) -> Any:
+    def _check(cls, row: Any, info: ValidationInfo) -> Any:
         if not isinstance(row, Mapping):
             problem = PydanticCustomError("mapping_type", "a row must be a mapping of its fields")
             raise ValidationError.from_exception_data(
@@ -117,7 +117,7 @@ class Transaction(BaseModel):
                 loc=(by_reason[reason],),
                 input=None,
             )
-            for reason in judge(row, config)
+            for reason in check(row, config)
         ]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)

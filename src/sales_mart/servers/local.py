@@ -88,7 +88,7 @@ class LocalServers:
         )
 
     def addresses(self) -> dict[str, str | None]:
-        """Give where each warehouse is, by its name."""
+        """Return where each warehouse is, by its name."""
         return {"postgres": self.postgres_url, "bigquery": self.bigquery_endpoint}
 
     def ways_in(self) -> tuple[str, str]:
@@ -96,11 +96,11 @@ class LocalServers:
         return f"PostgreSQL: psql '{self.postgres_url}'", f"BigQuery: {self.bigquery_endpoint}"
 
     def credentials(self) -> dict[str, str]:
-        """Give the environment variables that say who connects."""
+        """Return the environment variables that say who connects."""
         return {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": self.postgres_password}
 
     def settings(self) -> dict[str, Any]:
-        """Give the configuration that points at the servers, to lay over one's own."""
+        """Return the configuration that points at the servers, to lay over one's own."""
         warehouse: dict[str, Any] = {}
         if self.postgres_port is not None:
             warehouse["postgres"] = {
@@ -163,7 +163,7 @@ def _held(folder: Path) -> Generator[int]:
             file.seek(0)
             owner = file.read().strip() or "?"
             msg = f"process {owner} uses the local servers in {folder}"
-            raise TemporaryError(msg, remedy="Wait until it has ended, or name another folder.")
+            raise TemporaryError(msg, remedy="Wait until it ends, or name another folder.")
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -23,7 +23,7 @@ _PLACE = "postgres.place"
 
 
 def within_reach(folder: Path, install: Path, data: Path, user: str) -> tuple[Path, Path]:
-    """Give programs and data that the server's user can get at.
+    """Return programs and data that the server's user can get at.
 
     The folders above them may be closed to others, as root's home is. They stay closed: what is
     out of reach goes into a folder of its own, which `postgres.place` names.
@@ -48,7 +48,7 @@ def within_reach(folder: Path, install: Path, data: Path, user: str) -> tuple[Pa
 
 
 def _is_open(path: Path, user: str) -> bool:
-    """Tell whether a user may pass through the folders of a path, this one included."""
+    """Return whether a user may pass through the folders of a path, this one included."""
     entry = pwd.getpwnam(user)
     for folder in {path, *path.parents, path.resolve(), *path.resolve().parents}:
         found = folder.stat()

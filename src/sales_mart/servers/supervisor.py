@@ -1,8 +1,8 @@
 """Servers that end with the process that started them, however that one ends.
 
-Each server is watched by a small process, the guard, whose standard input is a pipe from the
+Each server is watched by a small process, the supervisor, whose standard input is a pipe from the
 process that wants the server. When that process stops, crashes or is killed, the pipe closes and
-the guard shuts the server down.
+the supervisor shuts the server down.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def served(server: Server) -> Generator[int]:
     log_file = server.log_file
     for attempt in range(3):
         port = _free_port()
-        guard = _start_guard(server, port)
+        supervisor = _start_supervisor(server, port)
         try:
-            if _wait_ready(guard, server, port):
+            if _wait_ready(supervisor, server, port):
                 _log.info("%s is ready on port %d", log_file.stem, port)
                 yield port
                 return
         finally:
-            _stop_guard(guard)
+            _stop_supervisor(supervisor)
         # Another process may have taken the port between the look and the start.
         _log.warning("%s did not start, attempt %d", log_file.stem, attempt + 1)
     text = log_file.read_text(errors="replace") if log_file.exists() else ""
@@ -83,7 +83,7 @@ def served(server: Server) -> Generator[int]:
     raise TemporaryError(msg, remedy=f"Its log is {log_file}.")
 
 
-def _start_guard(server: Server, port: int) -> subprocess.Popen[bytes]:
+def _start_supervisor(server: Server, port: int) -> subprocess.Popen[bytes]:
     order = {"command": server.command(port), "user": server.user, "lock": server.lock}
     with server.log_file.open("ab") as output:
         return subprocess.Popen(  # noqa: S603 - our own module
@@ -98,34 +98,34 @@ def _start_guard(server: Server, port: int) -> subprocess.Popen[bytes]:
         )
 
 
-def _wait_ready(guard: subprocess.Popen[bytes], server: Server, port: int) -> bool:
+def _wait_ready(supervisor: subprocess.Popen[bytes], server: Server, port: int) -> bool:
     deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and guard.poll() is None:
+    while time.monotonic() < deadline and supervisor.poll() is None:
         if server.ready(port):
             return True
         time.sleep(0.02)
     return False
 
 
-def _stop_guard(guard: subprocess.Popen[bytes]) -> None:
-    if guard.stdin is not None:
-        guard.stdin.close()
+def _stop_supervisor(supervisor: subprocess.Popen[bytes]) -> None:
+    if supervisor.stdin is not None:
+        supervisor.stdin.close()
     try:
-        guard.wait(_STOP_SECONDS)
+        supervisor.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        guard.terminate()
-        guard.wait()
+        supervisor.terminate()
+        supervisor.wait()
 
 
 def as_user(name: str | None) -> dict[str, Any]:
-    """Give the arguments of `subprocess` that hand a process to another user."""
+    """Return the arguments of `subprocess` that hand a process to another user."""
     if name is None:
         return {}
     return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
 
 
 def tail(text: str) -> str:
-    """Give the last words of a log."""
+    """Return the last words of a log."""
     lines = [line for line in text.splitlines() if line.strip()]
     return " / ".join(lines[-3:])[:500] or "it said nothing"
 
@@ -136,7 +136,7 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _guard(order: str) -> int:
+def _supervise(order: str) -> int:
     """Run a server until it ends, or until whoever holds the other end of stdin is gone."""
     what = json.loads(order)
     server = subprocess.Popen(  # noqa: S603 - given by the same module
@@ -166,4 +166,4 @@ def _guard(order: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_guard(sys.argv[1]))
+    sys.exit(_supervise(sys.argv[1]))

@@ -114,7 +114,7 @@ def read_header(
     extra = [text for text in texts if text and text.lower() not in wanted]
     if extra:
         shown = f": {_listed(extra)}" if _is_showable(texts, names, wanted) else ""
-        warn(f"{uri}: {len(extra)} columns are not carried{shown}")
+        warn(f"{uri}: {len(extra)} columns are ignored{shown}")
     return Header(
         width=len(texts),
         positions={
@@ -125,7 +125,7 @@ def read_header(
 
 
 def _is_showable(texts: list[str], names: list[str], wanted: Iterable[str]) -> bool:
-    """Tell whether a record looks like a header: as a whole, since data may stand beside names.
+    """Return whether a record looks like a header: as a whole, since data may stand beside names.
 
     A file whose rows are columns begins with the name of the identifiers, and then has them all.
     """
@@ -161,13 +161,13 @@ def _count(columns: int) -> str:
 def _suspicion(data: bytes, record: bytes) -> str:
     """Say what probably keeps a header from being one."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:_FIRST_BYTES]:
-        return "; the file is not text in UTF-8 (UTF-16 or binary, by the look of it)"
+        return "; the file is not text in UTF-8 (probably UTF-16 or binary)"
     if b"\r" in record.rstrip(b"\r"):
         return "; the lines seem to end with a lone CR"
     if b"\n" in record:
         return "; a quote opens in it and closes in a later line"
     if data.startswith(BOM):
-        return "; a second byte order mark stands before it"
+        return "; a second byte order mark precedes it"
     return ""
 
 

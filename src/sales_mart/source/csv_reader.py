@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["BLOCK_BYTES", "ENCODING", "MALFORMED", "MAX_RECORD_BYTES", "Block", "read_blocks"]
 
 BLOCK_BYTES = 4 << 20
-"""Bytes that are judged at a time: memory follows this, not the file."""
+"""Bytes that are checked at a time: memory follows this, not the file."""
 
 _MOST_SHOWN = 5
 _LINE_END = re.compile(rb"\r?\n")
@@ -315,7 +315,7 @@ def _read_header(
 
 
 def _may_go_on(buffer: _Buffer) -> bool:
-    """Tell whether the record at the start may end in what has not been read yet."""
+    """Return whether the record at the start may end in what has not been read yet."""
     return (
         not buffer.final
         and len(buffer.data) <= MAX_RECORD_BYTES

@@ -102,9 +102,9 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     broken_lines = np.zeros(len(ends), np.bool_)
     if b'"' in data:
         quotes = np.flatnonzero(array == _QUOTE)
-        irregular = _judge_quotes(array, real, quotes, starts, ends, marks, commas)
+        irregular = _check_quotes(array, real, quotes, starts, ends, marks, commas)
         lines = _Lines(data[:real], starts, ends, width, spans, swallowed, broken_lines)
-        cut = _walk(lines, irregular, final=final)
+        cut = _mark_records(lines, irregular, final=final)
         if cut is not None:
             starts, ends, commas = starts[:cut], ends[:cut], commas[:cut]
             broken_lines = broken_lines[:cut]
@@ -127,7 +127,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     if b"\0" in data:
         flaws[_holders(starts[first], array == _NUL)] |= MALFORMED
     if not data.isascii():
-        _judge_encoding(data, starts[first], stops, flaws)
+        _check_encoding(data, starts[first], stops, flaws)
     return Split(
         consumed=min(len(data), real),
         lines=len(ends) - (0 if data[:real].endswith(b"\n") or not len(ends) else 1),
@@ -143,7 +143,7 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     )
 
 
-def _judge_quotes(  # noqa: PLR0913 - the arrays of one pass
+def _check_quotes(  # noqa: PLR0913 - the arrays of one pass
     array: npt.NDArray[np.uint8],
     real: int,
     quotes: Integers,
@@ -152,7 +152,7 @@ def _judge_quotes(  # noqa: PLR0913 - the arrays of one pass
     marks: Integers,
     commas: Integers,
 ) -> Integers:
-    """Find the lines whose quotes do not make sense by themselves; mend the others' `commas`.
+    """Find the lines whose quotes do not make sense by themselves; correct the others' `commas`.
 
     Within a line that starts outside of quotes, the first quote opens, the second closes, and so
     on; an escaped quote closes and opens. Each must have the right neighbour.
@@ -194,7 +194,7 @@ class _Lines:
         width: Fields of the header.
         spans: Last line and number of fields of a record of several lines, by its first line.
         swallowed: First and last line of each quote that swallowed rows.
-        broken: The lines that no quote can mend.
+        broken: The lines that no quote can correct.
     """
 
     data: bytes
@@ -210,8 +210,8 @@ class _Lines:
         return self.data[int(self.starts[line]) : int(self.ends[line])]
 
 
-def _walk(lines: _Lines, irregular: Integers, *, final: bool) -> int | None:
-    """Read records of several lines one by one, and mark the lines that no quote can mend.
+def _mark_records(lines: _Lines, irregular: Integers, *, final: bool) -> int | None:
+    """Read records of several lines one by one, and mark the lines that no quote can correct.
 
     Returns:
         The line at which to stop, since its record goes on after the data; None to take all.
@@ -240,7 +240,7 @@ def _walk(lines: _Lines, irregular: Integers, *, final: bool) -> int | None:
 
 
 def _swallows_rows(lines: _Lines, line: int, stop_line: int) -> bool:
-    """Tell whether a record of several lines is a row whose quote closes in a later row.
+    """Return whether a record of several lines is a row whose quote closes in a later row.
 
     Its first and its last line then have the header's number of fields, each read as a row of its
     own. A text of several lines cuts the first or the last one short.
@@ -280,7 +280,7 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
     commas: Integers,
     inside: Flags,
 ) -> Integers:
-    """Give the lines on which a record starts: neither blank nor inside another record."""
+    """Return the lines on which a record starts: neither blank nor inside another record."""
     takes_part = ~inside
     alone = np.flatnonzero(takes_part & (commas == 0))
     if len(alone):
@@ -303,11 +303,11 @@ def _blank_bytes(
 
 
 def _holders(starts: Integers, marked: Flags) -> Integers:
-    """Give the records that hold a marked byte; positions of them all would take 8 bytes each."""
+    """Return the records that hold a marked byte; positions of them all would take 8 bytes each."""
     return np.flatnonzero(np.logical_or.reduceat(marked, starts))
 
 
-def _judge_encoding(
+def _check_encoding(
     data: bytes, starts: Integers, stops: Integers, flaws: npt.NDArray[np.uint8]
 ) -> None:
     """Mark the records that are not UTF-8; one by one only when there are some."""

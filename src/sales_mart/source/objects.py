@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from sales_mart.control_characters import visible
+from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import (
     ConfigurationError,
     NoSourceObjectError,
@@ -147,7 +147,7 @@ def _place(uri: str) -> str:
 def _shown(left: Mapping[str, str]) -> str:
     """Name entries, each with the reason why it is not read."""
     names = [
-        f"{visible(uri, on_one_line=True)} ({reason})"
+        f"{escape_control_characters(uri, on_one_line=True)} ({reason})"
         for uri, reason in sorted(left.items())[:_MOST_SHOWN]
     ]
     more = len(left) - len(names)
@@ -161,7 +161,7 @@ def _list_local(pattern: str) -> list[_Entry]:
         reason = getattr(error, "strerror", None) or error
         where = getattr(error, "filename", None)
         inside = f" in {str(where)[:_LONGEST_SHOWN]!r}" if where else ""
-        msg = f"{pattern[:_LONGEST_SHOWN]!r} could not be looked for{inside}: {reason}"
+        msg = f"{pattern[:_LONGEST_SHOWN]!r} could not be searched{inside}: {reason}"
         raise ConfigurationError(
             msg, remedy="Name a file, a folder that you may read, or a glob."
         ) from error
@@ -178,8 +178,9 @@ def _entry(path: Path, reason: str) -> _Entry | None:
         return _Entry(Listed(str(path), found.st_size), kind)
     if not path.is_symlink():
         return None
-    msg = f"{visible(str(path), on_one_line=True)} is a link, and what it leads to is missing"
-    raise NoSourceObjectError(msg, remedy="Mend the link, or remove it.")
+    name = escape_control_characters(str(path), on_one_line=True)
+    msg = f"{name} is a broken link"
+    raise NoSourceObjectError(msg, remedy="Correct or remove the link.")
 
 
 def _stat(path: Path) -> os.stat_result | None:
@@ -193,7 +194,7 @@ def _stat(path: Path) -> os.stat_result | None:
 
 
 def _matches(pattern: str) -> Iterator[tuple[Path, str]]:
-    """Give what a pattern names, and why it is not read where its name says so already."""
+    """Yield what a pattern names, and why it is not read where its name says so already."""
     path = Path(pattern).expanduser().absolute()
     if path.is_dir():
         for each in path.iterdir():
@@ -214,7 +215,7 @@ def _reason(name: str) -> str:
 
 
 def _expand(folder: Path, parts: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    """Give what a glob names. Unlike `Path.glob`, skip nothing in silence."""
+    """Yield what a glob names. Unlike `Path.glob`, skip nothing in silence."""
     part, rest = parts[0], parts[1:]
     if part == "**":
         yield from _expand_deep(folder, rest)
@@ -240,13 +241,13 @@ def _digested(uri: str) -> SourceObject:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             size = os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
-        msg = f"{uri} went away while it was looked at"
+        msg = f"{uri} disappeared while it was being read"
         raise SourceChangedError(msg, remedy=_LET_FINISH) from error
     return SourceObject(uri=uri, size=size, digest=f"sha256:{digest}")
 
 
 def _expand_deep(folder: Path, rest: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    """Give what the rest of a glob names in a folder, and in any folder below it."""
+    """Yield what the rest of a glob names in a folder, and in any folder below it."""
     if rest:
         yield from _expand(folder, rest)
     for each in list(os.scandir(folder)):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sales_mart.business_date import business_date as find_date
 from sales_mart.config.report import chart_values
-from sales_mart.errors import BY_GRAVITY, ConfigurationError, SalesMartError
+from sales_mart.errors import BY_SEVERITY, ConfigurationError, SalesMartError
 from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Check(BaseModel):
 
 
 class Report(BaseModel):
-    """All findings; `exit_code` is that of the gravest."""
+    """All findings; `exit_code` is that of the most severe."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -105,8 +105,8 @@ class _Findings:
 
     def report(self) -> Report:
         codes = {check.exit_code for check in self.checks}
-        gravest = next((code for code in BY_GRAVITY if code in codes), 0)
-        return Report(checks=tuple(self.checks), exit_code=gravest)
+        most_severe = next((code for code in BY_SEVERITY if code in codes), 0)
+        return Report(checks=tuple(self.checks), exit_code=most_severe)
 
     @contextmanager
     def about(self, name: str) -> Generator[None]:
@@ -168,7 +168,7 @@ def _check_lake(found: _Findings, config: Config) -> None:
     if not same:
         msg = f"{lake.uri} does not give back what is written to it"
         raise ConfigurationError(
-            msg, remedy="See that the bucket exists, and that the account may use it."
+            msg, remedy="Check that the bucket exists, and that the account may use it."
         )
     found.add("lake", "ok", f"{lake.uri} can be written and read")
 
@@ -191,7 +191,9 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
     size = sum(each.size for each in objects)
     strange += [f"{each.uri} has no bytes" for each in objects if not each.size]
     if strange:
-        remedy = "Mend the source; a run names these entries, and ends where a file has no bytes."
+        remedy = (
+            "Correct the source; a run names these entries, and ends where a file has no bytes."
+        )
         found.add("source entries", "warn", "; ".join(strange[:20]), remedy)
     found.add("source", "ok", f"{', '.join(patterns)}: {len(objects)} objects, {size:,} bytes")
 
@@ -204,7 +206,7 @@ def _check_warehouses(found: _Findings, config: Config, targets: Sequence[str]) 
 
 
 def _impatient(config: Config, targets: Sequence[str]) -> Config:
-    """Give the configuration with time for a look, not for a load."""
+    """Return the configuration with time for a look, not for a load."""
     warehouse = config.data_warehouse
     changed: dict[str, object] = {"lock_timeout": min(warehouse.lock_timeout, _SECONDS)}
     for name in targets:

@@ -1,4 +1,4 @@
-"""Stop `export`: the published summary as JSON, CSV and Parquet files.
+"""Step `export`: the published summary as JSON, CSV and Parquet files.
 
 The bytes depend on the summary alone, so the same input, configuration and key give the same files
 from either warehouse. `manifest.json` comes last and holds the digests: while an export replaces an
@@ -135,7 +135,7 @@ def _places(config: Config) -> dict[str, dict[str, str]]:
 
 
 def _check_owner(config: Config, storage: Storage) -> None:
-    """See that the export in a place, if there is one, is of the warehouses of now."""
+    """Check that the export in a place, if there is one, is of the warehouses of now."""
     recorded = (read_manifest(storage) or {}).get("warehouses")
     if not isinstance(recorded, dict):
         return  # nothing is there, or version 0.1 wrote it
@@ -148,7 +148,7 @@ def _check_owner(config: Config, storage: Storage) -> None:
     msg = f"{storage.uri} holds an export of {_in_words(theirs)}, this one is of {_in_words(ours)}"
     raise ConfigurationError(
         msg,
-        remedy="Set data_mart.export, or --destination, to a place of its own. If the marts have "
+        remedy="Set data_mart.export, or --destination, to a folder of its own. If the marts have "
         f"moved, remove {MANIFEST} there.",
     )
 
@@ -163,7 +163,7 @@ def _in_words(places: Mapping[str, object]) -> str:
 
 
 def _target(config: Config, run: RunFolder) -> str:
-    """Give the first configured warehouse that shows the run."""
+    """Return the first configured warehouse that shows the run."""
     shown = run.read("publish", Publish).rows
     for target in config.data_warehouse.targets:
         if target in shown:

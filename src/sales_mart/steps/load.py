@@ -1,4 +1,4 @@
-"""Stop `load`: the sealed rows become the raw table's, one transaction per warehouse."""
+"""Step `load`: the sealed rows become the raw table's, one transaction per warehouse."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from sales_mart.control_characters import visible
+from sales_mart.control_characters import escape_control_characters
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.runs import RunFolder
@@ -52,8 +52,8 @@ class RunCounts(BaseModel):
     business_date: str
     done: tuple[str, ...]
     rows_read: int | None
-    rows_clean: int | None
-    rows_quarantined: int | None
+    rows_valid: int | None
+    rows_rejected: int | None
     published: bool
 
 
@@ -150,7 +150,7 @@ def _failures(listed: Any) -> tuple[Failure, ...]:
 
 def _plain(text: str) -> str:
     """Put a text on one line, with escapes for what cannot be seen."""
-    return visible(" ".join(text.split()), on_one_line=True)
+    return escape_control_characters(" ".join(text.split()), on_one_line=True)
 
 
 def _counts(run: RunSummary) -> RunCounts:
@@ -160,8 +160,8 @@ def _counts(run: RunSummary) -> RunCounts:
         business_date=run.business_date.isoformat(),
         done=run.done,
         rows_read=rows.rows_read if rows else None,
-        rows_clean=rows.rows_clean if rows else None,
-        rows_quarantined=rows.rows_quarantined if rows else None,
+        rows_valid=rows.rows_valid if rows else None,
+        rows_rejected=rows.rows_rejected if rows else None,
         published=run.published_at is not None,
     )
 
@@ -181,8 +181,8 @@ def _text(
             lines.append(f"{run.business_date}: {shown}")
             continue
         lines.append(
-            f"{run.business_date}: {run.rows_read:,} rows read, {run.rows_clean:,} clean, "
-            f"{run.rows_quarantined:,} quarantined; {shown}"
+            f"{run.business_date}: {run.rows_read:,} rows read, {run.rows_valid:,} valid, "
+            f"{run.rows_rejected:,} rejected; {shown}"
         )
     # The ampersand first, or it would escape the others again.
     return "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -192,7 +192,7 @@ class _Unmoved(urllib.request.HTTPRedirectHandler):
     """Follows no redirect: the message would be left out, and the GET's answer taken for its."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Give nothing to ask for instead."""
+        """Return nothing to ask for instead."""
 
 
 def send(url: SecretStr, message: Notification) -> None:

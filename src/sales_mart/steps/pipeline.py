@@ -1,6 +1,6 @@
-"""The whole road in one process: plan, validate, seal, load, transform, reconcile, publish, export.
+"""The whole pipeline in one process, from plan to export.
 
-Every stop is the same function that a pod calls, and may be called again at any time: so a run that
+Every step is the same function that a pod calls, and may be called again at any time: so a run that
 was ended at any instant comes to its end when it is started again.
 """
 
@@ -19,7 +19,7 @@ from sales_mart.lake.disk import temporary_folder
 from sales_mart.lake.records import Run
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
-from sales_mart.logs import at_stop, gravest
+from sales_mart.logs import at_step, most_severe
 from sales_mart.steps.load import load
 from sales_mart.steps.plan import plan as make_plan
 from sales_mart.steps.seal import seal as close_input
@@ -36,23 +36,23 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import Mode, Plan
     from sales_mart.lake.storage import Storage
 
-__all__ = ["StopEvent", "run", "together"]
+__all__ = ["StepEvent", "run", "together"]
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
 
-class StopEvent(NamedTuple):
-    """A stop has begun or has ended.
+class StepEvent(NamedTuple):
+    """A step has begun or has ended.
 
     Attributes:
-        stop: Name of the stop, `load-postgres` for instance.
+        step: Name of the step, `load-postgres` for instance.
         state: `begun`, `ended` or `failed`.
         seconds: How long it took; 0 when it has only begun.
     """
 
-    stop: str
+    step: str
     state: Literal["begun", "ended", "failed"]
     seconds: float = 0.0
 
@@ -68,14 +68,14 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     shards: int = 1,
     targets: Sequence[str] | None = None,
     destination: str | None = None,
-    progress: Callable[[StopEvent], None] | None = None,
+    progress: Callable[[StepEvent], None] | None = None,
     dry_run: bool = False,
     allow_empty: bool = False,
     full_refresh: bool = False,
     accept_new_key: bool = False,
     accept_new_rules: bool = False,
 ) -> RunSummary:
-    """Walk the whole road.
+    """Run the whole pipeline.
 
     Args:
         config: The configuration.
@@ -88,8 +88,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         targets: Warehouses. Default: the configuration's.
         destination: Folder or gs:// prefix of the export. Default: `data_mart.export`, else
             `<lake>/export`.
-        progress: Is told of every stop that begins or ends; from several threads.
-        dry_run: Judge the input in a temporary lake, check that the warehouses can be reached and
+        progress: Is told of every step that begins or ends; from several threads.
+        dry_run: Check the input in a temporary lake, and that the warehouses can be reached and
             that the marts compile, and change nothing.
         allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
             show none.
@@ -102,9 +102,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         How it went.
 
     Raises:
-        SalesMartError: A stop failed; `details["stop"]` names it.
+        SalesMartError: A step failed; `details["step"]` names it.
     """
-    walk = _Walk(progress or _ignore)
+    steps = _Steps(progress or _ignore)
     chosen = tuple(config.data_warehouse.targets if targets is None else targets)
     for target in chosen:
         check_installed(target)
@@ -112,7 +112,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         if dry_run:
             lake = str(stack.enter_context(temporary_folder("sales-mart-dry-run")))
         storage = open_storage(lake) if isinstance(lake, str) else lake
-        with walk.stop("plan"):
+        with steps.step("plan"):
             made = make_plan(
                 config,
                 storage,
@@ -124,57 +124,57 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 allow_empty=allow_empty,
             )
         place = RunFolder(storage, made.run_id)
-        # Two that walk the same run would do each other no harm, but the one would take away the
+        # Two processes of one run would do each other no harm, but the one would take away the
         # records that the other has just written.
         stack.enter_context(place.alone(config.data_warehouse.lock_timeout))
-        with at_stop(run_id=made.run_id):
+        with at_step(run_id=made.run_id):
             if dry_run:
-                _rehearse(walk, config, place, made, chosen)
+                _rehearse(steps, config, place, made, chosen)
             else:
                 options = LoadOptions(accept_new_key, accept_new_rules, run_id is not None)
-                _walk(
-                    *(walk, config, place, made, chosen, destination, options),
+                _run_steps(
+                    *(steps, config, place, made, chosen, destination, options),
                     full_refresh=full_refresh,
                 )
-        place.write("run", Run(run_id=made.run_id, seconds=walk.seconds))
+        place.write("run", Run(run_id=made.run_id, seconds=steps.seconds))
         summary = summarise(place)
         # The quarantine of a dry run goes with its lake.
         gone = {"dry_run": True, "quarantine": None} if dry_run else {}
         return summary.model_copy(update=gone)
 
 
-def _ignore(_: StopEvent) -> None:
+def _ignore(_: StepEvent) -> None:
     """Take no notice."""
 
 
-class _Walk:
-    """Measures the stops, names them in logs and errors, and tells of them."""
+class _Steps:
+    """Measures the steps, names them in logs and errors, and tells of them."""
 
-    def __init__(self, progress: Callable[[StopEvent], None]) -> None:
+    def __init__(self, progress: Callable[[StepEvent], None]) -> None:
         self._progress = progress
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stop(self, name: str) -> Generator[None]:
+    def step(self, name: str) -> Generator[None]:
         begun = time.monotonic()
         state: Literal["ended", "failed"] = "failed"
-        self._progress(StopEvent(name, "begun"))
+        self._progress(StepEvent(name, "begun"))
         try:
-            with at_stop(name):
+            with at_step(name):
                 yield
                 state = "ended"
                 seconds = time.monotonic() - begun
                 _log.info("done in %.1f s", seconds, extra={"seconds": round(seconds, 3)})
         except SalesMartError as error:
-            error.details.setdefault("stop", name)
+            error.details.setdefault("step", name)
             raise
         finally:
             self.seconds[name] = round(time.monotonic() - begun, 3)
-            self._progress(StopEvent(name, state, self.seconds[name]))
+            self._progress(StepEvent(name, state, self.seconds[name]))
 
 
-def _walk(  # noqa: PLR0913 - what the road needs
-    walk: _Walk,
+def _run_steps(  # noqa: PLR0913 - what the pipeline needs
+    steps: _Steps,
     config: Config,
     place: RunFolder,
     made: Plan,
@@ -191,51 +191,53 @@ def _walk(  # noqa: PLR0913 - what the road needs
 
     # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
     with warm(config, targets, place) as ready:
-        _close_input(walk, config, place, made)
+        _close_input(steps, config, place, made)
         together(
             {
-                f"load-{target}": partial(_load, walk, config, place, target, options)
+                f"load-{target}": partial(_load, steps, config, place, target, options)
                 for target in targets
             }
         )
-        with walk.stop("transform"):
+        with steps.step("transform"):
             transform(config, place, targets, full_refresh=full_refresh, warm=ready)
-    with walk.stop("reconcile"):
+    with steps.step("reconcile"):
         reconcile(config, place, targets)
-    with walk.stop("publish"):
+    with steps.step("publish"):
         publish(config, place, targets)
-    with walk.stop("export"):
+    with steps.step("export"):
         export(config, place, destination)
 
 
-def _close_input(walk: _Walk, config: Config, place: RunFolder, made: Plan) -> None:
-    with walk.stop("validate"):
+def _close_input(steps: _Steps, config: Config, place: RunFolder, made: Plan) -> None:
+    with steps.step("validate"):
         for shard in range(len(made.shards)):
             validate_shard(config, place, shard)
-    with walk.stop("seal"):
+    with steps.step("seal"):
         close_input(config, place)
 
 
-def _load(walk: _Walk, config: Config, place: RunFolder, target: str, options: LoadOptions) -> None:
-    with walk.stop(f"load-{target}"):
+def _load(
+    steps: _Steps, config: Config, place: RunFolder, target: str, options: LoadOptions
+) -> None:
+    with steps.step(f"load-{target}"):
         load(config, place, target, options)
 
 
 def _rehearse(
-    walk: _Walk, config: Config, place: RunFolder, made: Plan, targets: Sequence[str]
+    steps: _Steps, config: Config, place: RunFolder, made: Plan, targets: Sequence[str]
 ) -> None:
     from sales_mart.steps.doctor import examine_warehouses
     from sales_mart.steps.transform import transform_sql
 
-    _close_input(walk, config, place, made)
-    with walk.stop("warehouses"):
+    _close_input(steps, config, place, made)
+    with steps.step("warehouses"):
         report = examine_warehouses(config, targets)
         failed = [check for check in report.checks if check.status == "fail"]
         if failed:
             kind = TemporaryError if report.exit_code == TemporaryError.exit_code else None
             message = "\n".join(check.message for check in failed)
             raise (kind or ConfigurationError)(message, remedy=failed[0].remedy)
-    with walk.stop("compile"):
+    with steps.step("compile"):
         together({target: partial(transform_sql, config, target) for target in targets})
 
 
@@ -245,7 +247,7 @@ def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     The threads are daemons: a process that is told to end does not wait for a server's answer.
 
     Raises:
-        SalesMartError: A task failed: the gravest, the others are logged.
+        SalesMartError: A task failed: the most severe, the others are logged.
     """
     results: dict[str, T] = {}
     errors: dict[str, BaseException] = {}
@@ -267,5 +269,5 @@ def together(tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
     for thread in threads:
         thread.join()
     if errors:
-        raise gravest([errors[name] for name in tasks if name in errors])
+        raise most_severe([errors[name] for name in tasks if name in errors])
     return results

@@ -1,4 +1,4 @@
-"""Stop `plan`: which objects make this run, in which shards, under which configuration."""
+"""Step `plan`: which objects make this run, in which shards, under which configuration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from sales_mart.control_characters import visible
+from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import ConfigurationError, EmptyInputError
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
@@ -29,7 +29,7 @@ _MOST_SHOWN = 5
 
 
 def sources(config: Config, source: str | Sequence[str] | None = None) -> tuple[str, ...]:
-    """Give the patterns of the source: those given, else the configuration's.
+    """Return the patterns of the source: those given, else the configuration's.
 
     Raises:
         ConfigurationError: There is no source, or some patterns are daily and some are not.
@@ -41,12 +41,12 @@ def sources(config: Config, source: str | Sequence[str] | None = None) -> tuple[
         raise ConfigurationError(msg, remedy="Use --source, or set data_lake.source.")
     if len({DATE_MARK in pattern for pattern in patterns}) > 1:
         msg = f"only some of the sources have {DATE_MARK}"
-        raise ConfigurationError(msg, remedy="A source is daily as a whole, or a snapshot.")
+        raise ConfigurationError(msg, remedy="Put {date} into all of them, or into none.")
     return patterns
 
 
 def is_daily(patterns: Sequence[str]) -> bool:
-    """Tell whether each business date of the source is a batch of its own."""
+    """Return whether each business date of the source is a batch of its own."""
     return any(DATE_MARK in pattern for pattern in patterns)
 
 
@@ -75,20 +75,20 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             show none.
 
     Returns:
-        The plan; the one that is there already when this run was planned before, with the places
+        The plan; the one that exists already when this run was planned before, with the places
         in which the same objects stand now.
 
     Raises:
         NoSourceObjectError: The source matches no object, or a link whose file is missing.
         EmptyInputError: An object has no bytes.
-        ConfigurationError: The run id is known with other inputs; a daily source is to replace
+        ConfigurationError: The run id already has other inputs; a daily source is to replace
             everything, or a snapshot to be appended; there is no source, or no shard.
     """
     patterns = sources(config, source)
     natural = Mode.APPEND if is_daily(patterns) else Mode.REPLACE
     if mode is not None and mode is not natural:
         kind = "daily source" if natural is Mode.APPEND else "snapshot"
-        msg = f"mode {mode} does not go with this {kind}"
+        msg = f"mode {mode} does not fit this {kind}"
         raise ConfigurationError(
             msg,
             remedy=f"A source with {DATE_MARK} in it is appended day by day; one without is the "
@@ -123,7 +123,7 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
 
 
 def _known(run: RunFolder, made: Plan) -> Plan:
-    """Give the plan that is there, if it is the same run."""
+    """Return the plan that is there, if it is the same run."""
     there = run.read("plan", Plan)
 
     def inputs(each: Plan) -> object:
@@ -135,7 +135,7 @@ def _known(run: RunFolder, made: Plan) -> Plan:
     elif there.config_digest != made.config_digest:
         what = "another configuration"
     if what:
-        msg = f"run {run.run_id} is known with {what}"
+        msg = f"run {run.run_id} already has {what}"
         raise ConfigurationError(msg, remedy="Choose another --run-id, or leave it out.")
     # What was said last counts.
     now = there.model_copy(update={"allow_empty": made.allow_empty, "warnings": made.warnings})
@@ -155,7 +155,9 @@ def _check_bytes(
     Raises:
         EmptyInputError: There are some, and they are not meant.
     """
-    empty = [visible(each.uri, on_one_line=True) for each in objects if not each.size]
+    empty = [
+        escape_control_characters(each.uri, on_one_line=True) for each in objects if not each.size
+    ]
     if not empty:
         return
     more = f" and {len(empty) - _MOST_SHOWN} more" if len(empty) > _MOST_SHOWN else ""

@@ -1,4 +1,4 @@
-"""Stop `publish`: readers see the marts that this run built, tested and reconciled."""
+"""Step `publish`: readers see the marts that this run built, tested and reconciled."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def publish(config: Config, run: RunFolder, targets: Sequence[str]) -> Publish:
 
 
 def _audited(run: RunFolder, target: str) -> TargetTransform:
-    """Give what was built in a warehouse, if it is what was tested and compared last."""
+    """Return what was built in a warehouse, if it is what was tested and compared last."""
     load = run.read(f"load-{target}", Load)
     transform = run.read("transform", Transform)
     reconcile = run.read("reconcile", Reconcile)
@@ -75,6 +75,6 @@ def _audited(run: RunFolder, target: str) -> TargetTransform:
     return built
 
 
-def _not_passed(run: RunFolder, target: str, stop: str) -> ConfigurationError:
-    msg = f"the last load of run {run.run_id} into {target} has not passed {stop}"
-    return ConfigurationError(msg, remedy=f"Run `sales-mart {stop}` for it first.")
+def _not_passed(run: RunFolder, target: str, step: str) -> ConfigurationError:
+    msg = f"the last load of run {run.run_id} into {target} has not passed {step}"
+    return ConfigurationError(msg, remedy=f"Run `sales-mart {step}` for it first.")

@@ -1,4 +1,4 @@
-"""Stop `reconcile`: the next marts agree with the sealed input and between the warehouses."""
+"""Step `reconcile`: the next marts agree with the sealed input and between the warehouses."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def _against_seal(side: _Side, found: _Found, seal: Seal) -> list[str]:
     """Say what one warehouse has other than the sealed input."""
     either, load = (True, False), side.load
     loaded = _raw(found, of_run=(True,), in_marts=either).rows
-    sealed = seal.rows_clean - load.yielded_rows
+    sealed = seal.rows_valid - load.hidden_rows
     facts = _facts(found.days)
     shown = _raw(found, of_run=either, in_marts=(True,))
     findings: list[str] = []
@@ -167,8 +167,8 @@ def _against_seal(side: _Side, found: _Found, seal: Seal) -> list[str]:
             f"{side.target}: the fact table has {facts}, the raw table has {shown} that pass "
             f"the rules (left out: {_reasons(side)})"
         )
-    if load.yielded_rows == 0:
-        counted = Sums(seal.rows_clean - seal.rows_outside_marts, seal.amount, seal.quantity)
+    if load.hidden_rows == 0:
+        counted = Sums(seal.rows_valid - seal.rows_excluded, seal.amount, seal.quantity)
         passed = _raw(found, of_run=(True,), in_marts=(True,))
         if passed != counted:
             findings.append(
@@ -184,7 +184,7 @@ def _reasons(side: _Side) -> str:
 
 
 def _differing_days(sides: Sequence[_Side], found: Sequence[_Found]) -> list[date]:
-    """Give the days that differ between the first warehouse and any other, ascending.
+    """Return the days that differ between the first warehouse and any other, ascending.
 
     A warehouse may have more to catch up than another, so only days that both built count.
     """

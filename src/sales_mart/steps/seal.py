@@ -1,4 +1,4 @@
-"""Stop `seal`: duplicates settled across shards, rows counted for good, parts listed."""
+"""Step `seal`: duplicates settled across shards, rows counted for good, parts listed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from sales_mart.errors import (
 from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
 from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
-from sales_mart.rows.checker import CleanTotals, Judge
+from sales_mart.rows.checker import Checker, ValidTotals
 from sales_mart.rows.rules import DUPLICATE
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.schema import AMOUNT_DIGITS, Schema, schema_of
 from sales_mart.steps.plan import open_run
-from sales_mart.steps.validate import stop_name
+from sales_mart.steps.validate import step_name
 
 if TYPE_CHECKING:
     from datetime import date
@@ -52,7 +52,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
     """Close the input of a run.
 
     Among otherwise valid rows, the first of a transaction_id in source order stays; the others go
-    to quarantine. What the record lists is all that later stops read.
+    to quarantine. What the record lists is all that later steps read.
 
     Args:
         config: The configuration of the plan.
@@ -72,34 +72,34 @@ def seal(config: Config, run: RunFolder) -> Seal:
         UnexpectedError: The counts do not add up.
     """
     plan = open_run(config, run)
-    shards = [run.read(stop_name(shard), Validate) for shard in range(len(plan.shards))]
+    shards = [run.read(step_name(shard), Validate) for shard in range(len(plan.shards))]
     key_ids = sorted({shard.key_id for shard in shards})
     if len(key_ids) > 1:
         msg = f"the shards of run {run.run_id} have tokens of different keys: {', '.join(key_ids)}"
         raise ConfigurationError(msg, remedy="Validate all shards again with one key.")
-    parts = [_Pair(*pair) for s in shards for pair in zip(s.clean, s.positions, strict=True)]
-    totals, reasons = CleanTotals.none(), Counter[str]()
+    parts = [_Pair(*pair) for s in shards for pair in zip(s.valid, s.positions, strict=True)]
+    totals, reasons = ValidTotals.none(), Counter[str]()
     for shard in shards:
         totals.add(_totals(shard))
         reasons.update(shard.reasons)
-    with run.scratch("seal") as folder:
+    with run.temporary("seal") as folder:
         with disk_errors(folder):
             losers = _losers(run, parts, folder)
         lost = PartWriter(run, folder, "quarantine/duplicates")
-        judge = Judge(config, Tokeniser())
+        checker = Checker(config, Tokeniser())
         schema = schema_of(config)
-        clean: list[Part] = []
+        valid: list[Part] = []
         dates: set[date] = set()
         lost_bytes = Counter[int]()
         start = 0
         for pair in parts:
-            out = losers[start : start + pair.clean.rows]
-            start += pair.clean.rows
+            out = losers[start : start + pair.valid.rows]
+            start += pair.valid.rows
             kept, rows = _settle(run, pair, out, folder)
-            clean.extend(kept)
+            valid.extend(kept)
             dates.update(rows.dates)
             if rows.lost is not None:
-                totals.add(judge.totals(rows.lost), sign=-1)
+                totals.add(checker.totals(rows.lost), sign=-1)
                 reasons[DUPLICATE] += rows.lost.height
                 lost.add(_duplicates(rows.lost, plan, schema))
                 for each in rows.lost.partition_by("source_file"):
@@ -107,7 +107,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         lost.flush()
         del losers
     rows_read = sum(shard.rows_read for shard in shards)
-    rejected = sum(shard.rows_quarantined for shard in shards) + reasons[DUPLICATE]
+    rejected = sum(shard.rows_rejected for shard in shards) + reasons[DUPLICATE]
     _check_share(config, run, rows_read, rejected, reasons)
     _check_amount(config, run, totals.amount)
     record = Seal(
@@ -116,15 +116,15 @@ def seal(config: Config, run: RunFolder) -> Seal:
         mode=plan.mode,
         config_digest=plan.config_digest,
         rows_read=rows_read,
-        rows_clean=totals.rows,
-        rows_quarantined=rejected,
+        rows_valid=totals.rows,
+        rows_rejected=rejected,
         reasons=dict(sorted((+reasons).items())),
-        outside_marts=dict(sorted((+totals.outside).items())),
-        rows_outside_marts=totals.rows_outside,
+        excluded=dict(sorted((+totals.excluded).items())),
+        rows_excluded=totals.rows_excluded,
         amount=totals.amount,
         quantity=totals.quantity,
         key_id=key_ids[0],
-        clean=tuple(clean),
+        valid=tuple(valid),
         quarantine=(*(part for shard in shards for part in shard.quarantine), *lost.parts),
         warnings=(
             # Several shards may say the same: once is enough.
@@ -144,7 +144,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
 
 @dataclass(frozen=True)
 class _Pair:
-    clean: Part
+    valid: Part
     positions: Part
 
 
@@ -154,11 +154,11 @@ class _Settled:
     lost: pl.DataFrame | None
 
 
-def _totals(shard: Validate) -> CleanTotals:
-    return CleanTotals(
-        rows=shard.rows_clean,
-        outside=Counter(shard.outside_marts),
-        rows_outside=shard.rows_outside_marts,
+def _totals(shard: Validate) -> ValidTotals:
+    return ValidTotals(
+        rows=shard.rows_valid,
+        excluded=Counter(shard.excluded),
+        rows_excluded=shard.rows_excluded,
         amount=shard.amount,
         quantity=shard.quantity,
     )
@@ -171,7 +171,7 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
     so that a bucket fits into memory and equal tokens meet in it. A part's own duplicates are
     marked before, so that one identifier repeated a million times does not fill a bucket.
     """
-    total = sum(pair.clean.rows for pair in parts)
+    total = sum(pair.valid.rows for pair in parts)
     if not total:
         return np.zeros(0, np.bool_)
     losers = _flags(folder / "losers", total)
@@ -181,7 +181,7 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
         start = 0
         for pair in parts:
             token = pl.col("transaction_id")
-            hashes = read_part(run, pair.clean, ["transaction_id"]).select(
+            hashes = read_part(run, pair.valid, ["transaction_id"]).select(
                 token.hash(0).alias("high"), token.hash(1).alias("low")
             )
             entries = np.empty(hashes.height, _FINGERPRINT)
@@ -202,7 +202,7 @@ def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.
 
 
 def _flags(path: Path, count: int) -> npt.NDArray[np.bool_]:
-    """Give `count` flags, all false, that live in a file.
+    """Return `count` flags, all false, that live in a file.
 
     The file is written first: on a full disk a page of a hole in it would end the process with
     SIGBUS.
@@ -238,20 +238,20 @@ def _settle(
 ) -> tuple[list[Part], _Settled]:
     """Keep a part as it is, or write it again without its losers."""
     if not out.any():
-        dates = read_part(run, pair.clean, ["sale_date"], checked=True)["sale_date"]
-        return [pair.clean], _Settled(dates.unique().to_list(), None)
-    rows = read_part(run, pair.clean, checked=True)
+        dates = read_part(run, pair.valid, ["sale_date"], checked=True)["sale_date"]
+        return [pair.valid], _Settled(dates.unique().to_list(), None)
+    rows = read_part(run, pair.valid, checked=True)
     mask = pl.Series(np.asarray(out))
     kept = rows.filter(~mask)
     lost = rows.hstack(read_part(run, pair.positions)).filter(mask)
-    writer = PartWriter(run, folder, pair.clean.name.replace("clean/", "clean/sealed-", 1)[:-8])
+    writer = PartWriter(run, folder, pair.valid.name.replace("valid/", "valid/sealed-", 1)[:-8])
     writer.add(kept)
     writer.flush()
     return writer.parts, _Settled(kept["sale_date"].unique().to_list(), lost)
 
 
 def _duplicates(lost: pl.DataFrame, plan: Plan, schema: Schema) -> pl.DataFrame:
-    """Give the quarantine rows of duplicates."""
+    """Return the quarantine rows of duplicates."""
     uris = pl.Series([item.uri for item in plan.objects])
     return as_quarantine(
         lost.with_columns(
@@ -264,14 +264,14 @@ def _duplicates(lost: pl.DataFrame, plan: Plan, schema: Schema) -> pl.DataFrame:
 
 
 def _check_counts(record: Seal) -> None:
-    """See that the parts hold the rows that were counted: the sums alone always agree."""
-    clean = sum(part.rows for part in record.clean)
+    """Check that the parts hold the rows that were counted: the sums alone always agree."""
+    valid = sum(part.rows for part in record.valid)
     rejected = sum(part.rows for part in record.quarantine)
-    counted = (record.rows_read, record.rows_clean, record.rows_quarantined)
-    if counted != (clean + rejected, clean, rejected):
+    counted = (record.rows_read, record.rows_valid, record.rows_rejected)
+    if counted != (valid + rejected, valid, rejected):
         msg = (
-            f"run {record.run_id}: of {counted[0]} rows read, {counted[1]} were counted as clean "
-            f"and {counted[2]} as rejected, and its parts hold {clean} and {rejected}"
+            f"run {record.run_id}: of {counted[0]} rows read, {counted[1]} were counted as valid "
+            f"and {counted[2]} as rejected, and its parts hold {valid} and {rejected}"
         )
         raise UnexpectedError(msg, remedy="Report this as a bug.")
 
@@ -292,7 +292,7 @@ def _objects(shards: list[Validate], lost_bytes: Counter[int]) -> tuple[ObjectBy
 
 
 def _check_bytes(record: Seal, plan: Plan) -> None:
-    """See that every byte of every object is accounted for."""
+    """Check that every byte of every object is accounted for."""
     if [each.object for each in record.objects] != list(range(len(plan.objects))):
         msg = f"run {record.run_id}: bytes were not counted once for each object of the plan"
         raise UnexpectedError(msg, remedy="Report this as a bug.")
@@ -318,14 +318,14 @@ def _no_rows(plan: Plan, read: int) -> list[str]:
 
 def _check_some_shown(run: RunFolder, record: Seal) -> None:
     """Refuse rows of which the marts would show none: they would be empty, and look well."""
-    shown = record.rows_clean - record.rows_outside_marts
+    shown = record.rows_valid - record.rows_excluded
     if shown or not record.rows_read or record.allow_empty:
         return
-    why = _counted(Counter(record.reasons) + Counter(record.outside_marts))
+    why = _counted(Counter(record.reasons) + Counter(record.excluded))
     msg = f"none of the {record.rows_read} rows is valid and shown by the marts: {why}"
     raise EmptyInputError(
         msg,
-        remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Mend the source or the rules; "
+        remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source or the rules; "
         "--allow-empty of `plan` and `run` says that it is meant.",
     )
 
@@ -345,12 +345,12 @@ def _check_share(
             f"ingestion.validation.max_reject_share: {why}"
         )
         raise RejectedShareError(
-            msg, remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Mend the source."
+            msg, remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source."
         )
 
 
 def _check_amount(config: Config, run: RunFolder, amount: Decimal) -> None:
-    """See that every total fits its column: amounts are positive, so this one is the largest."""
+    """Check that every total fits its column: amounts are positive, so this one is the largest."""
     decimals = config.rules.max_decimals
     if amount >= Decimal(10) ** (AMOUNT_DIGITS - decimals):
         msg = (

@@ -1,4 +1,4 @@
-"""How a run went, put together from the records that its stops left in the lake."""
+"""How a run went, put together from the records that its steps left in the lake."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class _Part(BaseModel):
 
 
 class RowSummary(_Part):
-    """Where the rows went: `rows_read` is `rows_clean` plus `rows_quarantined`."""
+    """Where the rows went: `rows_read` is `rows_valid` plus `rows_rejected`."""
 
     rows_read: int
-    rows_clean: int
-    rows_quarantined: int
+    rows_valid: int
+    rows_rejected: int
     reasons: dict[str, int]
-    rows_outside_marts: int
-    outside_marts: dict[str, int]
+    rows_excluded: int
+    excluded: dict[str, int]
     key_id: str
     warnings: tuple[str, ...]
 
@@ -51,7 +51,7 @@ class LoadSummary(_Part):
     target: str
     sequence: int
     rows: int
-    yielded_rows: int
+    hidden_rows: int
     removed_rows: int | None
     superseded_rows: int | None
     shown_again_rows: int | None
@@ -73,11 +73,11 @@ class RunSummary(_Part):
     """One run, as far as it has come.
 
     Attributes:
-        done: The stops that have left a record.
+        done: The steps that have left a record.
         warnings: What `plan` found strange; those about rows stand in `rows`.
         quarantine: Where rejected rows are; None when there are none.
         marts: Rows that readers see, by warehouse and mart.
-        seconds: Duration of each stop, when the run walked the road in one process.
+        seconds: Duration of each step, where one process ran the pipeline.
     """
 
     schema_version: Literal[1] = 1
@@ -114,7 +114,7 @@ def summarise(run: RunFolder) -> RunSummary:
     reconcile = run.find("reconcile", Reconcile)
     publish = run.find("publish", Publish)
     export = run.find("export", Export)
-    walked = run.find("run", Run)
+    ran = run.find("run", Run)
     validated = len(
         [name for name in run.lake.names(run.name("validate-")) if name.endswith("json")]
     )
@@ -135,9 +135,9 @@ def summarise(run: RunFolder) -> RunSummary:
         source=plan.source,
         objects=len(plan.objects),
         bytes=sum(each.size for each in plan.objects),
-        done=tuple(stop for stop, record in left.items() if record),
+        done=tuple(step for step, record in left.items() if record),
         warnings=plan.warnings,
-        quarantine=f"{run.uri}/quarantine" if seal and seal.rows_quarantined else None,
+        quarantine=f"{run.uri}/quarantine" if seal and seal.rows_rejected else None,
         rows=RowSummary.model_validate(seal, from_attributes=True) if seal else None,
         loads=tuple(_load_summary(load) for load in loads.values() if load),
         agreement=Agreement.model_validate(reconcile, from_attributes=True) if reconcile else None,
@@ -145,7 +145,7 @@ def summarise(run: RunFolder) -> RunSummary:
         published_at=publish.published_at if publish else None,
         destination=export.destination if export else None,
         files=export.files if export else (),
-        seconds=walked.seconds if walked else {},
+        seconds=ran.seconds if ran else {},
     )
 
 
@@ -154,7 +154,7 @@ def _load_summary(load: Load) -> LoadSummary:
         target=load.target,
         sequence=load.sequence,
         rows=load.rows,
-        yielded_rows=load.yielded_rows,
+        hidden_rows=load.hidden_rows,
         removed_rows=load.removed_rows,
         superseded_rows=load.superseded_rows,
         shown_again_rows=load.shown_again_rows,

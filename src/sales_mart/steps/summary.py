@@ -70,7 +70,7 @@ def published_summary(config: Config, target: str) -> Generator[tuple[int, Itera
 
 
 def best_products(config: Config, target: str, month: date, limit: int) -> list[Summary]:
-    """Give the products of a month with the highest totals; ties in code-point order.
+    """Return the products of a month with the highest totals; ties in code-point order.
 
     Raises:
         ConfigurationError: Nothing has been published.
@@ -95,7 +95,7 @@ def _table(warehouse: Warehouse) -> str:
 
 
 def _summaries(config: Config, rows: Iterable[tuple[Any, ...]]) -> Iterator[Summary]:
-    """Give amounts their own scale: a server may pad them with zeros."""
+    """Yield amounts their own scale: a server may pad them with zeros."""
     decimals = config.rules.max_decimals
     for product, month, total, mean, count in rows:
         amount, average = at_scale(total, decimals), at_scale(mean, AVERAGE_DECIMALS)

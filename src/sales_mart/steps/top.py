@@ -19,7 +19,7 @@ _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})", re.ASCII)
 
 
 def top(config: Config, month: str, limit: int, target: str) -> list[dict[str, Any]]:
-    """Give the products of a month with the highest `total_amount`, best first.
+    """Return the products of a month with the highest `total_amount`, best first.
 
     It reads one month of the published `summary_sales`: a partition on BigQuery, an index on
     PostgreSQL. Products of the same total come in code-point order.
@@ -38,7 +38,7 @@ def top(config: Config, month: str, limit: int, target: str) -> list[dict[str, A
         TemporaryError: The warehouse does not answer.
     """
     if not 1 <= limit <= _MOST:
-        msg = f"the limit is {limit}, it must be from 1 to {_MOST:,}"
+        msg = f"the limit is {limit}, must be from 1 to {_MOST:,}"
         raise ConfigurationError(msg, remedy="Ask for one product or more.")
     first = _first_day(month)
     return [summary._asdict() for summary in best_products(config, target, first, limit)]

@@ -1,4 +1,4 @@
-"""Stop `transform`: dbt builds and tests the next marts of every target, where no reader looks."""
+"""Step `transform`: dbt builds and tests the next marts of every target, where no reader looks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sales_mart.errors import (
 from sales_mart.lake.records import NodeResult, TargetTransform, Transform
 from sales_mart.lake.storage import is_gcs
 from sales_mart.lake.temporary import Turn
-from sales_mart.logs import gravest
+from sales_mart.logs import most_severe
 from sales_mart.marts import Mart, check_manifest, marts_of
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import pending_window
@@ -41,7 +41,7 @@ _SELECT = "Name models, such as fact_sales, in dbt's selection syntax."
 # Unit tests prove the logic on made-up rows; they belong to the tests of the project.
 _BUILD_OPTIONS = ("--resource-type", "model", "--resource-type", "test", "--cache-selected-only")
 _REMEDIES: dict[type[SalesMartError], str] = {
-    ConfigurationError: "Put the named setting or permission right.",
+    ConfigurationError: "Correct the named setting or permission.",
     TemporaryError: "Run the same command again.",
     UnexpectedError: "Please report this as a bug, with the named file.",
 }
@@ -60,7 +60,7 @@ class WarmDbt:
         self._processes[target] = DbtProcess(config, target, turn=self.turn)
 
     def take(self, target: str) -> DbtProcess | None:
-        """Give the process of a target, once: a process runs one command."""
+        """Return the process of a target, once: a process runs one command."""
         return self._processes.pop(target, None)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         pending = {target: _pending(config, run, target) for target in targets}
         if full_refresh:
             pending = {target: (sequence, None) for target, (sequence, _) in pending.items()}
-        # From here on the next marts are in pieces: no record of before may vouch for them.
+        # From here on the next marts are in pieces: no earlier record may stand for them.
         run.forget("transform", "reconcile")
         processes: dict[str, DbtProcess] = {}
         for target in targets:
@@ -155,7 +155,7 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             if (error := error_of(target, outcome, processes[target])) is not None
         ]
     if errors:
-        raise gravest(errors)
+        raise most_severe(errors)
     if not all(outcome.nodes for outcome in outcomes.values()):
         msg = f"no model and no test is selected by {select!r}, so nothing was built or tested"
         raise ConfigurationError(msg, remedy=_SELECT)
@@ -217,7 +217,7 @@ def transform_sql(config: Config, target: str, window: Window = None) -> dict[st
 
 
 def _pending(config: Config, run: RunFolder, target: str) -> tuple[int, Window]:
-    """Give the load to build from and its window, if the run is the latest load."""
+    """Return the load to build from and its window, if the run is the latest load."""
     warehouse = open_warehouse(config, target)
     with warehouse.session() as session:
         pending = pending_window(session, run.run_id)
@@ -242,7 +242,7 @@ def error_of(target: str, outcome: Outcome, process: DbtProcess) -> SalesMartErr
     if not errors:
         return None
     process.keep_folder()
-    error = gravest(errors)
+    error = most_severe(errors)
     error.details["dbt_log"] = str(process.folder / "dbt.log")
     return error
 
@@ -258,7 +258,7 @@ def _tests_failed(
     more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     return TestFailedError(
         f"{target}: {len(failed)} dbt test{'s' if len(failed) > 1 else ''} failed: {shown}{more}",
-        remedy="Readers keep the marts of before. Run the SQL of the named file to see the rows.",
+        remedy="Readers still see the previous marts. Run the SQL of the named file to see the rows.",
         details={"target": target, "tests": [node.model_dump(mode="json") for node in failed]},
     )
 

@@ -1,4 +1,4 @@
-"""Stop `validate`: every row judged, identifiers made tokens, rejected rows kept with reasons."""
+"""Step `validate`: every row checked, identifiers made tokens, rejected rows kept with reasons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sales_mart.lake.parquet import (
 )
 from sales_mart.lake.records import ObjectBytes, Validate
 from sales_mart.rows.characters import seems_alike
-from sales_mart.rows.checker import CleanTotals, Judge, count_reasons
+from sales_mart.rows.checker import Checker, ValidTotals, count_reasons
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import SourceObject
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["POSITION_COLUMNS", "stop_name", "validate_shard"]
+__all__ = ["POSITION_COLUMNS", "step_name", "validate_shard"]
 
 POSITION_COLUMNS = ("line", "byte_offset", "byte_length", "line_end")
 
 T = TypeVar("T")
 
 
-def stop_name(shard: int) -> str:
+def step_name(shard: int) -> str:
     """Name of the record of a shard."""
     return f"validate-{shard:05d}"
 
@@ -53,13 +53,13 @@ def validate_shard(
     *,
     block_bytes: int = BLOCK_BYTES,
 ) -> Validate:
-    """Judge the rows of one shard and write its clean and quarantine parts.
+    """Check the rows of one shard and write its valid and quarantine parts.
 
     Args:
         config: The configuration of the plan.
         run: The run's folder, with its plan.
         shard: Number of the shard in the plan, from 0.
-        block_bytes: Bytes to judge at a time.
+        block_bytes: Bytes to check at a time.
 
     Returns:
         The shard's counts and parts, as written to `validate-<shard>.json`.
@@ -76,15 +76,15 @@ def validate_shard(
         msg = f"run {run.run_id} has no shard {shard}"
         raise ConfigurationError(msg, remedy=f"Shards are numbered 0 to {len(plan.shards) - 1}.")
     tokens = tokeniser(config)
-    judge = Judge(config, tokens)
+    checker = Checker(config, tokens)
     schema = schema_of(config)
     valid_columns = [column.name for column in schema.valid]
-    totals, reasons = CleanTotals.none(), Counter[str]()
+    totals, reasons = ValidTotals.none(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
     warnings = warn_of_plain_tokens(config)
-    with run.scratch(stop_name(shard)) as folder:
-        clean = PartWriter(run, folder, f"clean/{shard:05d}")
+    with run.temporary(step_name(shard)) as folder:
+        valid = PartWriter(run, folder, f"valid/{shard:05d}")
         positions = PartWriter(run, folder, f"positions/{shard:05d}")
         quarantine = PartWriter(run, folder, f"quarantine/{shard:05d}")
         for ordinal in plan.shards[shard]:
@@ -100,15 +100,15 @@ def validate_shard(
             )
             with closing(_ahead(pieces)) as blocks:
                 for block in blocks:
-                    good, bad = _judge_block(judge, block, item, ordinal)
+                    good, bad = _check_block(checker, block, item, ordinal)
                     valid_bytes += record_bytes(good)
                     rejected_bytes += record_bytes(bad)
                     alike += seems_alike(good["product"])
                     bad = as_quarantine(bad, schema)
-                    clean.add(good.select(valid_columns))
+                    valid.add(good.select(valid_columns))
                     positions.add(good.select(POSITION_COLUMNS))
                     quarantine.add(bad)
-                    totals.add(judge.totals(good))
+                    totals.add(checker.totals(good))
                     reasons.update(count_reasons(bad))
                     read += good.height + bad.height
                     rejected_rows += bad.height
@@ -127,28 +127,28 @@ def validate_shard(
                     rejected=rejected_bytes,
                 )
             )
-        clean.flush()
+        valid.flush()
         positions.flush()
         quarantine.flush()
     record = Validate(
         run_id=run.run_id,
         shard=shard,
         rows_read=read,
-        rows_clean=totals.rows,
-        rows_quarantined=rejected_rows,
+        rows_valid=totals.rows,
+        rows_rejected=rejected_rows,
         reasons=dict(sorted(reasons.items())),
-        outside_marts=dict(sorted(totals.outside.items())),
-        rows_outside_marts=totals.rows_outside,
+        excluded=dict(sorted(totals.excluded.items())),
+        rows_excluded=totals.rows_excluded,
         amount=totals.amount,
         quantity=totals.quantity,
         key_id=tokens.key_id,
-        clean=tuple(clean.parts),
+        valid=tuple(valid.parts),
         quarantine=tuple(quarantine.parts),
         positions=tuple(positions.parts),
         objects=tuple(objects),
         warnings=tuple(warnings),
     )
-    run.write(stop_name(shard), record)
+    run.write(step_name(shard), record)
     return record
 
 
@@ -173,20 +173,20 @@ def _blocks(  # noqa: PLR0913 - what a file is read by
         )
 
 
-def _judge_block(
-    judge: Judge, block: Block, item: SourceObject, ordinal: int
+def _check_block(
+    checker: Checker, block: Block, item: SourceObject, ordinal: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split a block into clean rows, and rejected rows in the order of the file."""
+    """Split a block into valid rows, and rejected rows in the order of the file."""
     where = pl.lit(ordinal, pl.Int32).alias("source_file")
     fields = block.fields.with_columns(place_columns(block.places))
-    clean, rejected = judge.judge(fields.lazy().with_columns(where))
+    valid, rejected = checker.check(fields.lazy().with_columns(where))
     broken = broken_rows(block).with_columns(where)
     quarantine = pl.concat([rejected, broken], how="diagonal").with_columns(
         pl.lit(item.uri).alias("source_uri")
     )
     if broken.height:
         quarantine = quarantine.sort("source_row")
-    return clean, quarantine
+    return valid, quarantine
 
 
 def _ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:

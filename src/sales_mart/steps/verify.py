@@ -133,7 +133,7 @@ def verify(
         _compare(checks, sides[0], side)
     place = destination or (export_place(config, lake or "") if _has_place(config, lake) else None)
     if place is None:
-        checks.skip("export", "no lake and no place of exports is configured")
+        checks.skip("export", "neither a lake nor a folder for exports is configured")
     elif sides:
         _check_export(checks, config, open_storage(place), sides)
     return Verification(checks=tuple(checks.done))

@@ -20,12 +20,12 @@ __all__ = [
     "OWN",
     "PLAIN",
     "Form",
-    "common_faults",
+    "common_cases",
     "edges",
     "lowest_price",
     "money",
     "quoted",
-    "rare_faults",
+    "rare_cases",
 ]
 
 OWN = "\ue002"
@@ -101,12 +101,12 @@ _RARE = (
 file has a letter or a digit behind it: so it is with every form here."""
 
 
-def common_faults(config: Config) -> list[Form]:
+def common_cases(config: Config) -> list[Form]:
     """Faults of a field's value that a row can have under the rules."""
     return [form for form in (*_COMMON, *_by_the_rules(config)) if _can_happen(form, config)]
 
 
-def rare_faults(config: Config) -> list[Form]:
+def rare_cases(config: Config) -> list[Form]:
     """Faults that cost a CSV reader its fast path: quotes, bad bytes, ragged rows."""
     # Quotes within the prefix could close the one that must stay open.
     skip = _OPEN_QUOTE if '"' in config.rules.product_prefix else None

@@ -22,7 +22,7 @@ from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.temporary import sync
 from sales_mart.schema import SaleColumn, schema_of
-from sales_mart.synthetic import cases as faults
+from sales_mart.synthetic import cases
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ _RARE_SHARE = 200
 """One invalid row in so many has a given rare fault."""
 _EDGE_SHARE = 1000
 """One valid row in so many has a given unusual form."""
-_IN_BYTES = {faults.BAD_BYTE.encode(): b"\xff", faults.NO_FIELD.encode() + b",": b""}
+_IN_BYTES = {cases.BAD_BYTE.encode(): b"\xff", cases.NO_FIELD.encode() + b",": b""}
 """What no text can say is put into the bytes at the end."""
 
 UInts = npt.NDArray[np.uint64]
@@ -96,7 +96,7 @@ def generate(  # noqa: PLR0913 - every argument shapes the file
     maker = _Maker(request)
 
     def chunks() -> Iterator[bytes]:
-        header = map(faults.quoted, schema_of(request.config).fields.values())
+        header = map(cases.quoted, schema_of(request.config).fields.values())
         yield (",".join(header) + "\n").encode()
         for first in range(0, rows, chunk_rows):
             yield maker.chunk(first, min(first + chunk_rows, rows))
@@ -164,11 +164,11 @@ def _check(request: _Request) -> None:
         if not low <= value <= high:
             msg = f"{name} is {value}"
             raise ConfigurationError(msg, remedy=f"Give a value from {low} to {high}.")
-    if faults.lowest_price(request.config) >= 10**18:
+    if cases.lowest_price(request.config) >= 10**18:
         msg = f"no price can be valid: min_price is {request.config.rules.min_price}"
         raise ConfigurationError(msg, remedy="Lower min_price or max_decimals.")
     prefix = request.config.rules.product_prefix
-    if prefix[:1].isspace() or set(prefix) & {"\0", *faults.MARKS}:
+    if prefix[:1].isspace() or set(prefix) & {"\0", *cases.MARKS}:
         msg = "no product can be made: product_prefix starts with white space or holds a NUL"
         raise ConfigurationError(msg, remedy="Change product_prefix.")
 
@@ -192,13 +192,13 @@ class _Maker:
         dates = (request.start + timedelta(days=day) for day in range(request.days))
         self._dates = pl.Series([day.isoformat() for day in dates])
 
-        edges = faults.edges(config, names[0], names[-1])
-        common = faults.common_faults(config)
+        edges = cases.edges(config, names[0], names[-1])
+        common = cases.common_cases(config)
         if not self._valid:
-            common.remove(faults.DUPLICATE)
-        forms = [faults.PLAIN, *edges, *common, *faults.rare_faults(config)]
+            common.remove(cases.DUPLICATE)
+        forms = [cases.PLAIN, *edges, *common, *cases.rare_cases(config)]
         self._edges = len(edges)
-        self._duplicate = forms.index(faults.DUPLICATE) if self._valid else -1
+        self._duplicate = forms.index(cases.DUPLICATE) if self._valid else -1
         # Each fault once, then the common ones over and over.
         cycle = list(range(1 + len(edges), len(forms)))
         again = cycle[: len(common)] * (_RARE_SHARE // len(common) + 1)
@@ -251,10 +251,10 @@ class _Maker:
         return _hash(index ^ self._seed, stream) % np.uint64(choices)
 
     def _price_table(self, config: Config) -> pl.Series:
-        lowest = faults.lowest_price(config)
+        lowest = cases.lowest_price(config)
         choices = min(1000 * 10**config.rules.max_decimals, 10**18 - lowest)
         picked = self._pick(np.arange(min(choices, _PRICES), dtype=np.uint64), 9, choices)
-        return pl.Series([faults.money(lowest + int(more), config) for more in picked])
+        return pl.Series([cases.money(lowest + int(more), config) for more in picked])
 
 
 class _Permutation:
@@ -293,7 +293,7 @@ def _hash(numbers: UInts, stream: int) -> UInts:
 
 def _fill_in(template: pl.Series, plain: pl.Series) -> pl.Series:
     """Put the template in place of the plain text where there is one."""
-    own = pl.col("template").str.replace(faults.OWN, pl.col("plain"), literal=True)
+    own = pl.col("template").str.replace(cases.OWN, pl.col("plain"), literal=True)
     frame = pl.DataFrame({"template": template, "plain": plain})
     return frame.select(pl.coalesce(own, "plain")).to_series()
 
@@ -318,4 +318,4 @@ def _product_names(prefix: str, products: int) -> list[str]:
         + (f" {number // len(_NOUNS) + 1}" if number >= len(_NOUNS) else "")
         for number in range(products)
     ]
-    return [faults.quoted(name) for name in (*names[:-1], f"{names[-1]}, black")]
+    return [cases.quoted(name) for name in (*names[:-1], f"{names[-1]}, black")]

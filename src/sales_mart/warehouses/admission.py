@@ -82,7 +82,7 @@ def deliveries(past: Sequence[PastLoad]) -> dict[date, PastLoad]:
     return {load.business_date: load for load in past if load.mode == Mode.APPEND}
 
 
-def check_admission(  # noqa: PLR0913 - what a load is judged by
+def check_admission(  # noqa: PLR0913 - what a load is checked by
     config: Config,
     run: RunFolder,
     seal: Seal,
@@ -91,7 +91,7 @@ def check_admission(  # noqa: PLR0913 - what a load is judged by
     *,
     holds_rows: bool,
 ) -> None:
-    """See that a run may be loaded.
+    """Check that a run may be loaded.
 
     Args:
         config: The configuration of the run.
@@ -128,12 +128,12 @@ def _check_key(latest: PastLoad, seal: Seal, options: LoadOptions) -> None:
     msg = f"the table holds tokens of key {latest.key_id}, run {seal.run_id} has key {seal.key_id}"
     if seal.mode is Mode.APPEND:
         raise ConfigurationError(
-            msg, remedy="Use the key of before, or load the whole history anew in replace mode."
+            msg, remedy="Use the previous key, or load the whole history anew in replace mode."
         )
     if not options.accept_new_key:
         raise ConfigurationError(
             msg,
-            remedy="Use the key of before. If the key was changed on purpose, say so: "
+            remedy="Use the previous key. If the key was changed on purpose, say so: "
             "--accept-new-key.",
         )
 
@@ -186,10 +186,10 @@ def _check_rules(past: Sequence[PastLoad], seal: Seal, now: Mapping[str, Any]) -
     if not found:
         return
     listed = "; ".join(f"{reason} of {_shown(each)}" for reason, each in sorted(found.items()))
-    msg = f"the rules now admit rows that earlier loads rejected: {listed}"
+    msg = f"the rules now accept rows that earlier loads rejected: {listed}"
     raise DataError(
         msg,
-        remedy="Nothing was changed. Put the rule back; or use --accept-new-rules for this run, "
+        remedy="Nothing was changed. Restore the rule, or use --accept-new-rules for this run, "
         "and for those days, which have to be run again to get their rows.",
         details={"days": dict(found)},
     )

@@ -406,7 +406,7 @@ def open_warehouse(config: Config, name: str) -> Warehouse:
 
 
 def check_installed(name: str) -> None:
-    """See that all that loads a warehouse and builds its marts is installed.
+    """Check that all that loads a warehouse and builds its marts is installed.
 
     Raises:
         ConfigurationError: There is no warehouse of this name, or something is not installed.

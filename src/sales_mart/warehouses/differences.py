@@ -81,7 +81,7 @@ def differing_days(
 def check_published(
     target: str, found: Sequence[Difference], done: str, run_id: str | None = None
 ) -> None:
-    """See that nothing was found.
+    """Check that nothing was found.
 
     Raises:
         MartsChangedError: Something was.
@@ -97,7 +97,7 @@ def check_reconciled(
     days: Mapping[date, DayTotals],
     marts: Mapping[str, tuple[int, Decimal]],
 ) -> None:
-    """See that the next marts are the ones that `reconcile` added up.
+    """Check that the next marts are the ones that `reconcile` added up.
 
     Args:
         warehouse: The warehouse.

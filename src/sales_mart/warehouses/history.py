@@ -68,7 +68,7 @@ class Change(NamedTuple):
     Attributes:
         window: Sale dates of the rows that become visible or hidden.
         rows: Rows of the run that are visible.
-        yielded_rows: Rows of the run that a later business date supersedes.
+        hidden_rows: Rows of the run that a later business date supersedes.
         removed_rows: Visible rows that are gone.
         superseded_rows: Rows of earlier loads that this one supersedes.
         shown_again_rows: Rows that are visible again.
@@ -76,7 +76,7 @@ class Change(NamedTuple):
 
     window: Window
     rows: int = 0
-    yielded_rows: int = 0
+    hidden_rows: int = 0
     removed_rows: int = 0
     superseded_rows: int = 0
     shown_again_rows: int = 0
@@ -241,7 +241,7 @@ def load_of(target: str, row: Mapping[str, Any]) -> Load:
         mode=Mode(row["mode"]),
         sequence=row["sequence"],
         rows=row["rows"],
-        yielded_rows=row["yielded_rows"],
+        hidden_rows=row["hidden_rows"],
         removed_rows=row.get("removed_rows"),
         superseded_rows=row.get("superseded_rows"),
         shown_again_rows=row.get("shown_again_rows"),
@@ -264,7 +264,7 @@ def publication_of(row: Sequence[Any]) -> Publication:
 
 
 def require_latest(target: str, latest: Load | None, run_id: str | None = None) -> Load:
-    """Give the latest load, which has to be of a run, if one is named.
+    """Return the latest load, which has to be of a run, if one is named.
 
     Raises:
         ConfigurationError: Nothing was loaded yet.
@@ -282,7 +282,7 @@ def require_latest(target: str, latest: Load | None, run_id: str | None = None) 
 
 
 def require_marks(target: str, latest: Load, *, found: bool) -> None:
-    """See that the raw table tells visible rows from superseded ones, as it did not in 0.1.
+    """Check that the raw table tells visible rows from superseded ones, as it did not in 0.1.
 
     Raises:
         ConfigurationError: The latest load is of version 0.1, and the table was not migrated yet.
@@ -295,7 +295,7 @@ def require_marks(target: str, latest: Load, *, found: bool) -> None:
 
 
 def check_sequence(latest: Load, sequence: int) -> None:
-    """See that marts were built from the latest load.
+    """Check that marts were built from the latest load.
 
     Raises:
         SupersededError: They were built from another one.
@@ -308,7 +308,7 @@ def check_sequence(latest: Load, sequence: int) -> None:
 def is_shown(
     published: Publication | None, config: Config, sequence: int
 ) -> TypeGuard[Publication]:
-    """Tell whether the marts of a load, by the rules of now, were published last."""
+    """Return whether the marts of a load, by the rules of now, were published last."""
     return published is not None and (published.sequence, published.mart_rules_digest) == (
         sequence,
         config.mart_rules_digest,
@@ -322,7 +322,7 @@ def pending(
     has_tables: Callable[[], bool],
     windows_since: Callable[[int], Iterable[str | None]],
 ) -> tuple[int, Window]:
-    """Give the latest load's sequence and the sale dates changed since the last publication.
+    """Return the latest load's sequence and the sale dates changed since the last publication.
 
     The window is None, everything, when a load since then replaced the table, nothing was
     published yet, the marts' rules have changed, or one of the published tables is gone. When the
@@ -348,7 +348,7 @@ def pending(
 
 
 def check_built(target: str, built: Mapping[str, str], found: Mapping[str, str]) -> None:
-    """See that the next marts are the ones that `transform` built and tested.
+    """Check that the next marts are the ones that `transform` built and tested.
 
     Args:
         target: The warehouse.

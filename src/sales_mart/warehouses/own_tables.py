@@ -84,6 +84,6 @@ def _remedy(column: TableColumn) -> str:
             "otherwise: the table keeps the old column, and gets another one."
         )
     return (
-        "Put ingestion.validation.max_decimals back, or move the table away or drop it and load "
+        "Restore ingestion.validation.max_decimals, or move the table away or drop it and load "
         "the history anew."
     )

@@ -87,7 +87,7 @@ def shown_already(session: Session, following: NextMarts) -> tuple[Publication |
 
 
 def check_next(session: Session, following: NextMarts, found: Mapping[str, str]) -> None:
-    """See that the next marts are the ones that were tested and compared.
+    """Check that the next marts are the ones that were tested and compared.
 
     Args:
         session: A session, in which nobody can build them anew where the server can do that.

@@ -34,7 +34,7 @@ STAGING_FLAGS = {
     "price_too_low": "is_price_too_low",
     "quantity_range": "is_quantity_out_of_range",
 }
-"""Reasons that keep a clean row out of the marts: code -> column of the staging view."""
+"""Reasons that keep a valid row out of the marts: code -> column of the staging view."""
 
 
 AVERAGE_DECIMALS = 2
@@ -147,7 +147,7 @@ class Questions:
         return {row[0]: (row[1], Decimal(row[2])) for row in self._ask(self.buckets_sql(day))}
 
     def rows(self, day: date, buckets: Sequence[str]) -> Counter[tuple[str, Decimal]]:
-        """Give token and checksum of a day's rows in some buckets, which are hex digits."""
+        """Return token and checksum of a day's rows in some buckets, which are hex digits."""
         if not buckets:
             return Counter()
         rows = self._ask(self.rows_sql(day, buckets))

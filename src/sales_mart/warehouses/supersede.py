@@ -97,7 +97,7 @@ INSERT: LiteralString = """
 COUNTS: LiteralString = """
     select
         count(*) filter (where place is null and mark is null) as rows,
-        count(*) filter (where place is null and mark is not null) as yielded_rows,
+        count(*) filter (where place is null and mark is not null) as hidden_rows,
         (select count(*) from {removed} where was_visible) as removed_rows,
         count(*) filter (
             where place is not null and mark_before is null and mark is not null

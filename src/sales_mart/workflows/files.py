@@ -21,7 +21,7 @@ _HEAD = "# Written by `python -m sales_mart.workflows`; a change goes into that 
 
 
 def manifests() -> dict[str, str]:
-    """Give the text of every manifest, by the name of its file."""
+    """Return the text of every manifest, by the name of its file."""
     made = {"workflow.yaml": daily(), "backfill.yaml": backfill(), "cron.yaml": cron()}
     return {
         name: _HEAD + yaml.safe_dump(each.to_dict(), sort_keys=False, width=100)

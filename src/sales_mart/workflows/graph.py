@@ -1,4 +1,4 @@
-"""The graph of one run: the stops of the road, the shards and the warehouses side by side."""
+"""The graph of one run: the stops of the pipeline, the shards and the warehouses side by side."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from sales_mart.workflows.notify import notify
 from sales_mart.workflows.spec import ARGUMENTS, labels, workflow_template
 from sales_mart.workflows.templates import KEY, WAREHOUSES, secrets_of, step
 
-__all__ = ["daily", "road", "stops"]
+__all__ = ["daily", "pipeline", "stops"]
 
 
 def daily() -> WorkflowTemplate:
     """Make the template of one run, of the day that its arguments name."""
-    with workflow_template("sales-mart", entrypoint="road") as template:
+    with workflow_template("sales-mart", entrypoint="pipeline") as template:
         template.arguments = [
             Parameter(
                 name="business-date",
@@ -26,12 +26,12 @@ def daily() -> WorkflowTemplate:
         ]
         stops("sales-mart")
         notify()
-        road(run_id="{{workflow.name}}", business_date="{{workflow.parameters.business-date}}")
+        pipeline(run_id="{{workflow.name}}", business_date="{{workflow.parameters.business-date}}")
     return template
 
 
 def stops(workflow: str) -> None:
-    """Make the leaf templates of the road in the present workflow, whose metrics name it."""
+    """Make the leaf templates of the pipeline in the present workflow, whose metrics name it."""
     run = ("--run-id", "{{inputs.parameters.run-id}}")
     targets = ("--target", "{{inputs.parameters.targets}}")
     step(
@@ -54,8 +54,8 @@ def stops(workflow: str) -> None:
         "seal",
         *("seal", *run),
         inputs=["run-id"],
-        outputs={"rows-read": "0", "rows-clean": "0", "rows-quarantined": "0"},
-        metrics=[_rows(workflow, what) for what in ("read", "clean", "quarantined")],
+        outputs={"rows-read": "0", "rows-valid": "0", "rows-rejected": "0"},
+        metrics=[_rows(workflow, what) for what in ("read", "valid", "quarantined")],
     )
     accept = ("--accept", "{{workflow.parameters.accept}}")
     for name in shared_warehouses():
@@ -97,7 +97,7 @@ def stops(workflow: str) -> None:
     step("export", *("export", *run), secrets=WAREHOUSES, inputs=["run-id"])
 
 
-def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
+def pipeline(run_id: str | None = None, business_date: str | None = None) -> DAG:
     """Make the graph of one run in the present workflow.
 
     Args:
@@ -108,7 +108,7 @@ def road(run_id: str | None = None, business_date: str | None = None) -> DAG:
     chosen = {**given, "targets": "{{tasks.plan.outputs.parameters.targets}}"}
     whole = "'{{workflow.parameters.select}}' == ''"
     with DAG(
-        name="road",
+        name="pipeline",
         inputs=[
             # Without a value, since Argo takes a None for the text "null".
             Parameter(name=name) if value is None else Parameter(name=name, value=value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hera.workflows import DAG, Parameter, Step, Steps, Task, WorkflowTemplate
 
-from sales_mart.workflows.graph import road, stops
+from sales_mart.workflows.graph import pipeline, stops
 from sales_mart.workflows.notify import notify
 from sales_mart.workflows.spec import ARGUMENTS, workflow_template
 from sales_mart.workflows.templates import WAREHOUSES, step
@@ -39,7 +39,7 @@ def backfill() -> WorkflowTemplate:
             outputs={"days": "[]"},
         )
         stops("sales-mart-backfill")
-        road()
+        pipeline()
         notify()
         # Steps and no graph: a graph that fails fast leaves the days that it did not begin for ever
         # "running", and so the workflow.
@@ -48,7 +48,7 @@ def backfill() -> WorkflowTemplate:
         ):
             Step(
                 name="day",
-                template="road",
+                template="pipeline",
                 arguments={
                     "run-id": "{{workflow.name}}-{{item}}",
                     "business-date": "{{item}}",

@@ -54,7 +54,7 @@ def _secret(variable: str, secret: str, key: str) -> SecretEnv:
 
 
 def secrets_of(name: str) -> tuple[SecretEnv, ...]:
-    """Give the variables of a warehouse's secret, which is called after it."""
+    """Return the variables of a warehouse's secret, which is called after it."""
     return tuple(
         _secret(variable, f"{name}-credentials", key)
         for variable, key in warehouse_class(name).secrets.items()
@@ -144,7 +144,7 @@ def retries(limit: str, pause: str) -> RetryStrategy:
 
 
 def volumes() -> list[Any]:
-    """Give what pods mount: room to write, the configuration, Google's credentials."""
+    """Return what pods mount: room to write, the configuration, Google's credentials."""
     return [
         Volume(name="tmp", empty_dir=EmptyDirVolumeSource(size_limit=Quantity("10Gi"))),
         Volume(name="config", config_map=ConfigMapVolumeSource(name="sales-mart")),

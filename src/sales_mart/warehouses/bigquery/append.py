@@ -93,7 +93,7 @@ class Effect(NamedTuple):
         change = Change(
             dates_of(*shown),
             counts.get("added", 0),
-            counts.get("yielded", 0),
+            counts.get("hidden", 0),
             counts.get("removed", 0),
             counts.get("superseded", 0),
             counts.get("shown_again", 0),
@@ -159,7 +159,7 @@ def effect_query(tables: LoadTables, delivery: Delivery) -> str:
                 sale_date,
                 case
                     when not is_held and mark is null then 'added'
-                    when not is_held then 'yielded'
+                    when not is_held then 'hidden'
                     when mark_before is null and mark is not null then 'superseded'
                     when mark_before is not null and mark is null then 'shown_again'
                     when mark_before != mark then 'moved'
@@ -206,7 +206,7 @@ def append_statements(
     if effect.removes:
         statements.append(f"delete from `{raw}` where {changed} and {delivery.is_earlier}")
     source, mark = f"`{staging}` as batch", "cast(null as date)"
-    if effect.change.yielded_rows:
+    if effect.change.hidden_rows:
         mark = "later.mark"
         source += (
             " left join (select transaction_id, min(business_date) as mark "
@@ -223,7 +223,7 @@ def append_statements(
         f"select if((select {count} from `{raw}` where {of_run}) = {expected}, "
         "true, error('the raw table does not hold the sealed rows'))"
         for count, expected in (
-            ("count(*)", seal.rows_clean),
+            ("count(*)", seal.rows_valid),
             ("countif(superseded_by is null)", effect.change.rows),
         )
     ]

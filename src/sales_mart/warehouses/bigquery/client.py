@@ -1,4 +1,4 @@
-"""A BigQuery client whose answers have a deadline; our own stops use it, and so does dbt."""
+"""A BigQuery client whose answers have a deadline; our own steps use it, and so does dbt."""
 
 from __future__ import annotations
 

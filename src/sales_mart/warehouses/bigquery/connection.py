@@ -52,7 +52,7 @@ Job = bigquery.QueryJob | bigquery.LoadJob
 
 
 def is_emulator(config: Config) -> bool:
-    """Tell whether the API is a stand-in: Google's own is never reached without TLS."""
+    """Return whether the API is a stand-in: Google's own is never reached without TLS."""
     return (config.data_warehouse.bigquery.api_endpoint or "").startswith("http://")
 
 
@@ -182,7 +182,7 @@ def _where(config: Config) -> str:
 
 
 def table_id(config: Config, dataset: str, table: str) -> str:
-    """Give `project.dataset.table`, to stand between backticks in SQL."""
+    """Return `project.dataset.table`, to stand between backticks in SQL."""
     return f"{config.data_warehouse.project_id}.{dataset}.{table}"
 
 
@@ -205,7 +205,7 @@ def existing_table(client: Client, name: str) -> bigquery.Table | None:
 
 
 def built_tables(client: Client, warehouse: BigQuery) -> dict[str, str]:
-    """Give the moments at which the next marts came into being, by name.
+    """Return the moments at which the next marts came into being, by name.
 
     dbt makes each table anew, so another moment means another build.
     """

@@ -19,8 +19,8 @@ __all__ = [
     "LOCK",
     "BigQueryDialect",
     "Value",
+    "conditional_script",
     "empty_table",
-    "guarded_script",
     "literal",
 ]
 
@@ -32,7 +32,7 @@ Value = str | int | date | None
 
 
 def literal(value: Value) -> str:
-    """Give a value as a literal.
+    """Return a value as a literal.
 
     Scripts carry literals instead of parameters: only a literal date surely prunes partitions,
     and the stand-in server binds no parameters in scripts.
@@ -116,7 +116,7 @@ class BigQueryDialect(Dialect):
 
 
 def empty_table(config: Config, name: str) -> str:
-    """Give the statement that empties a table within a transaction.
+    """Return the statement that empties a table within a transaction.
 
     TRUNCATE touches any number of partitions, where a DELETE may touch 4,000. The stand-in server
     does not take TRUNCATE back when a transaction fails, so it gets the DELETE.
@@ -126,7 +126,7 @@ def empty_table(config: Config, name: str) -> str:
     return f"truncate table `{name}`"
 
 
-def guarded_script(
+def conditional_script(
     config: Config,
     run_id: str,
     sequence: int,

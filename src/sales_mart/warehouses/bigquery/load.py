@@ -1,4 +1,4 @@
-"""Stop `load` for BigQuery: the sealed rows become the raw table's in one transaction.
+"""Step `load` for BigQuery: the sealed rows become the raw table's in one transaction.
 
 Parts go by load jobs into a staging table of the run, which expires. Then one script, a
 transaction, changes the raw table and writes `load_runs`. Whatever dies in between, the next
@@ -29,7 +29,7 @@ from sales_mart.warehouses.bigquery.connection import (
     query,
     run_job,
 )
-from sales_mart.warehouses.bigquery.dialect import Value, empty_table, guarded_script, literal
+from sales_mart.warehouses.bigquery.dialect import Value, conditional_script, empty_table, literal
 from sales_mart.warehouses.bigquery.reader import BigQuerySession
 from sales_mart.warehouses.bigquery.staging import LoadTables, ensure_tables, stage
 from sales_mart.warehouses.history import Change, latest_load, load_values, past_loads
@@ -69,7 +69,7 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
     # The staging table is the run's. Where the jobs' ids alone keep two processes of one run apart,
     # in a bucket, the one that comes too late finds the table gone.
     seconds = config.data_warehouse.lock_timeout
-    with run.alone(seconds, "clean"), bigquery_errors(config), client(config) as connected:
+    with run.alone(seconds, "valid"), bigquery_errors(config), client(config) as connected:
         record = _load(connected, config, run, seal, options)
     run.write("load-bigquery", record)
     _log.info(
@@ -120,10 +120,10 @@ def _change(  # noqa: PLR0913 - what a load needs
     check_admission(config, run, seal, options, past, holds_rows=holds_rows)
     before = _visible_rows(client, tables, past)
     if seal.mode is Mode.REPLACE:
-        check_removed_share(config, seal, before, seal.rows_clean)
+        check_removed_share(config, seal, before, seal.rows_valid)
     prefix = stage(client, run, seal, tables, sequence)
     if seal.mode is Mode.REPLACE:
-        change = Change(None, seal.rows_clean, removed_rows=before)
+        change = Change(None, seal.rows_valid, removed_rows=before)
         statements = replace_statements(config, tables, seal)
     else:
         delivery = Delivery.of(seal.business_date, past)
@@ -179,7 +179,7 @@ def replace_statements(config: Config, tables: LoadTables, seal: Seal) -> list[s
         f"select {columns}, {run}, {day} from `{tables.staging}`"
     )
     check = (
-        f"select if((select count(*) from `{tables.raw}`) = {seal.rows_clean}, "
+        f"select if((select count(*) from `{tables.raw}`) = {seal.rows_valid}, "
         "true, error('the raw table does not hold the sealed rows'))"
     )
     return [empty_table(config, tables.raw), insert, check]
@@ -209,4 +209,4 @@ def change_script(
         f"values ({', '.join(noted.values())})"
     )
     run_id = str(values["run_id"])
-    return guarded_script(config, run_id, sequence - 1, [*statements, note])
+    return conditional_script(config, run_id, sequence - 1, [*statements, note])

@@ -25,7 +25,7 @@ from sales_mart.warehouses.bigquery.connection import (
     query,
     table_id,
 )
-from sales_mart.warehouses.bigquery.dialect import empty_table, guarded_script, literal
+from sales_mart.warehouses.bigquery.dialect import conditional_script, empty_table, literal
 from sales_mart.warehouses.bigquery.reader import BigQuerySession
 from sales_mart.warehouses.differences import check_published
 from sales_mart.warehouses.history import (
@@ -157,7 +157,7 @@ def publish_script(
     *,
     recorded: bool,
 ) -> str:
-    """Give the script that makes the next tables' rows the live tables', all at once.
+    """Return the script that makes the next tables' rows the live tables', all at once.
 
     It takes all back when the marts are not what was recorded, or do not agree with each other.
     """
@@ -174,7 +174,7 @@ def publish_script(
         counts.append(f"'\"{mart.name}\": ', cast((select count(*) from {live}) as string)")
     statements.append(_note(warehouse, following, counts))
     wrong = marts.differences_sql(window if recorded else None, recorded=True)
-    return guarded_script(
+    return conditional_script(
         warehouse.config, following.run_id, following.sequence, statements, unless=wrong
     )
 

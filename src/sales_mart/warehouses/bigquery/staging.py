@@ -187,15 +187,15 @@ def stage(client: Client, run: RunFolder, seal: Seal, tables: LoadTables, sequen
         table = _staging_table(client, tables)
         created = int(table.created.timestamp() * 1000) if table.created else 0
         prefix = f"{table.table_id.replace('staging', 'sales_mart')}-{sequence}-{created}"
-        if _count(client, staging) == seal.rows_clean:
+        if _count(client, staging) == seal.rows_valid:
             return prefix
-        _load_parts(client, run, seal.clean, staging, prefix)
-        if _count(client, staging) == seal.rows_clean:
+        _load_parts(client, run, seal.valid, staging, prefix)
+        if _count(client, staging) == seal.rows_valid:
             return prefix
         # What an attempt left behind that was killed half way: start with an empty table.
         _log.info("staging table %s is filled wrongly, starting anew", table.table_id)
         client.delete_table(staging, not_found_ok=True)
-    msg = f"the staging table of run {run.run_id} does not hold the {seal.rows_clean} sealed rows"
+    msg = f"the staging table of run {run.run_id} does not hold the {seal.rows_valid} sealed rows"
     raise UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
 
 

@@ -1,4 +1,4 @@
-"""Stop `load` for DuckDB: the sealed rows become the raw table's in one transaction.
+"""Step `load` for DuckDB: the sealed rows become the raw table's in one transaction.
 
 A row is visible unless a later business date has its identifier; on one date a delivery goes before
 the snapshot. Each superseded row is marked with the business date of the next later row of its
@@ -88,7 +88,7 @@ def _load(session: DuckDBSession, run: RunFolder, seal: Seal, options: LoadOptio
     check_admission(config, run, seal, options, past, holds_rows=holds_rows)
     _read_batch(session, run, seal)
     if seal.mode is Mode.REPLACE:
-        check_removed_share(config, seal, before, seal.rows_clean)
+        check_removed_share(config, seal, before, seal.rows_valid)
         execute(f"delete from {raw}")
         dialect = session.warehouse.dialect
         listed = ", ".join(_names(session))
@@ -96,12 +96,12 @@ def _load(session: DuckDBSession, run: RunFolder, seal: Seal, options: LoadOptio
             f"insert into {raw} ({listed}, run_id, business_date) select {listed}, "
             f"{dialect.literal(seal.run_id)}, {dialect.literal(seal.business_date)} from batch"
         )
-        change = Change(None, seal.rows_clean, removed_rows=before)
+        change = Change(None, seal.rows_valid, removed_rows=before)
     else:
         change = _append(session, seal, past)
         check_removed_share(config, seal, before, change.visible_after(before))
     ((rows,),) = session.query(f"select count(*) from {raw} where {_of_run(session, seal)}")
-    if not rows == change.rows + change.yielded_rows == seal.rows_clean:
+    if not rows == change.rows + change.hidden_rows == seal.rows_valid:
         raise _lost(rows, seal)
     values = load_values(config, seal, change, change.visible_after(before))
     names = ", ".join(map(session.warehouse.dialect.identifier, values))
@@ -129,7 +129,7 @@ def _of_run(session: DuckDBSession, seal: Seal) -> str:
 
 
 def _lost(rows: int, seal: Seal) -> UnexpectedError:
-    msg = f"{rows} rows reached DuckDB, {seal.rows_clean} were sealed"
+    msg = f"{rows} rows reached DuckDB, {seal.rows_valid} were sealed"
     return UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
 
 
@@ -139,12 +139,12 @@ def _read_batch(session: DuckDBSession, run: RunFolder, seal: Seal) -> None:
     columns = schema_of(session.warehouse.config).valid
     listed = ", ".join(map(session.warehouse.dialect.definition, columns))
     execute(f"create or replace temporary table batch ({listed})")
-    for part in seal.clean:
+    for part in seal.valid:
         with run.sealed_part(part) as path:
             # By name: parts of version 0.1 have no amount.
             execute("insert into batch by name select * from read_parquet(?)", [str(path)])
     ((rows,),) = session.query("select count(*) from batch")
-    if rows != seal.rows_clean:
+    if rows != seal.rows_valid:
         raise _lost(rows, seal)
 
 

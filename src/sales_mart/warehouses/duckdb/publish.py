@@ -127,7 +127,7 @@ def _remove(path: Path) -> None:
 
 
 def _check_columns(session: DuckDBSession, window: Window) -> None:
-    """See that the next marts are there, with the columns of the live ones."""
+    """Check that the next marts are there, with the columns of the live ones."""
     warehouse = session.warehouse
     for mart in warehouse.marts:
         schema, name = warehouse.schema_of(mart), mart.name
@@ -137,17 +137,18 @@ def _check_columns(session: DuckDBSession, window: Window) -> None:
             raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
         live = _types(session, PUBLISHED, schema, name)
         if not live and window is not None:
-            msg = f"{schema}.{name} is gone, and only a window of it was built"
+            msg = f"{schema}.{name} is gone, and only some of its days were built"
             raise ConfigurationError(
-                msg, remedy="Run `sales-mart transform` and `reconcile` again: they build all."
+                msg,
+                remedy="Run `sales-mart transform` and `reconcile` again, which build all of it.",
             )
         if live and live != following:
             differing = sorted({each for each, _ in live ^ following})
             msg = f"{schema}.{name} has other columns than the run: {', '.join(differing)}"
             raise ConfigurationError(
                 msg,
-                remedy="Put ingestion.validation.max_decimals back, or remove the file and run "
-                "transform, reconcile and publish again: it is made anew.",
+                remedy="Restore ingestion.validation.max_decimals, or remove the file and run "
+                "transform, reconcile and publish again: it is created again.",
             )
 
 

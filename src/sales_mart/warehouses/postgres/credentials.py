@@ -48,7 +48,7 @@ class Login(NamedTuple):
 
 
 def sslmode(settings: PostgresSettings) -> str:
-    """Give the TLS mode: as configured, else `verify-full` unless the server is this machine.
+    """Return the TLS mode: as configured, else `verify-full` unless the server is this machine.
 
     Of several hosts libpq takes the first that answers, so each has to be this machine.
     """
@@ -113,11 +113,11 @@ def find_login(config: Config) -> Login:
             orphan = _password_below(config, found)
         if orphan:
             msg = f"a password stands without its user ({orphan}); the user is from {found.origin}"
-            raise ConfigurationError(msg, remedy="Set both in the same place, or one of them not.")
+            raise ConfigurationError(msg, remedy="Set both in the same place.")
         for name, text in (("user", found.user), ("password", password)):
             if _NOT_TEXT.search(text):
                 msg = f"the {name} for {place_of(settings)} is not text in UTF-8, or holds a NUL"
-                raise ConfigurationError(msg, remedy="Set it anew where it comes from.")
+                raise ConfigurationError(msg, remedy="Correct it where it comes from.")
         return found
     msg = f"no PostgreSQL user for {place_of(settings)}"
     raise ConfigurationError(

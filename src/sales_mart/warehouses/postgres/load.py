@@ -1,4 +1,4 @@
-"""Stop `load` for PostgreSQL: the sealed rows become the raw table's in one transaction.
+"""Step `load` for PostgreSQL: the sealed rows become the raw table's in one transaction.
 
 Rows go from Parquet row groups through Arrow into `COPY … BINARY`; no Python object is made per
 row. A binary COPY applies no casts: where widths match and types do not, it stores garbage without
@@ -103,13 +103,13 @@ def _load(
     check_admission(config, run, seal, options, past, holds_rows=holds_rows)
     before = _visible_rows(connection, config, past)
     if seal.mode is Mode.REPLACE:
-        check_removed_share(config, seal, before, seal.rows_clean)
+        check_removed_share(config, seal, before, seal.rows_valid)
         rows = _replace(connection, config, run, seal)
         change = Change(None, rows, removed_rows=before)
     else:
         rows, change = _append(connection, config, run, seal, past)
         check_removed_share(config, seal, before, change.visible_after(before))
-    if not rows == change.rows + change.yielded_rows == seal.rows_clean:
+    if not rows == change.rows + change.hidden_rows == seal.rows_valid:
         raise _lost(rows, seal)
     values = load_values(config, seal, change, change.visible_after(before))
     connection.execute(
@@ -127,7 +127,7 @@ def _load(
 
 
 def _lost(rows: int, seal: Seal) -> UnexpectedError:
-    msg = f"{rows} rows reached PostgreSQL, {seal.rows_clean} were sealed"
+    msg = f"{rows} rows reached PostgreSQL, {seal.rows_valid} were sealed"
     return UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
 
 
@@ -188,7 +188,7 @@ def _append(
         )
     )
     copied = _copy(connection, config, run, seal, BATCH)
-    if copied != seal.rows_clean:
+    if copied != seal.rows_valid:
         raise _lost(copied, seal)
     return append_batch(
         connection,
@@ -211,7 +211,7 @@ def _copy(
     cursor = connection.cursor()
     with cursor.copy(statement) as copy:
         copy.write(encoder.write_header())
-        for part in seal.clean:
+        for part in seal.valid:
             with run.sealed_part(part) as path, pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                     copy.write(encoder.write_batch(_fitted(batch, schema)))

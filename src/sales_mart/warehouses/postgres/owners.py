@@ -227,29 +227,29 @@ _REFUSALS = {
     "relation": (
         "{name} belongs to {owner}",
         (
-            "See what it is, then drop or rename it: the next run makes it anew. If it is yours, "
+            "Find out what it is, then drop or rename it: the next run makes it anew. If it is yours, "
             "let an administrator run: alter table {name} owner to {user};"
         ),
     ),
     "function": (
         "function {what} belongs to {owner} and has the name of one of our tables",
-        "See what it is, then drop it: drop function {what};",
+        "Find out what it is, then drop it: drop function {what};",
     ),
     "type": (
         "type {name} belongs to {owner} and has the name of one of our tables",
-        "See what it is, then drop it: drop type {name};",
+        "Find out what it is, then drop it: drop type {name};",
     ),
     "kind": (
         "{name} is not the kind of relation that is expected there",
-        "See what it is, then drop or rename it: the next run makes it anew.",
+        "Find out what it is, then drop or rename it: the next run makes it anew.",
     ),
     "trigger": (
         "{name} has a trigger, which would run with the rights of {user}",
-        "See what it does, then drop it: drop trigger {what} on {name};",
+        "Find out what it does, then drop it: drop trigger {what} on {name};",
     ),
     "rule": (
         "{name} has a rule, which would run with the rights of {user}",
-        "See what it does, then drop it: drop rule {what} on {name};",
+        "Find out what it does, then drop it: drop rule {what} on {name};",
     ),
     "policy": (
         "{name} has row level security that hides rows from {user}",
@@ -264,7 +264,7 @@ _REFUSALS = {
     ),
     "call": (
         "{name} uses {what}, which belongs to {owner}",
-        "See what it does, then drop what uses it, or the table: the next run makes it anew.",
+        "Find out what it does, then drop what uses it, or the table: the next run makes it anew.",
     ),
 }
 """What is said about each kind of finding, and what to do."""
@@ -298,7 +298,7 @@ def check_owners(connection: psycopg.Connection[Any], config: Config) -> None:
 
 
 def exists(connection: psycopg.Connection[Any], schema: str, relation: str) -> bool:
-    """Tell whether a relation of this name is there.
+    """Return whether a relation of this name is there.
 
     Raises:
         ConfigurationError: It is, and belongs to another role.

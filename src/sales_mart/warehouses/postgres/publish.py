@@ -159,7 +159,7 @@ class _Table:
         ).fetchall()[0][0]
 
     def check_columns(self) -> None:
-        """See that the live table, if there is one, has the columns of the next one."""
+        """Check that the live table, if there is one, has the columns of the next one."""
         if exists(self._connection, self._schema, self._name):
             self._same_columns()
 
@@ -175,9 +175,10 @@ class _Table:
     def _move(self, window: Window) -> None:
         """First publication: the next table itself becomes the live one, with its comments."""
         if window is not None:
-            msg = f"{self._schema}.{self._name} is gone, and only a window of it was built"
+            msg = f"{self._schema}.{self._name} is gone, and only some of its days were built"
             raise ConfigurationError(
-                msg, remedy="Run `sales-mart transform` and `reconcile` again: they build all."
+                msg,
+                remedy="Run `sales-mart transform` and `reconcile` again, which build all of it.",
             )
         ensure_schema(self._connection, self._schema)
         self._execute("alter table {next} set schema {schema}", schema=Identifier(self._schema))
@@ -190,7 +191,7 @@ class _Table:
         self._execute("analyze {live}")
 
     def _same_columns(self) -> Sequence[str]:
-        """Give the columns, which both tables must have with the same types."""
+        """Return the columns, which both tables must have with the same types."""
         live, following = (
             self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall()
             for schema in (self._schema, self._next_schema)
@@ -202,8 +203,8 @@ class _Table:
             )
             raise ConfigurationError(
                 msg,
-                remedy="Put ingestion.validation.max_decimals back, or drop the table (with the "
-                "views on it) and run transform, reconcile and publish again: it is made anew.",
+                remedy="Restore ingestion.validation.max_decimals, or drop the table (with the "
+                "views on it) and run transform, reconcile and publish again: it is created again.",
             )
         return [name for name, _ in following]
 

@@ -124,7 +124,7 @@ def _evolve(
 
 
 def _check_encoder(sales: Schema) -> None:
-    """See that COPY will write the types that the table has: it would not convert them.
+    """Check that COPY will write the types that the table has: it would not convert them.
 
     Raises:
         UnexpectedError: The encoder writes another type.

@@ -28,7 +28,7 @@ DUPLICATE = "duplicate_transaction_id"
 
 
 def _rules() -> dict[str, pl.Expr]:
-    """Give what must hold, by reason; null where there is nothing to judge."""
+    """Return what must hold, by reason; null where there is nothing to check."""
     price, quantity, day = pl.col("price"), pl.col("quantity"), pl.col("date")
     plain_price = price.str.contains(r"^0*[0-9]{1,16}(\.[0-9]+)?$")
     fits = price.str.contains(r"^[0-9]+(\.[0-9]{0,2})?$")
@@ -62,12 +62,12 @@ def _read(file: str) -> pl.LazyFrame:
 
 
 def _write(folder: str, valid: pl.DataFrame, rejected: pl.DataFrame) -> Counts:
-    """Write clean and quarantine; `rejected` has a column of reasons."""
+    """Write valid rows and quarantine; `rejected` has a column of reasons."""
     shutil.rmtree(folder, ignore_errors=True)
     out = Path(folder)
     out.mkdir(parents=True)
     first = valid["token"].is_first_distinct()
-    clean = valid.filter(first).select(
+    kept = valid.filter(first).select(
         pl.col("token").alias("transaction_id"),
         "product",
         pl.col("price").cast(pl.Decimal(18, 2)),
@@ -78,12 +78,12 @@ def _write(folder: str, valid: pl.DataFrame, rejected: pl.DataFrame) -> Counts:
     again = valid.filter(~first).with_columns(pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"))
     columns = ["token", *FIELDS[1:], "source_row", "reasons"]
     quarantine = pl.concat([rejected.select(columns), again.select(columns)])
-    clean.write_parquet(out / "clean.parquet", compression="uncompressed")
+    kept.write_parquet(out / "valid.parquet", compression="uncompressed")
     quarantine.write_parquet(out / "quarantine.parquet", compression="uncompressed")
     counts = quarantine["reasons"].explode().value_counts()
     return {
-        "clean": clean.height,
-        "quarantined": quarantine.height,
+        "valid": kept.height,
+        "rejected": quarantine.height,
         "reasons": dict(sorted(counts.rows())),
     }
 
@@ -116,10 +116,10 @@ def pandera(file: str, folder: str, **_: object) -> Counts:
     from pandera.errors import SchemaErrors
 
     def check(reason: str, expression: pl.Expr) -> pa.Check:
-        def judge(data: Any) -> pl.LazyFrame:
+        def check(data: Any) -> pl.LazyFrame:
             return data.lazyframe.select(expression.fill_null(value=True).alias(reason))
 
-        return pa.Check(judge, name=reason)
+        return pa.Check(check, name=reason)
 
     checks = [check(reason, expression) for reason, expression in _rules().items()]
     columns = {name: pa.Column(pl.String, nullable=True) for name in ("token", *FIELDS)}
@@ -138,7 +138,7 @@ def pandera(file: str, folder: str, **_: object) -> Counts:
 def pydantic(file: str, **_: object) -> Counts:
     """Validate one model per row, as a service would; a field tells its first reason only."""
     seen: set[str] = set()
-    clean = quarantined = 0
+    kept = quarantined = 0
     reasons: Counter[str] = Counter()
     with Path(file).open(encoding="utf-8", newline="") as stream:
         for fields in csv.DictReader(stream, quoting=csv.QUOTE_NONE):
@@ -150,9 +150,9 @@ def pydantic(file: str, **_: object) -> Counts:
                 continue
             token = hashlib.sha256(row.transaction_id.encode()).hexdigest()
             quarantined += token in seen
-            clean += token not in seen
+            kept += token not in seen
             seen.add(token)
-    return {"clean": clean, "quarantined": quarantined}
+    return {"valid": kept, "rejected": quarantined}
 
 
 def _present(text: str, info: ValidationInfo) -> str:

@@ -12,7 +12,7 @@ create function strip as field -> nullIf(if(
 
 create database work engine = Atomic;
 
-create table work.judged engine = MergeTree order by source_row as
+create table work.read_rows engine = MergeTree order by source_row as
     with fields as (
         select
             rowNumberInAllBlocks() as source_row,
@@ -55,9 +55,9 @@ create table work.judged engine = MergeTree order by source_row as
     from fields;
 
 create table work.winners engine = MergeTree order by source_row as
-    select min(source_row) as source_row from work.judged where valid group by token;
+    select min(source_row) as source_row from work.read_rows where valid group by token;
 
-insert into function file('@out/clean.parquet', 'Parquet')
+insert into function file('@out/valid.parquet', 'Parquet')
     select
         assumeNotNull(token) as transaction_id,
         product,
@@ -65,7 +65,7 @@ insert into function file('@out/clean.parquet', 'Parquet')
         quantity_value as quantity,
         toDate32(assumeNotNull(date)) as sale_date,
         source_row
-    from work.judged
+    from work.read_rows
     where valid and source_row in (select source_row from work.winners)
     settings output_format_parquet_compression_method = 'none';
 
@@ -91,6 +91,6 @@ insert into function file('@out/quarantine.parquet', 'Parquet')
             if(date is null, 'missing_date', ''),
             if(not date_is_real, 'date_format', '')
         ])) as reasons
-    from work.judged
+    from work.read_rows
     where not valid or source_row not in (select source_row from work.winners)
     settings output_format_parquet_compression_method = 'none';

@@ -11,7 +11,7 @@ from benchmarks.harness import Contestant
 
 Counts = dict[str, Any]
 
-PARQUET = "reasons, tokens, first of an id wins, clean and quarantine Parquet"
+PARQUET = "reasons, tokens, first of an id wins, valid and quarantine Parquet"
 OURS = (
     "sales_mart.steps.plan",
     "sales_mart.steps.validate",
@@ -21,38 +21,38 @@ OURS = (
 CONTESTANTS = [
     Contestant(
         "Polars scan",
-        "judging:scan",
+        "validation:scan",
         note="the floor: five columns as text",
         agrees=False,
         imports=("polars",),
     ),
     Contestant(
         "sales_mart, in memory",
-        "judging:ours_in_memory",
+        "validation:ours_in_memory",
         note="every rule and reason, lines and offsets, tokens; nothing written or settled",
         agrees=False,
         imports=OURS,
     ),
-    Contestant("sales_mart", "judging:ours", note=f"{PARQUET}; lines and offsets", imports=OURS),
-    Contestant("DuckDB SQL", "judging:duckdb", note=PARQUET, imports=("duckdb",)),
-    Contestant("ClickHouse SQL (chdb)", "judging:chdb", note=PARQUET, imports=("chdb.session",)),
+    Contestant("sales_mart", "validation:ours", note=f"{PARQUET}; lines and offsets", imports=OURS),
+    Contestant("DuckDB SQL", "validation:duckdb", note=PARQUET, imports=("duckdb",)),
+    Contestant("ClickHouse SQL (chdb)", "validation:chdb", note=PARQUET, imports=("chdb.session",)),
     Contestant(
         "dataframely",
-        "judging_frames:dataframely",
+        "validation_frames:dataframely",
         share=0.2,
         note=PARQUET,
         imports=("dataframely", "polars_hash"),
     ),
     Contestant(
         "pandera (Polars)",
-        "judging_frames:pandera",
+        "validation_frames:pandera",
         share=0.1,
         note=PARQUET,
         imports=("pandera.polars", "polars_hash"),
     ),
     Contestant(
         "Pydantic, row by row",
-        "judging_frames:pydantic",
+        "validation_frames:pydantic",
         share=0.02,
         note="reasons, tokens, first of an id wins; nothing written",
     ),
@@ -69,24 +69,24 @@ def scan(file: str, **_: object) -> Counts:
 
 
 def ours_in_memory(file: str, settings: dict[str, Any], **_: object) -> Counts:
-    """Judge and tokenise block by block, and drop the frames."""
+    """Check and tokenise block by block, and drop the frames."""
     from sales_mart.config import Config
     from sales_mart.schema import schema_of
 
     columns = schema_of(Config()).fields
-    from sales_mart.rows.checker import Judge
+    from sales_mart.rows.checker import Checker
     from sales_mart.rows.tokens import tokeniser
     from sales_mart.source.csv_reader import read_blocks
 
     config = Config.model_validate(settings)
-    judge = Judge(config, tokeniser(config))
-    clean = rejected = 0
+    checker = Checker(config, tokeniser(config))
+    valid = rejected = 0
     with Path(file).open("rb") as stream:
         for block in read_blocks(stream, file, columns):
-            good, bad = judge.judge(block.fields.lazy())
-            clean += good.height
+            good, bad = checker.check(block.fields.lazy())
+            valid += good.height
             rejected += bad.height + len(block.flaws)
-    return {"valid_with_duplicates": clean, "rejected": rejected}
+    return {"valid_with_duplicates": valid, "rejected": rejected}
 
 
 def ours(file: str, settings: dict[str, Any], folder: str, **_: object) -> Counts:
@@ -104,42 +104,42 @@ def ours(file: str, settings: dict[str, Any], folder: str, **_: object) -> Count
     validate_shard(config, run, 0)
     sealed = seal(config, run)
     return {
-        "clean": sealed.rows_clean,
-        "quarantined": sealed.rows_quarantined,
+        "valid": sealed.rows_valid,
+        "rejected": sealed.rows_rejected,
         "reasons": dict(sorted(sealed.reasons.items())),
     }
 
 
 def duckdb(file: str, folder: str, **_: object) -> Counts:
-    """Judge by hand-written DuckDB SQL."""
+    """Check by hand-written DuckDB SQL."""
     import duckdb as engine
 
     out = _empty(folder)
     with engine.connect(str(out / "work.duckdb")) as connection:
-        connection.execute(_script("judge_duckdb.sql", file, out))
-        clean, quarantined = connection.execute(
-            f"select (select count(*) from '{out}/clean.parquet'), "
+        connection.execute(_script("validate_duckdb.sql", file, out))
+        valid, quarantined = connection.execute(
+            f"select (select count(*) from '{out}/valid.parquet'), "
             f"(select count(*) from '{out}/quarantine.parquet')"
         ).fetchall()[0]
         reasons = connection.execute(
             f"with each as (select unnest(reasons) as reason from '{out}/quarantine.parquet') "
             "select reason, count(*) from each group by reason order by reason"
         ).fetchall()
-    return {"clean": clean, "quarantined": quarantined, "reasons": dict(reasons)}
+    return {"valid": valid, "rejected": quarantined, "reasons": dict(reasons)}
 
 
 def chdb(file: str, folder: str, **_: object) -> Counts:
-    """Judge by hand-written ClickHouse SQL, in the server that comes in a wheel."""
+    """Check by hand-written ClickHouse SQL, in the server that comes in a wheel."""
     import json
 
     from chdb import session
 
     out = _empty(folder)
     with session.Session(str(out / "work")) as connection:
-        for statement in _script("judge_clickhouse.sql", file, out).split(";\n")[:-1]:
+        for statement in _script("validate_clickhouse.sql", file, out).split(";\n")[:-1]:
             connection.query(statement)
         found = connection.query(
-            f"select (select count() from file('{out}/clean.parquet')) as clean, "
+            f"select (select count() from file('{out}/valid.parquet')) as valid, "
             f"(select count() from file('{out}/quarantine.parquet')) as quarantined",
             "JSONEachRow",
         )

@@ -7,7 +7,7 @@ create macro spaces() as
 
 create macro strip(field) as nullif(regexp_replace(field, spaces(), '', 'g'), '');
 
-create table judged as
+create table read_rows as
     with fields as (
         select
             row_number() over () as source_row,
@@ -41,7 +41,7 @@ create table judged as
         from fields
     ),
 
-    verdicts as (
+    checked as (
         select
             *,
             coalesce(
@@ -58,7 +58,7 @@ create table judged as
     select
         * exclude (transaction_id),
         valid and row_number() over (partition by token, valid order by source_row) > 1 as again
-    from verdicts;
+    from checked;
 
 copy (
     select
@@ -68,9 +68,9 @@ copy (
         quantity_value as quantity,
         cast("date" as date) as sale_date,
         source_row
-    from judged
+    from read_rows
     where valid and not again
-) to '@out/clean.parquet' (format parquet, compression 'uncompressed');
+) to '@out/valid.parquet' (format parquet, compression 'uncompressed');
 
 copy (
     select
@@ -94,6 +94,6 @@ copy (
             if("date" is null, 'missing_date', null),
             if(not date_is_real, 'date_format', null)
         ], lambda reason: reason is not null)) as reasons
-    from judged
+    from read_rows
     where again or not valid
 ) to '@out/quarantine.parquet' (format parquet, compression 'uncompressed');

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import oracle
 from sales_mart.config import Config
-from sales_mart.lake import parquet as parts
+from sales_mart.lake import parquet
 from sales_mart.lake.runs import RunFolder
 from sales_mart.schema import FIELDS
 from sales_mart.source import csv_reader, csv_structure
@@ -51,7 +51,7 @@ class Case:
     shards: int = 1
     block_bytes: int = csv_reader.BLOCK_BYTES
     longest: int = csv_reader.MAX_RECORD_BYTES
-    part_rows: int = parts.PART_ROWS
+    part_rows: int = parquet.PART_ROWS
     bucket_rows: int = seal.BUCKET_ROWS
 
 
@@ -75,22 +75,22 @@ def cases(draw: st.DrawFn) -> Case:
         shards=draw(st.integers(1, 4)),
         block_bytes=draw(st.sampled_from((csv_reader.BLOCK_BYTES, 1, 17, 100, 500))),
         longest=draw(st.sampled_from((csv_reader.MAX_RECORD_BYTES, 64, 120))),
-        part_rows=draw(st.sampled_from((parts.PART_ROWS, 1, 7))),
+        part_rows=draw(st.sampled_from((parquet.PART_ROWS, 1, 7))),
         bucket_rows=draw(st.sampled_from((seal.BUCKET_ROWS, 1, 5))),
     )
 
 
-def expected(case: Case) -> list[list[oracle.Verdict]]:
-    """Give the oracle's verdicts by file."""
+def expected(case: Case) -> list[list[oracle.Checked]]:
+    """Return the oracle's results by file."""
     seen: set[str] = set()
     return [
-        list(oracle.settle(oracle.judge_file(data, case.config, longest=case.longest), seen))
+        list(oracle.settle(oracle.check_file(data, case.config, longest=case.longest), seen))
         for data in case.files
     ]
 
 
-def walk(case: Case, folder: Path) -> tuple[RunFolder, Seal]:
-    """Take the files through the stops up to the seal."""
+def to_seal(case: Case, folder: Path) -> tuple[RunFolder, Seal]:
+    """Take the files through the steps up to the seal."""
     source = folder / "source"
     source.mkdir()
     for number, data in enumerate(case.files):
@@ -109,7 +109,7 @@ def walk(case: Case, folder: Path) -> tuple[RunFolder, Seal]:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for module in (csv_reader, csv_structure):
             patch.setattr(module, "MAX_RECORD_BYTES", case.longest)
-        patch.setattr(parts, "PART_ROWS", case.part_rows)
+        patch.setattr(parquet, "PART_ROWS", case.part_rows)
         patch.setattr(seal, "BUCKET_ROWS", case.bucket_rows)
         for shard in range(len(made.shards)):
             validate.validate_shard(case.config, run, shard, block_bytes=case.block_bytes)
@@ -132,8 +132,8 @@ def token(identifier: str) -> str:
     return hashlib.sha256(identifier.encode()).hexdigest()
 
 
-def clean_row(number: int, verdict: oracle.Verdict, config: Config) -> dict[str, Any]:
-    values = oracle.clean(verdict, config)
+def valid_row(number: int, result: oracle.Checked, config: Config) -> dict[str, Any]:
+    values = oracle.typed(result, config)
     return {
         "transaction_id": token(values.transaction_id),
         "product": values.product,
@@ -141,44 +141,44 @@ def clean_row(number: int, verdict: oracle.Verdict, config: Config) -> dict[str,
         "quantity": values.quantity,
         "sale_date": values.sale_date,
         "source_file": number,
-        "source_row": verdict.source_row,
+        "source_row": result.source_row,
     }
 
 
-def quarantine_row(number: int, verdict: oracle.Verdict, config: Config) -> dict[str, Any]:
+def quarantine_row(number: int, result: oracle.Checked, config: Config) -> dict[str, Any]:
     fields: dict[str, str | None] = dict.fromkeys(FIELDS)
-    if verdict.fields is not None:
-        fields = dict(verdict.fields)
+    if result.fields is not None:
+        fields = dict(result.fields)
         identifier = fields["transaction_id"]
         fields["transaction_id"] = None if identifier is None else token(identifier)
-    if verdict.reasons == ("duplicate_transaction_id",):
+    if result.reasons == ("duplicate_transaction_id",):
         # A duplicate was valid, so its text is that of its values.
-        values = oracle.clean(replace(verdict, reasons=()), config)
+        values = oracle.typed(replace(result, reasons=()), config)
         fields["price"] = None if values.price is None else f"{values.price:f}"
         fields["quantity"] = None if values.quantity is None else str(values.quantity)
     return {
         "source_file": number,
-        "source_row": verdict.source_row,
-        "line": verdict.line,
-        "byte_offset": verdict.offset,
-        "byte_length": verdict.length,
-        "reasons": list(verdict.reasons),
+        "source_row": result.source_row,
+        "line": result.line,
+        "byte_offset": result.offset,
+        "byte_length": result.length,
+        "reasons": list(result.reasons),
         **fields,
     }
 
 
 def check(case: Case, folder: Path) -> None:
-    run, sealed = walk(case, folder)
-    verdicts = [(n, v) for n, each in enumerate(expected(case)) for v in each]
-    good = [clean_row(n, v, case.config) for n, v in verdicts if not v.reasons]
-    bad = [quarantine_row(n, v, case.config) for n, v in verdicts if v.reasons]
+    run, sealed = to_seal(case, folder)
+    results = [(n, v) for n, each in enumerate(expected(case)) for v in each]
+    good = [valid_row(n, v, case.config) for n, v in results if not v.reasons]
+    bad = [quarantine_row(n, v, case.config) for n, v in results if v.reasons]
     quarantine = rows_of(run, sealed.quarantine)
     for row in quarantine:
         assert Path(row.pop("source_uri")).name == f"{row['source_file']:02}{case.suffix}"
-    assert rows_of(run, sealed.clean) == good
+    assert rows_of(run, sealed.valid) == good
     assert quarantine == bad
-    assert (sealed.rows_read, sealed.rows_clean, sealed.rows_quarantined) == (
-        len(verdicts),
+    assert (sealed.rows_read, sealed.rows_valid, sealed.rows_rejected) == (
+        len(results),
         len(good),
         len(bad),
     )

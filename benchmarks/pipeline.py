@@ -1,4 +1,4 @@
-"""(c) The whole road, from the file to the PostgreSQL mart and the summary as a file."""
+"""(c) The whole pipeline, from the file to the PostgreSQL mart and the summary as a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Counts = dict[str, Any]
 CONTESTANTS = [
     Contestant(
         "sales_mart run",
-        "roads:ours",
+        "pipeline:ours",
         note="plan to export: quarantine with reasons, raw table, dbt marts built and tested, "
         "reconciled, published at once, summary in three formats",
         imports=(
@@ -28,7 +28,7 @@ CONTESTANTS = [
     ),
     Contestant(
         "one psql script",
-        "roads:expert",
+        "pipeline:expert",
         note="benchmarks/expert.sql: the same valid rows and summary; no reasons, no quarantine, "
         "no tests, one mart and one summary",
     ),
@@ -41,7 +41,7 @@ _SUMMARY = (
 
 
 def ours(url: str, settings: dict[str, Any], file: str, **_: object) -> Callable[[], Counts]:
-    """Walk the whole road to PostgreSQL in a fresh lake."""
+    """Run the whole pipeline to PostgreSQL in a fresh lake."""
     from sales_mart.config import Config
     from sales_mart.steps.pipeline import run
 

@@ -14,7 +14,7 @@ import pytest
 
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.lake.storage import Folder
-from sales_mart.lake.temporary import ScratchFolder, hold_folder, scratch_folder
+from sales_mart.lake.temporary import LockedFolder, hold_folder, locked_folder
 from sales_mart.servers.local import local_servers
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 KILLED = """
 import os, sys
 from pathlib import Path
-from sales_mart.lake.temporary import ScratchFolder
-folder = ScratchFolder(Path(sys.argv[1]), "work")
+from sales_mart.lake.temporary import LockedFolder
+folder = LockedFolder(Path(sys.argv[1]), "work")
 (folder.path / "half").write_text("half a file")
 print(folder.path, flush=True)
 if "kept" in sys.argv:
@@ -49,27 +49,27 @@ def test_what_a_killed_process_left_goes_with_the_next_attempt(tmp_path: Path) -
     kept = killed(tmp_path, "kept")
     dead = killed(tmp_path)
     assert (dead / "half").exists()
-    with scratch_folder(tmp_path, "work") as alive, scratch_folder(tmp_path, "work") as own:
+    with locked_folder(tmp_path, "work") as alive, locked_folder(tmp_path, "work") as own:
         assert not dead.exists()
         assert alive.is_dir()
         assert own.is_dir()
-        with scratch_folder(tmp_path, "other*"):
+        with locked_folder(tmp_path, "other*"):
             assert alive.is_dir()
     assert list(tmp_path.iterdir()) == [kept]
 
 
 def test_a_child_that_inherits_the_lock_keeps_the_folder(tmp_path: Path) -> None:
-    folder = ScratchFolder(tmp_path, "work")
+    folder = LockedFolder(tmp_path, "work")
     with subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(folder.lock,)
     ) as child:
         folder.keep()
         folder.close()
         (folder.path / ".kept").unlink()
-        with scratch_folder(tmp_path, "work"):
+        with locked_folder(tmp_path, "work"):
             assert folder.path.exists()
         child.kill()
-    with scratch_folder(tmp_path, "work"):
+    with locked_folder(tmp_path, "work"):
         assert not folder.path.exists()
 
 
@@ -99,7 +99,7 @@ def test_kept_folders_go_after_some_days_or_when_there_are_many(tmp_path: Path) 
     def kept(count: int, age: float) -> list[Path]:
         made: list[Path] = []
         for number in range(count):
-            folder = ScratchFolder(tmp_path, "dbt")
+            folder = LockedFolder(tmp_path, "dbt")
             folder.keep()
             folder.close()
             made.append(folder.path)
@@ -109,22 +109,22 @@ def test_kept_folders_go_after_some_days_or_when_there_are_many(tmp_path: Path) 
 
     old = kept(2, age=7 * 86_400 + 60)
     new = kept(9, age=3600)
-    other = ScratchFolder(tmp_path, "dbt-other")
+    other = LockedFolder(tmp_path, "dbt-other")
     other.keep()
     other.close()
     os.utime(other.path / ".kept", (0, 0))
-    ScratchFolder(tmp_path, "dbt").close()
+    LockedFolder(tmp_path, "dbt").close()
     assert not any(path.exists() for path in old)
     assert all(path.exists() for path in (*new, other.path))
     more = kept(3, age=60)
-    ScratchFolder(tmp_path, "dbt").close()
+    LockedFolder(tmp_path, "dbt").close()
     left = {path for path in (*new, *more) if path.exists()}
     assert left == {*new[2:], *more}
     # Somebody works in it still: it stays, whatever its age is.
-    busy = ScratchFolder(tmp_path, "dbt")
+    busy = LockedFolder(tmp_path, "dbt")
     busy.keep()
     os.utime(busy.path / ".kept", (0, 0))
-    ScratchFolder(tmp_path, "dbt").close()
+    LockedFolder(tmp_path, "dbt").close()
     assert busy.path.exists()
     busy.close()
 
@@ -153,7 +153,7 @@ def test_without_locks_of_the_file_system_nobody_waits_and_nothing_is_swept(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", unknown)
-    with hold_folder(tmp_path, 0), hold_folder(tmp_path, 0), scratch_folder(tmp_path, "work"):
+    with hold_folder(tmp_path, 0), hold_folder(tmp_path, 0), locked_folder(tmp_path, "work"):
         assert dead.exists()
     with pytest.raises(ConfigurationError, match="not usable"), local_servers(tmp_path / "x"):
         pass
