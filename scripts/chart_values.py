@@ -99,6 +99,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "workflow.timezone": {"type": "string", "minLength": 1},
 }
 """What a default does not tell about a value."""
+RENAMED_VALUES = {"scratch": "temporaryFiles"}
+"""Values of earlier versions, which the templates still read."""
 
 
 def schema() -> str:
@@ -107,6 +109,8 @@ def schema() -> str:
     made = _object(values, "")
     # Helm hands a chart this one in any case.
     made["properties"]["global"] = {"type": "object"}
+    for old, new in RENAMED_VALUES.items():
+        made["properties"][old] = {**made["properties"][new], "deprecated": True}
     config = config_schema()
     definitions = config.pop("$defs")
     # Values own the first two, and what becomes a ConfigMap may hold no credentials.

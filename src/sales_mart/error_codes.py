@@ -100,7 +100,7 @@ def quotes_values(state: str) -> bool:
 
 
 def refuses(text: str) -> bool:
-    """Return whether libpq's text about a failed connection says that the server does not want us."""
+    """Return whether libpq's text about a failed connection says that the server refused us."""
     return any(refusal in text for refusal in _REFUSALS)
 
 

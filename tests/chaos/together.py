@@ -205,7 +205,7 @@ class Crowd:
         return found
 
     def look(self, connection: psycopg.Connection[tuple[object, ...]]) -> tuple[object, ...]:
-        """Return the totals of the marts, which are the same in each of them, as one snapshot has."""
+        """Return the totals of the marts, the same in each of them, as one snapshot has."""
         marts = published_tables(self._site.config, Target.POSTGRES)
         found: list[object] = []
         with connection.transaction():

@@ -431,7 +431,7 @@ def test_a_value_changes_what_it_is_about_and_nothing_else(
 
 
 def _differences(ours: Any, theirs: Any, key: str) -> Any:
-    """Yield the keys below which two documents differ; lists of another length differ as a whole."""
+    """Yield the keys below which two documents differ; lists of other lengths as a whole."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for name in ours | theirs:
             yield from _differences(ours.get(name), theirs.get(name), name)
@@ -626,6 +626,12 @@ def test_a_key_of_0_1_still_reaches_the_pods(tmp_path: Path) -> None:
     path = tmp_path / "pipeline_config.yaml"
     path.write_text(one(objects(values), "ConfigMap")["data"]["pipeline_config.yaml"])
     assert load_config(path, environ={}).data_warehouse.lock_timeout == 7
+
+
+def test_a_value_of_0_1_still_has_effect() -> None:
+    assert objects({"scratch": {"sizeLimit": "7Gi"}}) == objects(
+        {"temporaryFiles": {"sizeLimit": "7Gi"}}
+    )
 
 
 def test_large_numbers_stay_numbers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Stop `load` against a real PostgreSQL server."""
+"""Step `load` against a real PostgreSQL server."""
 
 from __future__ import annotations
 

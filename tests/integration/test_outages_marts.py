@@ -93,7 +93,7 @@ class Readers:
         return state(ask(self._config, target, marts_query(self._config, target)))
 
     def _export(self) -> str | None:
-        """Return the state of the files; None when the manifest says that they are being replaced."""
+        """Return the state of the files; None when the manifest says they are being replaced."""
         before, seen = exported_files(self.folder), exported_files(self.folder)
         assert seen.keys() == {*EXPORTS}
         return repr(digests(seen)) if before == seen and match_manifest(seen) else None

@@ -142,7 +142,7 @@ def test_usage_and_configuration_exit_2(ask: Ask, arguments: list[str], message:
     assert "Traceback" not in err
     code, out, _ = ask(*arguments, "--output", "json")
     document = json.loads(out)
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["error"]["exit_code"] == code == 2
     assert message in document["error"]["message"]
     assert document["error"]["remedy"]
@@ -293,7 +293,7 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     command = (sys.executable, "-c", program, tmp_path / "gone")
     done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert (done.returncode, "is gone" in done.stderr) == (2, True)
+    assert (done.returncode, "no longer exists" in done.stderr) == (2, True)
 
 
 # --- signals
@@ -453,7 +453,7 @@ def test_init_writes_a_file_that_loads(ask: Ask) -> None:
     Path("pipeline_config.yaml").write_text("mine")
     code, _, err = ask("init")
     assert code == 2
-    assert "exists already" in err
+    assert "already exists" in err
     assert Path("pipeline_config.yaml").read_text() == "mine"
     assert ask("init", "--force")[0] == 0
     assert ask("init", "some/where/c.yaml")[0] == 0

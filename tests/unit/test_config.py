@@ -283,7 +283,7 @@ connect_timeout, statement_timeout, application_name"""
         ),
         (
             "data_lake:\n  path: a\n  path: b\n",
-            "c.yaml:3: data_lake.path stands in line 2 already",
+            "c.yaml:3: data_lake.path is already set in line 2",
         ),
         ("- 1\n", "c.yaml:1: the file must be a mapping of sections"),
         ("a: b: c\n", "c.yaml:1: not YAML: mapping values are not allowed here"),
@@ -305,7 +305,7 @@ connect_timeout, statement_timeout, application_name"""
             "data_mart: {postgres_schema: pg_mart}\n",
             (
                 "c.yaml:1: data_mart.postgres_schema: must not start with 'pg_', which "
-                "PostgreSQL keeps for itself"
+                "PostgreSQL reserves"
             ),
         ),
         (

@@ -59,7 +59,7 @@ def test_a_missing_or_foreign_record_names_the_remedy(run: RunFolder) -> None:
     with pytest.raises(ConfigurationError, match="no record of 'plan'") as caught:
         run.read("plan", Plan)
     assert "sales-mart plan" in caught.value.remedy
-    run.lake.write("runs/r1/plan.json", b'{"schema_version": 2}')
+    run.lake.write("runs/r1/plan.json", b'{"schema_version": 3}')
     with pytest.raises(ConfigurationError, match="not a record that this version can read"):
         run.read("plan", Plan)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -248,13 +247,8 @@ def test_the_bytes_of_each_object_are_those_of_its_stream(tmp_path: Path) -> Non
     assert sum(each.size for each in made.objects) == 2 * header + 1 + size - line
 
 
-def test_a_seal_without_bytes_keeps_its_digest(tmp_path: Path) -> None:
-    """Loads know a run of an earlier version by the digest of its seal."""
+def test_a_seal_that_is_read_keeps_its_digest(tmp_path: Path) -> None:
     _, made = sealed(Config(), tmp_path, write(tmp_path / "raw", a=["T1,a,1,1,2023-10-01"]))
-    document = json.loads(made.to_json())
-    del document["objects"]
-    earlier = json.dumps(document, indent=2).encode() + b"\n"
-    assert type(made).model_validate_json(earlier).to_json() == earlier
     assert type(made).model_validate_json(made.to_json()).digest == made.digest
 
 

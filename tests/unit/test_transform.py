@@ -322,11 +322,12 @@ def test_a_process_that_breaks_says_where_to_look(
     assert str(process.folder) in raised.value.remedy
 
 
+@pytest.mark.parametrize("variable", ["SALES_MART_DBT_FOLDER", "SALES_MART_SCRATCH"])
 def test_a_folder_for_dbt_that_cannot_be_made_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path / "file" / "below"))
+    monkeypatch.setenv(variable, str(tmp_path / "file" / "below"))
     with pytest.raises(ConfigurationError, match="no folder"):
         DbtProcess(configured(), Target.BIGQUERY)
 

@@ -137,7 +137,7 @@ def _report(
     if as_json:
         error = {"exit_code": code, "message": message, "remedy": remedy, "details": details or {}}
         try:
-            print_json({"schema_version": 1, "error": error})
+            print_json({"schema_version": 2, "error": error})
         except (PipeClosed, ConfigurationError):
             return
     if not sys.stderr.isatty():

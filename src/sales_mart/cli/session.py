@@ -120,7 +120,7 @@ class Session:
         """Print the command's result: the document, or the text made for people."""
         if self.as_json:
             dumped = document if isinstance(document, dict) else document.model_dump(mode="json")
-            print_json({"schema_version": 1, **dumped})
+            print_json({"schema_version": 2, **dumped})
         elif text:
             print_data(*text)
         else:

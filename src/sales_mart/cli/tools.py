@@ -173,7 +173,7 @@ def _init(
     try:
         open_storage(str(target.parent)).write(target.name, template().encode(), create=not force)
     except FileExistsError:
-        msg = f"{path} exists already"
+        msg = f"{path} already exists"
         raise ConfigurationError(msg, remedy="Name another file, or use --force.") from None
     key = "openssl rand -base64 48"
     session.emit(

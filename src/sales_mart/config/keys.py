@@ -90,7 +90,7 @@ class Key(NamedTuple):
         return " ".join((self.field.description or "").split())
 
     def takes(self, kind: type) -> bool:
-        """Return whether a value of this built-in type is one of the types that the key may have."""
+        """Return whether the key may have a value of this built-in type."""
         return kind in _types(self.field.annotation)
 
     def value(self, config: Config) -> Any:

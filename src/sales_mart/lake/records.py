@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from itertools import chain
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -54,11 +54,47 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Record(_Frozen):
-    """Base of the records; `schema_version` changes when a field's meaning does."""
+_NAMES_IN_1 = {
+    "valid": "clean",
+    "rows_valid": "rows_clean",
+    "rows_rejected": "rows_quarantined",
+    "excluded": "outside_marts",
+    "rows_excluded": "rows_outside_marts",
+    "hidden_rows": "yielded_rows",
+}
+"""Fields that records of version 1 call otherwise."""
+_NAMES_SINCE_1 = {old: new for new, old in _NAMES_IN_1.items()}
+_NOT_IN_1 = ("objects", "allow_empty")
 
-    schema_version: Literal[1] = 1
+
+class Record(_Frozen):
+    """Base of the records; `schema_version` changes when a field's name or meaning does.
+
+    A record of version 1, which 0.1 wrote, is read, and written as it was: loads know a seal by
+    the digest of its JSON.
+    """
+
+    schema_version: Literal[1, 2] = 2
     run_id: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_1(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict) or fields.get("schema_version") != 1:
+            return fields
+        known = cast("dict[str, Any]", fields)
+        return {_NAMES_SINCE_1.get(name, name): value for name, value in known.items()}
+
+    @model_serializer(mode="wrap")
+    def _write_its_version(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = write(self)
+        if self.schema_version != 1:
+            return fields
+        return {
+            _NAMES_IN_1.get(name, name): value
+            for name, value in fields.items()
+            if value or name not in _NOT_IN_1
+        }
 
     def to_json(self) -> bytes:
         """Return the record as indented UTF-8 JSON that ends with a newline."""
@@ -129,7 +165,7 @@ class _Counts(Record):
     rows_read: int
     rows_valid: int
     rows_rejected: int
-    reasons: dict[str, int] = Field(description="quarantined rows by reason; a row may have many")
+    reasons: dict[str, int] = Field(description="rejected rows by reason; a row may have many")
     excluded: dict[str, int] = Field(
         description="valid rows that no mart shows, by reason; a row may have many"
     )
@@ -161,15 +197,6 @@ class Seal(_Counts):
     )
     sale_dates: tuple[date, ...] = Field(description="distinct and ascending")
     objects: tuple[ObjectBytes, ...] = Field(default=(), description="bytes of each object")
-
-    @model_serializer(mode="wrap")
-    def _as_it_was_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what a seal of 0.1 lacks: loads know it by the digest of its JSON."""
-        fields = write(self)
-        for name in ("objects", "allow_empty"):
-            if not fields[name]:
-                del fields[name]
-        return fields
 
 
 class Load(Record):

@@ -35,7 +35,7 @@ class ValidTotals:
     """What the valid rows come to, and which of them no mart shows.
 
     Attributes:
-        rows: Clean rows.
+        rows: Valid rows.
         excluded: Rows that no mart shows, by reason.
         rows_excluded: The same rows, each once.
         amount: Sum of price x quantity of the rows that the marts show.
@@ -90,7 +90,7 @@ class Checker:
             frame: The fields as text, unstripped, and any columns to carry along.
 
         Returns:
-            Clean rows (the columns of the schema, then what was carried), and rejected rows (token
+            Valid rows (the columns of the schema, then what was carried), and rejected rows (token
             and the other fields as text, `reasons`, then what was carried).
         """
         fields = tuple(self._schema.fields)

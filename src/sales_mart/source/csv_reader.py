@@ -339,8 +339,8 @@ def _parse(payload: bytes, header: Header) -> pl.DataFrame:
     if not payload:
         return pl.DataFrame(schema=dict.fromkeys(header.positions, pl.String()))
     # Polars would take a byte order mark at the start of any block for the file's own.
-    guard = payload.startswith(BOM)
-    if guard:
+    with_mark = payload.startswith(BOM)
+    if with_mark:
         payload = b"," * (header.width - 1) + b"\n" + payload
     frame = pl.read_csv(
         payload,
@@ -348,6 +348,6 @@ def _parse(payload: bytes, header: Header) -> pl.DataFrame:
         schema=schema,
         quote_char='"' if b'"' in payload else None,
     )
-    return frame.slice(1 if guard else 0).select(
+    return frame.slice(1 if with_mark else 0).select(
         pl.col(f"c{position}").alias(name) for name, position in header.positions.items()
     )

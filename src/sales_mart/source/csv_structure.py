@@ -152,7 +152,7 @@ def _check_quotes(  # noqa: PLR0913 - the arrays of one pass
     marks: Integers,
     commas: Integers,
 ) -> Integers:
-    """Find the lines whose quotes do not make sense by themselves; correct the others' `commas`.
+    """Find the lines whose quotes do not make sense by themselves; fill the others' `commas`.
 
     Within a line that starts outside of quotes, the first quote opens, the second closes, and so
     on; an escaped quote closes and opens. Each must have the right neighbour.
@@ -194,7 +194,7 @@ class _Lines:
         width: Fields of the header.
         spans: Last line and number of fields of a record of several lines, by its first line.
         swallowed: First and last line of each quote that swallowed rows.
-        broken: The lines that no quote can correct.
+        broken: The lines that no quote can repair.
     """
 
     data: bytes
@@ -211,7 +211,7 @@ class _Lines:
 
 
 def _mark_records(lines: _Lines, irregular: Integers, *, final: bool) -> int | None:
-    """Read records of several lines one by one, and mark the lines that no quote can correct.
+    """Read records of several lines one by one, and mark the lines that no quote can repair.
 
     Returns:
         The line at which to stop, since its record goes on after the data; None to take all.

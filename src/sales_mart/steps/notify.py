@@ -67,7 +67,7 @@ class Notification(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     text: str
     mrkdwn: Literal[False] = False
     workflow: str

@@ -75,7 +75,7 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             show none.
 
     Returns:
-        The plan; the one that exists already when this run was planned before, with the places
+        The plan; the one that is there already when this run was planned before, with the places
         in which the same objects stand now.
 
     Raises:

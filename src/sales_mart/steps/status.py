@@ -80,7 +80,7 @@ class RunSummary(_Part):
         seconds: Duration of each step, where one process ran the pipeline.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     business_date: date
     mode: Mode

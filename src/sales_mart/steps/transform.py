@@ -258,7 +258,7 @@ def _tests_failed(
     more = f" and {len(failed) - _SHOWN} more" if len(failed) > _SHOWN else ""
     return TestFailedError(
         f"{target}: {len(failed)} dbt test{'s' if len(failed) > 1 else ''} failed: {shown}{more}",
-        remedy="Readers still see the previous marts. Run the SQL of the named file to see the rows.",
+        remedy="Readers still see the previous marts. Run the SQL of that file to see the rows.",
         details={"target": target, "tests": [node.model_dump(mode="json") for node in failed]},
     )
 

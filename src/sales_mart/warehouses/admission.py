@@ -236,7 +236,7 @@ def check_removed_share(config: Config, seal: Seal, before: int, after: int) -> 
     if (before - after) / before > allowed:
         msg = (
             f"after run {seal.run_id} {after} rows would be visible, {before} are now: more would "
-            f"be gone than the share {allowed:g} of ingestion.validation.max_removed_share"
+            f"be removed than the share {allowed:g} of ingestion.validation.max_removed_share"
         )
         raise DataError(
             msg,

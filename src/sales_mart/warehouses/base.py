@@ -106,7 +106,7 @@ class Dialect(ABC):
         """Return a checksum of texts with `|` between them, a number of 60 bits.
 
         It is the first 15 hex digits of their MD5, in a type in which the checksums of a whole
-        table can be added up. MD5 guards against mistakes here, not against people, and all
+        table can be added up. MD5 protects from mistakes here, not against people, and all
         warehouses have it.
         """
 

@@ -62,6 +62,10 @@ class Publication(NamedTuple):
     slices: int | None
 
 
+_COLUMNS = {"hidden_rows": "yielded_rows"}
+"""What `load_runs` calls counts of a `Change` otherwise, since 0.1 named the column."""
+
+
 class Change(NamedTuple):
     """What a load does to the raw table.
 
@@ -90,11 +94,13 @@ def load_values(
     config: Config, seal: Seal, change: Change, visible_rows: int
 ) -> dict[str, str | int | date | None]:
     """Return what `load_runs` keeps of a load, but for its sequence and its time."""
+    counts = change._asdict()
+    del counts["window"]
     return {
         "run_id": seal.run_id,
         "business_date": seal.business_date,
         "mode": seal.mode.value,
-        **{name: value for name, value in change._asdict().items() if name != "window"},
+        **{_COLUMNS.get(name, name): value for name, value in counts.items()},
         "visible_rows": visible_rows,
         "key_id": seal.key_id,
         "sale_date_window": window_to_json(change.window),
@@ -241,7 +247,7 @@ def load_of(target: str, row: Mapping[str, Any]) -> Load:
         mode=Mode(row["mode"]),
         sequence=row["sequence"],
         rows=row["rows"],
-        hidden_rows=row["hidden_rows"],
+        hidden_rows=row[_COLUMNS["hidden_rows"]],
         removed_rows=row.get("removed_rows"),
         superseded_rows=row.get("superseded_rows"),
         shown_again_rows=row.get("shown_again_rows"),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from sales_mart.lake.storage import Folder, disk_errors
+from sales_mart.lake.disk import disk_errors
+from sales_mart.lake.storage import Folder
 from sales_mart.workflows.graph import daily
 from sales_mart.workflows.many_days import backfill
 from sales_mart.workflows.schedule import cron

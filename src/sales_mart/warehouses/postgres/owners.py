@@ -227,7 +227,8 @@ _REFUSALS = {
     "relation": (
         "{name} belongs to {owner}",
         (
-            "Find out what it is, then drop or rename it: the next run makes it anew. If it is yours, "
+            "Find out what it is, then drop or rename it: the next run makes it anew. If it is "
+            "yours, "
             "let an administrator run: alter table {name} owner to {user};"
         ),
     ),
