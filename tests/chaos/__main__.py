@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_mart.servers.local import local_servers
+from sales_mart.warehouses.base import names
 from support import open_folder
 
 from .fuzz import fuzz
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def processes(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
     """Kill, then start two at once, on a site that was walked undisturbed before."""
     deadline = time.monotonic() + seconds
-    campaign = Campaign(servers, folder / "site", seed)
+    campaign = Campaign(servers, folder / "site", seed, targets=names())
     campaign.rehearse()
     rows = kills(campaign, (deadline - time.monotonic()) * 0.74)
     say(f"kills:\n{as_table(rows)}")

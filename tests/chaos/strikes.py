@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ledger import DBT, KILLS, STOPS, Aim, Ledger
+from .ledger import DBT, KILLS, Aim, Ledger
 
 if TYPE_CHECKING:
     import random
@@ -55,9 +55,12 @@ class Striker:
             instant = step.begun + self.dice.uniform(0.0, 1.5)
             step.wait_until(lambda: time.monotonic() >= instant)
         else:
-            before = {"load-bigquery": "seal", "transform": "load-bigquery"}
-            last = before.get(aim.stop) or STOPS[STOPS.index(aim.stop) - 1]
-            step.wait_until(lambda: last in step.done())
+            # All loads begin when the input is sealed.
+            stops = self.site.stops
+            loads = {each for each in stops if each.startswith("load-")}
+            last = {"seal"} if aim.stop in loads else {stops[stops.index(aim.stop) - 1]}
+            before = max(loads, last)
+            step.wait_until(lambda: before <= set(step.done()))
             if aim.how == DBT:
                 self._strike_dbt(step, aim, self.dice.random())
                 return

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from chaos.site import STORY, Site
+from chaos.site import Site
+from chaos.story import STORY
 from shown import EXPORTS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Seen(NamedTuple):
 
 
 def seen(site: Site) -> Seen:
-    return Seen(site.postgres(), site.bigquery(), site.exported())
+    return Seen(site.marts("postgres"), site.marts("bigquery"), site.exported())
 
 
 class Finished(NamedTuple):
