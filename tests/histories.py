@@ -149,11 +149,11 @@ class Oracle:
             return 2
         older = step.day < last.day and number not in self.loaded
         loosened = not step.accept_rules and self._is_loosened(step)
-        refused = (loosened if is_append else older) or self._loses_too_much(step)
+        refused = (loosened if is_append else older) or self._loses_too_much(number, step)
         return 65 if refused else 0
 
-    def _loses_too_much(self, step: Step) -> bool:
-        before, after = len(self.visible()), len(self.after(step).visible())
+    def _loses_too_much(self, number: int, step: Step) -> bool:
+        before, after = len(self.visible()), len(self.after(step, number).visible())
         if step.share >= 1 or not before:
             return False
         if not step.rows and not step.rejects:
