@@ -259,10 +259,9 @@ def versions_in(site: Site) -> set[Version]:
 
 def _empty(site: Site) -> None:
     """Forget every load and every run; the next history finds tables without rows."""
-    names = [raw_table(site.config, site.target)]
-    names.append(table(site.config, site.target, raw_schema(site.config), LOAD_RUNS))
-    for name in names:
-        site.ask(f"truncate table {name}")
+    loads = table(site.config, site.target, raw_schema(site.config), LOAD_RUNS)
+    raw = raw_table(site.config, site.target)
+    site.ask(f"truncate table {raw}; truncate table {loads};")
     shutil.rmtree(site.lake, ignore_errors=True)
 
 

@@ -82,5 +82,5 @@ def _loads(servers: LocalServers, target: str, seconds: float, seed: int) -> Row
                 partial(check_history, site),
                 seconds,
                 first,
-                most=_MOST.get(target, 50),
+                most=_MOST.get(target, 25),
             )
