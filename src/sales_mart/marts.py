@@ -149,9 +149,7 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
                     continue
                 columns = {
                     column["name"]: column
-                    | {
-                        "data_type": _rendered(str(column.get("data_type") or ""), variables)
-                    }
+                    | {"data_type": _rendered(str(column.get("data_type") or ""), variables)}
                     for column in model.get("columns") or []
                 }
                 name = warehouse.fact_table if model["name"] == FACT_MODEL else model["name"]
