@@ -44,16 +44,16 @@ def attempt(task: Callable[[], object]) -> Ended:
     return Ended(raised.exit_code, said, seconds, None)
 
 
-def configured(config: Config, target: Target, **settings: object) -> Config:
-    """Return the configuration with other settings of one warehouse, or of all."""
+def configured(config: Config, target: str, **settings: object) -> Config:
+    """Give the configuration with other settings of one warehouse, or of all."""
     common = {key: settings.pop(key) for key in ("lock_timeout",) if key in settings}
-    section = getattr(config.data_warehouse, target.value).model_copy(update=settings)
-    warehouse = config.data_warehouse.model_copy(update={target.value: section, **common})
+    section = getattr(config.data_warehouse, target).model_copy(update=settings)
+    warehouse = config.data_warehouse.model_copy(update={target: section, **common})
     return config.model_copy(update={"data_warehouse": warehouse})
 
 
 def runs_in_raw(config: Config, target: Target) -> dict[str, tuple[int, int]]:
-    """Return rows and distinct identifiers of the raw table, by run."""
+    """Give rows and distinct identifiers of the raw table, by run."""
     name = raw_table(config, target)
     found = ask(
         config,

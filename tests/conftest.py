@@ -14,7 +14,7 @@ import pytest
 from gcs_server import running_gcs_server
 from sales_mart.config import Config
 from sales_mart.servers.local import LocalServers, local_servers
-from support import open_folder
+from support import open_folder, without_fsync
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -66,7 +66,11 @@ def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def servers(gcs_root: Path) -> Generator[LocalServers]:
     """Run PostgreSQL and BigQuery for the whole session."""
-    with open_folder() as folder, local_servers(folder, gcs_root=gcs_root) as running:
+    with (
+        open_folder() as folder,
+        local_servers(folder, gcs_root=gcs_root) as running,
+        without_fsync(running),
+    ):
         yield running
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -15,11 +16,8 @@ from sales_mart.lake.records import Load, Mode
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.steps.load import load
 from sales_mart.warehouses.admission import LoadOptions
-from sales_mart.warehouses.bigquery import connection as bigquery
-from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, row, sealed_run, token
-from targets import Target
-from warehouses import raw_table, table
+from warehouses import asked, raw_table, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -94,7 +92,7 @@ class Oracle:
         self.days: dict[str, Seen] = {}
         self.last: Step | None = None
         self.last_number: int | None = None
-        self.loaded: set[int] = set()
+        self.loaded: frozenset[int] = frozenset()
 
     def versions(self) -> set[Version]:
         """Return every row of the raw table, superseded ones too."""
@@ -117,10 +115,11 @@ class Oracle:
         """Return the rows that the marts may show."""
         return {each for each in self.versions() if each.superseded_by is None}
 
-    def after(self, step: Step) -> Oracle:
-        """Return the truth after a load that is not refused."""
+    def after(self, step: Step, number: int) -> Oracle:
+        """Return the truth after a load that is not refused; `number` is that of its run."""
         then = Oracle()
-        then.loaded = set(self.loaded)
+        then.last_number = number
+        then.loaded = self.loaded | {number}
         if step.mode is Mode.REPLACE:
             then.snapshot = Seen(step)
         else:
@@ -150,11 +149,11 @@ class Oracle:
             return 2
         older = step.day < last.day and number not in self.loaded
         loosened = not step.accept_rules and self._is_loosened(step)
-        refused = (loosened if is_append else older) or self._loses_too_much(step)
+        refused = (loosened if is_append else older) or self._loses_too_much(number, step)
         return 65 if refused else 0
 
-    def _loses_too_much(self, step: Step) -> bool:
-        before, after = len(self.visible()), len(self.after(step).visible())
+    def _loses_too_much(self, number: int, step: Step) -> bool:
+        before, after = len(self.visible()), len(self.after(step, number).visible())
         if step.share >= 1 or not before:
             return False
         if not step.rows and not step.rejects:
@@ -181,11 +180,11 @@ class Oracle:
         return False
 
 
-_PRICES: tuple[str, ...] = ("1.00", "2.00")
+PRICES: tuple[str, ...] = ("1.00", "2.00")
 _REASONS: tuple[str, ...] = ("quantity_range", "product_prefix", "date_format")
 _rows: st.SearchStrategy[dict[str, tuple[str, str]]] = st.dictionaries(
     st.sampled_from(IDENTIFIERS),
-    st.tuples(st.sampled_from(DAYS), st.sampled_from(_PRICES)),
+    st.tuples(st.sampled_from(DAYS), st.sampled_from(PRICES)),
     max_size=len(IDENTIFIERS),
 )
 _rejects: st.SearchStrategy[dict[str, int]] = st.dictionaries(
@@ -207,7 +206,8 @@ def histories(draw: st.DrawFn, longest: int = 6) -> list[Step]:
         )
         if what == "again" and steps:
             again = draw(st.integers(0, number - 1))
-            steps.append(replace(steps[again], again=steps[again].again or again))
+            first = steps[again].again
+            steps.append(replace(steps[again], again=again if first is None else first))
             continue
         if what == "rules":
             quantity, prefix = draw(st.sampled_from(QUANTITIES)), draw(st.sampled_from(PREFIXES))
@@ -233,35 +233,20 @@ def histories(draw: st.DrawFn, longest: int = 6) -> list[Step]:
 
 
 class Site(NamedTuple):
-    """A warehouse with a lake, and the warehouse's session of whoever looks at it."""
+    """A warehouse with a lake, and what asks the warehouse."""
 
     config: Config
     lake: Path
-    target: Target
+    target: str
     ask: Callable[[str], list[Sequence[Any]]]
 
 
 @contextmanager
-def site_of(config: Config, lake: Path, target: Target) -> Generator[Site]:
+def site_of(config: Config, lake: Path, target: str) -> Generator[Site]:
     """Make a site whose tables are there, so that they can be emptied for each history."""
     load(config, sealed_run(config, lake, "first", []), target)
-    if target is Target.POSTGRES:
-        with postgres.connect(config) as connection:
-
-            def run(sql: str) -> list[Sequence[Any]]:
-                cursor = connection.execute(sql.encode())
-                rows = cursor.fetchall() if cursor.description else []
-                connection.commit()
-                return list(rows)
-
-            yield Site(config, lake, target, run)
-        return
-    with bigquery.client(config) as client:
-
-        def query(sql: str) -> list[Sequence[Any]]:
-            return [found.values() for found in bigquery.query(client, sql)]
-
-        yield Site(config, lake, target, query)
+    with asked(config, target) as ask:
+        yield Site(config, lake, target, ask)
 
 
 def versions_in(site: Site) -> set[Version]:
@@ -273,11 +258,11 @@ def versions_in(site: Site) -> set[Version]:
 
 
 def _empty(site: Site) -> None:
-    """Forget every load; the next history finds tables without rows."""
-    names = [raw_table(site.config, site.target)]
-    names.append(table(site.config, site.target, raw_schema(site.config), LOAD_RUNS))
-    for name in names:
-        site.ask(f"delete from {name} where true")
+    """Forget every load and every run; the next history finds tables without rows."""
+    loads = table(site.config, site.target, raw_schema(site.config), LOAD_RUNS)
+    raw = raw_table(site.config, site.target)
+    site.ask(f"truncate table {raw}; truncate table {loads};")
+    shutil.rmtree(site.lake, ignore_errors=True)
 
 
 def configured(config: Config, step: Step) -> Config:
@@ -293,41 +278,72 @@ def configured(config: Config, step: Step) -> Config:
     return config.model_copy(update={"ingestion": ingestion})
 
 
-def check_history(site: Site, steps: Sequence[Step]) -> None:
-    """Load step by step: the table is the oracle's, or the load was refused and changed nothing."""
-    _empty(site)
-    truth = Oracle()
-    runs: dict[int, tuple[Config, RunFolder]] = {}
-    for position, step in enumerate(steps):
-        number = position if step.again is None else step.again
-        if number not in runs:
-            config = configured(site.config, step)
-            run = sealed_run(
-                config,
-                site.lake,
-                f"{next(_numbers)}",
-                step.values,
-                business_date=step.day,
-                mode=step.mode,
-                key_id=step.key,
-                rejects=step.rejects,
-                allow_empty=step.allow_empty,
-            )
-            runs[number] = config, run
+class Walk:
+    """Loads one history after the other, and knows what the tables must hold then."""
+
+    def __init__(self, *sites: Site) -> None:
+        self._sites = sites
+        for site in sites:
+            _empty(site)
+        self._runs: list[tuple[Config, RunFolder]] = []
+        self.truth = Oracle()
+
+    def history(self, steps: Sequence[Step]) -> tuple[Config, RunFolder]:
+        """Load step by step.
+
+        Returns:
+            The run that was loaded last, and its configuration.
+        """
+        first = len(self._runs)
+        for step in steps:
+            if step.again is None:
+                self._runs.append(self._sealed(step))
+                self._load(len(self._runs) - 1, step)
+            else:
+                self._runs.append(self._runs[first + step.again])
+                self._load(first + step.again, step)
+        assert self.truth.last_number is not None
+        return self._runs[self.truth.last_number]
+
+    def _load(self, number: int, step: Step) -> None:
+        """Load a run: the tables are the oracle's, or it was refused and changed nothing."""
+        truth = then = self.truth
+        expected = truth.refusal(number, step)
+        if not expected and truth.last_number != number:
+            then = truth.after(step, number)
         options = LoadOptions(step.accept_key, step.accept_rules)
-        expected, code, record = truth.refusal(number, step), 0, None
-        try:
-            record = load(*runs[number], site.target, options)
-        except SalesMartError as error:
-            code = error.exit_code
-        assert code == expected, (position, step)
-        if record is not None and truth.last_number != number:
-            before = truth.visible()
-            truth = truth.after(step)
-            truth.loaded.add(number)
-            truth.last_number = number
-            _check_record(record, step, before, truth)
-        assert versions_in(site) == truth.versions(), (position, step)
+        for site in self._sites:
+            code, record = 0, None
+            try:
+                record = load(*self._runs[number], site.target, options)
+            except SalesMartError as error:
+                code = error.exit_code
+            where = (site.target, len(self._runs), step)
+            assert code == expected, where
+            if record is not None and then is not truth:
+                _check_record(record, step, truth.visible(), then)
+            assert versions_in(site) == then.versions(), where
+        self.truth = then
+
+    def _sealed(self, step: Step) -> tuple[Config, RunFolder]:
+        config = configured(self._sites[0].config, step)
+        run = sealed_run(
+            config,
+            self._sites[0].lake,
+            f"{next(_numbers)}",
+            step.values,
+            business_date=step.day,
+            mode=step.mode,
+            key_id=step.key,
+            rejects=step.rejects,
+            allow_empty=step.allow_empty,
+        )
+        return config, run
+
+
+def check_history(site: Site, steps: Sequence[Step]) -> None:
+    """Load step by step into empty tables."""
+    Walk(site).history(steps)
 
 
 def _check_record(record: Load, step: Step, before: set[Version], truth: Oracle) -> None:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 EXPORTS = ("manifest.json", "summary_sales.csv", "summary_sales.json", "summary_sales.parquet")
 
 
-def marts_query(config: Config, target: Target) -> str:
-    """Return the query for the rows of all marts as text; one query is one moment."""
-    line = "t::text" if target == Target.POSTGRES else "to_json_string(t)"
+def marts_query(config: Config, target: str) -> str:
+    """Give the query for the rows of all marts as text; one query is one moment."""
+    line = "to_json_string(t)" if target == Target.BIGQUERY else "t::text"
     return " union all ".join(
         f"select '{name}' as mart, {line} as line from {table(config, target, place, name)} as t"
         for name, (place, _) in published_tables(config, target).items()
@@ -29,12 +29,12 @@ def marts_query(config: Config, target: Target) -> str:
 
 
 def state(rows: Iterable[Sequence[object]]) -> str:
-    """Return what tells rows from others, in whichever order they come."""
+    """Give what tells rows from others, in whichever order they come."""
     return hashlib.sha256(repr(sorted(map(tuple, rows))).encode()).hexdigest()
 
 
 def exported_files(folder: Path) -> dict[str, bytes]:
-    """Return those of the exported files that are there."""
+    """Give those of the exported files that are there."""
     found: dict[str, bytes] = {}
     for name in EXPORTS:
         with suppress(FileNotFoundError):
@@ -43,12 +43,12 @@ def exported_files(folder: Path) -> dict[str, bytes]:
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    """Return the SHA-256 of each file, in hex."""
+    """Give the SHA-256 of each file, in hex."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def match_manifest(files: Mapping[str, bytes]) -> bool:
-    """Return whether the files are those that the manifest among them lists."""
+    """Tell whether the files are those that the manifest among them lists."""
     found = digests(files)
     listed = json.loads(files.get("manifest.json", b"{}")).get("files", [])
     return all(found.get(file["name"]) == file["sha256"] for file in listed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
 
     from sales_mart.config import Config
+    from sales_mart.servers.local import LocalServers
+
+
+_ROOM = 1 << 29
+"""Bytes that a folder in memory has to have free: containers often have less."""
 
 
 class Row(NamedTuple):
@@ -123,6 +130,34 @@ def open_folder() -> Generator[Path]:
     """
     with tempfile.TemporaryDirectory(prefix="sales-mart-tests-") as folder:
         Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@contextmanager
+def without_fsync(servers: LocalServers) -> Generator[None]:
+    """Let PostgreSQL not wait for the disc, as long as no power cut is what is tested.
+
+    What is killed meanwhile loses nothing: the system has what was written.
+    """
+    assert servers.postgres_url is not None
+    with psycopg.connect(servers.postgres_url, autocommit=True) as connection:
+        try:
+            connection.execute("alter system set fsync = off")
+            connection.execute("select pg_reload_conf()")
+            yield
+        finally:
+            connection.execute("alter system reset fsync")
+            connection.execute("select pg_reload_conf()")
+
+
+@contextmanager
+def in_memory() -> Generator[Path]:
+    """Give a temporary folder whose files cost no wait for a disc, where the system has one."""
+    memory = Path("/dev/shm")  # noqa: S108 - what is made in it has a name that nobody knows
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
+    with tempfile.TemporaryDirectory(
+        prefix="sales-mart-tests-", dir=memory if has_room else None
+    ) as folder:
         yield Path(folder)
 
 

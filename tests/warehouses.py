@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from sales_mart.config import Config
@@ -13,7 +15,7 @@ from sales_mart.warehouses.publishing import NextMarts
 from targets import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
@@ -27,10 +29,12 @@ POSTGRES = (Target.POSTGRES,)
 
 
 def fresh_config(servers: LocalServers, **rules: object) -> Config:
-    """Return a configuration with schemas and datasets of its own on both servers."""
+    """Give a configuration with schemas, datasets and files of its own."""
     unique = uuid.uuid4().hex[:12]
     settings: dict[str, Any] = servers.settings()
     settings["data_warehouse"] |= {"project_id": "test-project", "dataset": f"raw_{unique}"}
+    path = servers.folder / f"{unique}.duckdb"
+    settings["data_warehouse"]["duckdb"] = {"path": str(path)}
     settings["data_mart"] = {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"}
     settings["ingestion"] = {"validation": rules}
     return Config.model_validate(settings)
@@ -59,60 +63,76 @@ def ask(config: Config, target: str, sql: str) -> list[tuple[Any, ...]]:
         return list(session.query(sql))
 
 
+@contextmanager
+def asked(config: Config, target: str) -> Generator[Callable[[str], list[Sequence[Any]]]]:
+    """Give what runs a statement, keeps what it changes, and returns its rows.
+
+    It is one session for as long as the context lasts, but on DuckDB, where nobody else could open
+    the file meanwhile.
+    """
+    if target == "duckdb":
+        yield partial(_ask_duckdb, cast("DuckDB", open_warehouse(config, target)))
+    elif target == Target.POSTGRES:
+        with postgres.connect(config) as connection:
+            yield partial(_ask_postgres, connection)
+    else:
+        with bigquery.client(config) as client:
+            yield lambda sql: [row.values() for row in bigquery.query(client, sql)]
+
+
+def _ask_duckdb(warehouse: DuckDB, sql: str) -> list[Sequence[Any]]:
+    from sales_mart.warehouses.duckdb.connection import opened
+
+    # Readers of the published marts are in the way of whoever writes to that very file.
+    with opened(warehouse, warehouse.path if '"published"' in sql else None) as session:
+        return list(session.connection.execute(sql).fetchall())
+
+
+def _ask_postgres(connection: postgres.Connection, sql: str) -> list[Sequence[Any]]:
+    cursor = connection.execute(sql.encode())
+    rows = cursor.fetchall() if cursor.description else []
+    connection.commit()
+    return list(rows)
+
+
 def change(config: Config, target: str, *statements: str) -> None:
     """Run statements that change something."""
-    if target == "duckdb":
-        from sales_mart.warehouses.duckdb.connection import opened
-
-        warehouse = cast("DuckDB", open_warehouse(config, target))
-        # Readers of the published marts are in the way of whoever writes to that very file.
-        shown = any('"published"' in sql for sql in statements)
-        with opened(warehouse, warehouse.path if shown else None) as session:
-            for sql in statements:
-                session.connection.execute(sql)
-        return
-    if target == Target.POSTGRES:
-        with postgres.connect(config) as connection:
-            for sql in statements:
-                connection.execute(sql.encode())
-            connection.commit()
-        return
-    with bigquery.client(config) as client:
+    with asked(config, target) as run:
         for sql in statements:
-            list(bigquery.query(client, sql))
+            run(sql)
 
 
 def next_table(config: Config, target: str, name: str) -> str:
-    """Return the quoted name of a next mart, by the name of its model."""
+    """Give the quoted name of a next mart, by the name of its model."""
     warehouse = open_warehouse(config, target)
     name = warehouse.fact_table if name == "fact_sales" else name
     return warehouse.dialect.table(warehouse.next_schema, name)
 
 
 def raw_table(config: Config, target: str) -> str:
-    """Return the quoted name of the raw table."""
+    """Give the quoted name of the raw table."""
     warehouse = open_warehouse(config, target)
     return warehouse.dialect.table(warehouse.raw_schema, config.data_warehouse.table)
 
 
 def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
-    """Return the published tables: name -> (schema or dataset, column of its window)."""
+    """Give the published tables: name -> (schema or dataset, column of its window)."""
     warehouse = open_warehouse(config, target)
     return {mart.name: (warehouse.schema_of(mart), mart.slice or "") for mart in warehouse.marts}
 
 
 def mart_schema(config: Config, target: str) -> str:
-    """Return the name of the schema or dataset that readers look at."""
+    """Give the name of the schema or dataset that readers look at."""
     return open_warehouse(config, target).mart_schema
 
 
 def next_schema(config: Config, target: str) -> str:
-    """Return the name of the schema or dataset where the next marts are built."""
+    """Give the name of the schema or dataset where the next marts are built."""
     return open_warehouse(config, target).next_schema
 
 
 def fact_table(target: str) -> str:
-    """Return the name of the fact table."""
+    """Give the name of the fact table."""
     return warehouse_class(target).fact_table
 
 

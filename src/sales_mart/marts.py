@@ -136,7 +136,7 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
         "integer_type": "bigint",
         **warehouse.dbt_variables(),
     }
-    render = Environment(autoescape=False).from_string  # noqa: S701 - types of columns, no HTML
+    variables = frozenset(values.items())
     found: list[Mart] = []
     for path in model_files(config.transformation.models_path):
         if path.suffix == ".sql":
@@ -149,11 +149,7 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
                     continue
                 columns = {
                     column["name"]: column
-                    | {
-                        "data_type": render(str(column.get("data_type") or "")).render(
-                            var=values.get
-                        )
-                    }
+                    | {"data_type": _rendered(str(column.get("data_type") or ""), variables)}
                     for column in model.get("columns") or []
                 }
                 name = warehouse.fact_table if model["name"] == FACT_MODEL else model["name"]
@@ -238,6 +234,13 @@ def fact(marts: Iterable[Mart]) -> Mart:
 def _parsed(text: str) -> Any:
     """Parse YAML once for each text: a step asks for its marts many times, under a lock."""
     return yaml.safe_load(text)
+
+
+@lru_cache(maxsize=1024)
+def _rendered(text: str, variables: frozenset[tuple[str, Any]]) -> str:
+    """Render a column's type, which may ask for variables, once for each text."""
+    template = Environment(autoescape=False).from_string(text)  # noqa: S701 - a type, no HTML
+    return template.render(var=dict(variables).get)
 
 
 def _by_name(marts: Iterable[Mart]) -> tuple[Mart, ...]:

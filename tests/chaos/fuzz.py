@@ -7,6 +7,7 @@ import io
 import random
 import time
 import unicodedata
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sales_mart.servers.local import LocalServers
 
 COLUMNS = schema_of(Config()).fields
-__all__ = ["examples", "fuzz", "mutate", "read_as_the_oracle", "read_packed"]
+__all__ = ["attempt", "drawn", "examples", "fuzz", "mutate", "read_as_the_oracle", "read_packed"]
 
 _EXAMPLES = 100
 """Examples between two looks at the clock."""
@@ -246,31 +247,72 @@ def examples(  # noqa: PLR0913 - what an attack is made of
     seed: int,
     most: int = _EXAMPLES,
 ) -> Row:
-    """Try examples until the time is over, `most` of them between two looks at the clock."""
+    """Try examples until the time is over, `most` of them between two looks at the clock.
+
+    What is tried to make a failing example smaller is not counted.
+    """
     end = time.monotonic() + seconds
     tried = 0
     found: list[str] = []
-    while not tried or time.monotonic() < end:
+    for batch in count():
+        if batch and time.monotonic() > end:
+            break
+        failed = False
 
-        @seeded(seed + tried)
-        @settings(
-            max_examples=most,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate, Phase.shrink],
-            report_multiple_bugs=False,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        )
-        @given(strategy)
         def attack(example: Any) -> None:
-            check_one(example)
+            nonlocal tried, failed
+            tried += not failed
+            try:
+                check_one(example)
+            except Exception:
+                failed = True
+                raise
 
         try:
-            attack()
+            _each(strategy, attack, most, seed + batch, Phase.generate, Phase.shrink)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is a find
             found.append(_say(error))
-        tried += most
+            tried += not failed
     return _row(name, (tried, found))
+
+
+def drawn(strategy: st.SearchStrategy[Any], number: int, seed: int) -> list[Any]:
+    """Draw examples, the same for the same seed."""
+    found: list[Any] = []
+    _each(strategy, found.append, number, seed, Phase.generate)
+    return found
+
+
+def _each(
+    strategy: st.SearchStrategy[Any],
+    what: Callable[[Any], None],
+    most: int,
+    seed: int,
+    *phases: Phase,
+) -> None:
+    @seeded(seed)
+    @settings(
+        max_examples=most,
+        database=None,
+        deadline=None,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(strategy)
+    def do(example: Any) -> None:
+        what(example)
+
+    do()
+
+
+def attempt(check_one: Callable[[Any], None], example: Any) -> str:
+    """Try one example; gives what was found."""
+    try:
+        check_one(example)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is a find
+        return _say(error)
+    return ""
 
 
 def _say(error: Exception) -> str:

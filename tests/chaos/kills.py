@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 import time
-from itertools import cycle
+from itertools import combinations, cycle
 from typing import TYPE_CHECKING
 
-from .ledger import CLEAN, DBT, GIVEN_UP, KILLS, STEPS, Aim, Ledger, say
+from sales_mart.warehouses.base import DEFAULT_TARGETS
+
+from .ledger import CLEAN, DBT, GIVEN_UP, KILLS, Aim, Ledger, say
 from .readers import Readers, State, polling
-from .site import STORY, Input, Site
+from .site import Site
+from .story import STORY, Input
 from .strikes import Striker, last_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sales_mart.servers.local import LocalServers
@@ -32,10 +36,17 @@ _ORPHAN_SECONDS = 30.0  # how long dbt may take to end after its parent
 class Campaign:
     """Runs the inputs in turn, strikes, verifies after each, and keeps count."""
 
-    def __init__(self, servers: LocalServers, folder: Path, seed: int, rows: int = 1_000) -> None:
+    def __init__(
+        self,
+        servers: LocalServers,
+        folder: Path,
+        seed: int,
+        rows: int = 1_000,
+        targets: Sequence[str] = DEFAULT_TARGETS,
+    ) -> None:
         self.dice = random.Random(seed)  # noqa: S311 - not a secret
-        self.site = Site(servers, folder, seed, rows)
-        self.ledger = Ledger()
+        self.site = Site(servers, folder, seed, rows, targets)
+        self.ledger = Ledger(self.site.steps)
         self.striker = Striker(self.site, self.dice, self.ledger)
         self.episodes = 0
         self._given_up = 0
@@ -66,11 +77,13 @@ class Campaign:
             self.raw[item] = self.site.raw()
             say(f"undisturbed: {item.name} {item.day}")
         self._places = self.site.places()
-        assert len({state.postgres for state in self.states.values()}) == len(STORY)
+        shown = [state.marts for state in self.states.values()]
+        assert all(one != other for one, other in combinations(shown, 2))
 
     def state(self) -> State:
         """Look at everything that readers see."""
-        return State(self.site.postgres(), self.site.bigquery(), self.site.exported())
+        marts = {target: self.site.marts(target) for target in self.site.targets}
+        return State(marts, self.site.exported())
 
     def _listing(self, run_id: str) -> set[str]:
         folder = self.site.lake / "runs" / run_id
@@ -98,7 +111,8 @@ class Campaign:
     def abandon(self, readers: Readers, item: Input) -> None:
         """Strike a run after it has begun to load, and never start it again: another comes next."""
         self._begin(readers, item)
-        aims = [aim for aim in self._aims() if aim.step in STEPS[STEPS.index("load-postgres") :]]
+        later = self.site.steps[self.site.steps.index("seal") + 1 :]
+        aims = [aim for aim in self._aims() if aim.step in later]
         aim = self.dice.choice(aims)
         self.striker.run(aim, "run", *self.site.run_options(item))
         self._given_up += 1
@@ -124,7 +138,7 @@ class Campaign:
 
     def run_steps(self, item: Input, aims: list[Aim]) -> None:
         """Run an input by the commands of its steps, each struck before it is let to its end."""
-        for step in STEPS:
+        for step in self.site.steps:
             command = tuple(step.split("-"))
             if step == "plan":
                 options = self.site.run_options(item)
@@ -141,10 +155,13 @@ class Campaign:
     def _verify(self, item: Input) -> None:
         state, wanted = self.state(), self.states[item]
         found = [
-            f"{place} is not that of an undisturbed run of {item.name}"
-            for place in State._fields
-            if getattr(state, place) != getattr(wanted, place)
+            f"what {target} shows is not that of an undisturbed run of {item.name}"
+            for target in self.site.targets
+            if state.marts[target] != wanted.marts[target]
         ]
+        if state.exported != wanted.exported:
+            found.append(f"the export is not that of an undisturbed run of {item.name}")
+        found += self.site.broken_accounts()
         records, undisturbed = self.site.records(self.run_ids[item]), self._records[item]
         found += [
             f"{name} is not that of an undisturbed run of {item.name}"
@@ -182,14 +199,14 @@ class Campaign:
                 say(f"{self.episodes} episodes, {self.ledger.attempts.total()} strikes")
                 if time.monotonic() > deadline:
                     break
-        self.ledger.looks = readers.looks.total()
+        self.ledger.looks = readers.looks
         self.ledger.begin()
         self.ledger.complain(readers.complaints())
 
     def _aims(self) -> list[Aim]:
         """Choose how each command is struck in a run, in the dice's order."""
         aims: list[Aim] = []
-        for step in STEPS:
+        for step in self.site.steps:
             clean = [Aim(step, how) for how in CLEAN]
             self.dice.shuffle(clean)
             least = min(clean, key=self.ledger.attempts.__getitem__)

@@ -5,16 +5,25 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter, defaultdict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from sales_mart.warehouses.base import DEFAULT_TARGETS
 
 from .table import Row
 
-__all__ = ["CLEAN", "DBT", "GIVEN_UP", "KILLS", "STEPS", "Aim", "Ledger", "say"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
-STEPS = (
-    *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
-    *("publish", "export"),
-)
+__all__ = ["CLEAN", "DBT", "GIVEN_UP", "KILLS", "STEPS", "Aim", "Ledger", "say", "stops_of"]
+
+
+def stops_of(targets: Iterable[str]) -> tuple[str, ...]:
+    """Name the commands of a run into some warehouses, in their order."""
+    loads = (f"load-{target}" for target in targets)
+    return ("plan", "validate", "seal", *loads, "transform", "reconcile", "publish", "export")
+
+
+STEPS = stops_of(DEFAULT_TARGETS)
 KILLS = ("kill", "kill group")
 CLEAN = ("terminate", "interrupt", "interrupt twice")
 DBT = "kill dbt"
@@ -33,9 +42,11 @@ GIVEN_UP = Aim("any", "give up")
 class Ledger:
     """Counts strikes, and keeps what was found."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Sequence[str] = STEPS) -> None:
+        self.steps = steps
         self.attempts: Counter[Aim] = Counter()
-        self.looks = 0
+        self.looks: Counter[str] = Counter()
+        """Looks of readers, by what they looked at."""
         self._failed: Counter[Aim] = Counter()
         self._found: dict[Aim, set[str]] = defaultdict(set)
         self._other: list[str] = []
@@ -71,7 +82,7 @@ class Ledger:
                 self._other.append(text)
 
     def complaints(self) -> list[str]:
-        """Return everything that was found."""
+        """Give everything that was found."""
         return [*self._other, *set().union(*self._found.values())]
 
     def rows(self, least: int = 0) -> list[Row]:
@@ -81,15 +92,20 @@ class Ledger:
             least: Fewer kills than this, of any step or of dbt, prove too little.
         """
         self.begin()
-        killed = {f"SIGKILL in {step}": [Aim(step, how) for how in KILLS] for step in STEPS}
+        killed = {f"SIGKILL in {step}": [Aim(step, how) for how in KILLS] for step in self.steps}
         killed["SIGKILL of dbt alone"] = [Aim("transform", DBT)]
         rows = [self._row(name, aims, least) for name, aims in killed.items()]
         for how, name in zip(CLEAN, ("SIGTERM", "Ctrl-C", "Ctrl-C twice"), strict=True):
-            rows.append(self._row(f"{name} in any step", [Aim(step, how) for step in STEPS]))
+            rows.append(self._row(f"{name} in any step", [Aim(step, how) for step in self.steps]))
         rows.append(self._row("runs given up half-way, another input follows", [GIVEN_UP]))
-        other = "; ".join(sorted(set(self._other)))
-        seen = self.looks - len(self._other)
-        return [*rows, Row("readers who look at it meanwhile", self.looks, seen, other)]
+        for place, looks in self.looks.items():
+            wrong = [text for text in self._other if text.startswith(f"a reader of {place} ")]
+            found = "; ".join(sorted(set(wrong)))
+            rows.append(
+                Row(f"a reader looks at {place} meanwhile", looks, looks - len(wrong), found)
+            )
+        others = {text for text in self._other if not text.startswith("a reader of ")}
+        return [*rows, *(Row("when nothing was struck", 1, 0, text) for text in sorted(others))]
 
     def _row(self, name: str, aims: list[Aim], least: int = 0) -> Row:
         attempts = sum(self.attempts[aim] for aim in aims)

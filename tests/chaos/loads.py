@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import random
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
-from chaos.fuzz import examples
+from attempts import configured
+from chaos.fuzz import attempt, drawn, examples
 from chaos.table import Row
-from histories import Site, Step, check_history, histories, site_of
-from targets import Target
+from histories import check_history, histories, site_of
+from published_histories import published_histories
+from sales_mart.warehouses.base import names
+from support import in_memory, without_fsync
 from warehouses import fresh_config
 
 if TYPE_CHECKING:
@@ -18,32 +25,62 @@ if TYPE_CHECKING:
 
 __all__ = ["deliveries"]
 
-_SHARES = {Target.POSTGRES: 0.7, Target.BIGQUERY: 1.0}
-"""Of the time that is left."""
-_LONGEST = {Target.POSTGRES: 6, Target.BIGQUERY: 4}
-_MOST = {Target.POSTGRES: 25, Target.BIGQUERY: 5}
-"""Examples between two looks at the clock."""
+_PUBLISHED = 12
+"""Histories that go through dbt and publish, when there is time."""
+_PUBLISHED_SECONDS = 12.0
+"""What one of them may take, to see how many there is time for."""
+_SHARES = {"bigquery": 0.15}
+"""Of the time that is left, for warehouses that answer one question at a time; alone."""
+_LONGEST = {"bigquery": 4}
+_MOST = {"bigquery": 5}
 
 
 def deliveries(servers: LocalServers, folder: Path, seconds: float, seed: int) -> list[Row]:
     """Deliver, correct, shrink, empty and redeliver, in any order; load snapshots in between."""
-    rows: list[Row] = []
     deadline = time.monotonic() + seconds
-    for target, share in _SHARES.items():
+    with without_fsync(servers):
+        number = max(1, min(_PUBLISHED, int(seconds * 0.4 / _PUBLISHED_SECONDS)))
+        rows = [_published(servers, folder, number, seed)]
         left = deadline - time.monotonic()
-        with site_of(fresh_config(servers), folder / target, target) as site:
-
-            def check(steps: list[Step], site: Site = site) -> None:
-                check_history(site, steps)
-
-            rows.append(
-                examples(
-                    f"random histories of loads into {target}",
-                    histories(_LONGEST[target]),
-                    check,
-                    left * share,
-                    seed,
-                    most=_MOST[target],
-                )
-            )
+        together = {name: 1 - sum(_SHARES.values()) for name in names() if name not in _SHARES}
+        for group in (together, _SHARES):
+            rows += _in_processes(servers, {name: left * group[name] for name in group}, seed)
     return rows
+
+
+def _published(servers: LocalServers, folder: Path, number: int, seed: int) -> Row:
+    """Publish one history after the other into all warehouses."""
+    tried, found = 0, ""
+    with published_histories(fresh_config(servers), folder / "lake", names()) as check:
+        for steps in drawn(histories(3), number, seed):
+            tried += 1
+            found = attempt(check, steps)
+            if found:
+                break  # what follows would be compared with what it left
+    name = f"random histories through dbt and publish, {', '.join(names())}"
+    return Row(name, tried, tried - bool(found), found)
+
+
+def _in_processes(servers: LocalServers, seconds: dict[str, float], seed: int) -> list[Row]:
+    """Attack several warehouses at once, each from a process of its own."""
+    # Not by fork, since threads of this process may hold locks.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(len(seconds), mp_context=context) as pool:
+        ends = [pool.submit(_loads, servers, name, seconds[name], seed) for name in seconds]
+        return [end.result() for end in ends]
+
+
+def _loads(servers: LocalServers, target: str, seconds: float, seed: int) -> Row:
+    # Other histories in each warehouse.
+    first = random.Random(f"{seed} {target}").randrange(10**9)  # noqa: S311 - for variety
+    with in_memory() as folder:
+        config = configured(fresh_config(servers), "duckdb", path=str(folder / "sales.duckdb"))
+        with site_of(config, folder / "lake", target) as site:
+            return examples(
+                f"random histories of loads into {target}",
+                histories(_LONGEST.get(target, 6)),
+                partial(check_history, site),
+                seconds,
+                first,
+                most=_MOST.get(target, 25),
+            )

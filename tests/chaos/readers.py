@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from published import digests, match_manifest
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Readers", "State", "polling"]
 
+EXPORT = "the export"
+_PAUSES = {"postgres": 0.1, "bigquery": 0.5, "duckdb": 0.2}
+"""Seconds between two looks at the marts of a warehouse."""
+
 
 class State(NamedTuple):
     """What readers see after an undisturbed run."""
 
-    postgres: str
-    bigquery: str
+    marts: dict[str, str]
+    """A digest of the contents of all marts, by warehouse."""
     exported: dict[str, str]
 
 
@@ -54,7 +59,7 @@ class Readers:
 
     def poll(self, place: str, pause: float) -> None:
         """Look at one place again and again, until the readers are told to end."""
-        look: Callable[[int], int | None] = getattr(self, f"_look_at_{place}")
+        look = self._look_at_export if place == EXPORT else partial(self._look_at_marts, place)
         at = 0
         while not self.ended.is_set():
             try:
@@ -79,13 +84,9 @@ class Readers:
             states = list(enumerate(self._states))
         return next((number for number, state in states[at:] if holds(state)), None)
 
-    def _look_at_postgres(self, at: int) -> int | None:
-        seen = self._site.postgres()
-        return self._index(at, lambda state: state.postgres == seen)
-
-    def _look_at_bigquery(self, at: int) -> int | None:
-        seen = self._site.bigquery()
-        return self._index(at, lambda state: state.bigquery == seen)
+    def _look_at_marts(self, target: str, at: int) -> int | None:
+        seen = self._site.marts(target)
+        return self._index(at, lambda state: state.marts[target] == seen)
 
     def _look_at_export(self, at: int) -> int | None:
         """Each file is whole at any time; files that the manifest lists are of one run."""
@@ -112,7 +113,7 @@ def polling(site: Site, first: State) -> Generator[Readers]:
     readers = Readers(site, first)
     threads = [
         threading.Thread(target=readers.poll, args=(place, pause), daemon=True)
-        for place, pause in (("postgres", 0.1), ("bigquery", 0.5), ("export", 0.02))
+        for place, pause in ((EXPORT, 0.02), *((target, _PAUSES[target]) for target in first.marts))
     ]
     for thread in threads:
         thread.start()

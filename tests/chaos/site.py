@@ -11,50 +11,40 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 import yaml
 
 from published import EXPORTS, digests, exported_files, marts_query, state
 from sales_mart.config import Config
-from sales_mart.names import raw_schema
+from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.warehouses.base import DEFAULT_TARGETS, open_warehouse
 from sales_mart.warehouses.bigquery import connection as bigquery
-from targets import Target
 from warehouses import ask, mart_schema, next_schema, raw_table
 
+from .ledger import stops_of
+from .story import write_inputs
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from sales_mart.servers.local import LocalServers
+    from sales_mart.warehouses.duckdb import DuckDB
 
-__all__ = ["STORY", "Input", "Running", "Site"]
+    from .story import Input
+
+__all__ = ["Running", "Site"]
 
 PROGRAM = Path(sys.executable).with_name("sales-mart")
+# What a snapshot removes is what an attempt before it may have left: `broken_accounts` adds it up.
 _TIMES = re.compile(r"(seconds|loaded_at|published_at|sequences?|bytes_billed|built)$")
-_PRODUCTS = ("Halal Mouse", "Halal Laptop", "Halal Keyboard", "Halal Écran", "Other Chair")
-
-
-class Input(NamedTuple):
-    """What a run reads: a snapshot, or one business date of a daily source."""
-
-    name: str
-    day: str
-    daily: bool
-
-
-STORY = (
-    Input("a", "2023-10-05", daily=False),
-    Input("days", "2023-10-06", daily=True),
-    Input("days", "2023-10-07", daily=True),
-    Input("b", "2023-10-08", daily=False),
-)
-"""Run one after the other, then from the start again: a snapshot, two days, another snapshot."""
 
 
 class Running:
@@ -87,7 +77,7 @@ class Running:
         return self.process.poll() is None
 
     def done(self) -> list[str]:
-        """Return the steps that it has logged as done, in order."""
+        """Give the steps that it has logged as done, in order."""
         lines = (line for line in self.stderr.splitlines() if '"done in ' in line)
         return [json.loads(line)["step"] for line in lines if line.endswith("}")]
 
@@ -113,10 +103,19 @@ class Running:
 class Site:
     """A configuration with schemas, a lake and a folder of temporary files of its own."""
 
-    def __init__(self, servers: LocalServers, folder: Path, seed: int, rows: int = 2_000) -> None:
+    def __init__(
+        self,
+        servers: LocalServers,
+        folder: Path,
+        seed: int,
+        rows: int = 2_000,
+        targets: Sequence[str] = DEFAULT_TARGETS,
+    ) -> None:
         # What a shell starts in the background ignores Ctrl-C, and so would all that it starts.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.folder = folder
+        self.targets = tuple(targets)
+        self.steps = stops_of(targets)
         self.lake = folder / "lake"
         self.export = self.lake / "export"
         self.inputs = folder / "in"
@@ -125,7 +124,12 @@ class Site:
         self.mark = f"CHAOS_SITE={uuid.uuid4().hex}"
         unique = uuid.uuid4().hex[:8]
         settings: dict[str, Any] = servers.settings()
-        settings["data_warehouse"] |= {"project_id": "chaos", "dataset": f"raw_{unique}"}
+        settings["data_warehouse"] |= {
+            "project_id": "chaos",
+            "dataset": f"raw_{unique}",
+            "targets": list(targets),
+            "duckdb": {"path": str(folder / "duckdb" / "sales.duckdb")},
+        }
         settings["data_mart"] = {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"}
         settings["data_lake"] = {"lake": str(self.lake)}
         settings["ingestion"] = {"validation": {"product_prefix": "Halal", "max_quantity": 100}}
@@ -142,7 +146,9 @@ class Site:
         name, _, value = self.mark.partition("=")
         self.environ = {**kept, name: value, "TMPDIR": str(self.temporary)}
         self._url = servers.postgres_url or ""
-        _write_inputs(self.inputs, random.Random(seed), rows)  # noqa: S311 - not a secret
+        # Two connections of one process are in each other's way.
+        self._one_at_a_time = threading.Lock()
+        write_inputs(self.inputs, random.Random(seed), rows)  # noqa: S311 - not a secret
 
     # --- commands
 
@@ -151,7 +157,7 @@ class Site:
         return Running(self, *arguments)
 
     def run_options(self, item: Input) -> tuple[str, ...]:
-        """Return the options that name an input."""
+        """Give the options that name an input."""
         folder = self.inputs / item.name
         source = str(folder / "{date}" / "*.csv") if item.daily else str(folder / "*.csv")
         return ("--source", source, "--business-date", item.day, "--shards", "2")
@@ -178,22 +184,35 @@ class Site:
 
     # --- what readers see
 
-    def postgres(self) -> str:
-        """Return the digests of all marts, of one moment."""
-        with self.session() as connection:
-            query = marts_query(self.config, Target.POSTGRES)
-            return state(connection.execute(query.encode()))
+    def marts(self, target: str) -> str:
+        """Give the digest of all marts of a warehouse, of one moment, as a reader sees them."""
+        query = marts_query(self.config, target)
+        if target == "postgres":
+            with self.session() as connection:
+                return state(connection.execute(query.encode()))
+        if target == "duckdb":
+            return state(self._ask_published(query))
+        return state(ask(self.config, target, query))
 
-    def bigquery(self) -> str:
-        """Return the digests of all marts, of one moment."""
-        return state(ask(self.config, Target.BIGQUERY, marts_query(self.config, Target.BIGQUERY)))
+    def _ask_published(self, query: str) -> list[tuple[Any, ...]]:
+        """Read the published file of DuckDB as an analyst does, who takes no lock of ours."""
+        import duckdb
+
+        path = cast("DuckDB", open_warehouse(self.config, "duckdb")).path
+        with self._one_at_a_time, duckdb.connect() as connection:
+            connection.execute(f"attach '{path}' as published (read_only)")
+            return connection.execute(query).fetchall()
+
+    def _ask(self, target: str, query: str) -> list[tuple[Any, ...]]:
+        with self._one_at_a_time:
+            return ask(self.config, target, query)
 
     def exported(self) -> dict[str, str]:
-        """Return the digests of the exported files."""
+        """Give the digests of the exported files."""
         return digests(self.files())
 
     def files(self) -> dict[str, bytes]:
-        """Return the exported files."""
+        """Give the exported files."""
         return exported_files(self.export)
 
     def session(self) -> psycopg.Connection[tuple[Any, ...]]:
@@ -201,7 +220,7 @@ class Site:
         return psycopg.connect(self._url, application_name="reader", options="-clock_timeout=1s")
 
     def records(self, run_id: str) -> dict[str, Any]:
-        """Return the records of a run, without times and without the numbers of loads."""
+        """Give the records of a run, without times and without the numbers of loads."""
         found: dict[str, Any] = {}
         for path in (self.lake / "runs" / run_id).glob("*.json"):
             if path.name != "run.json":
@@ -209,19 +228,43 @@ class Site:
         return found
 
     def raw(self) -> str:
-        """Return a digest of the rows of both raw tables, whichever runs brought them."""
-        columns = "transaction_id, product, price, quantity, sale_date, business_date"
+        """Give a digest of the rows of all raw tables, whichever runs brought them."""
+        columns = (
+            "transaction_id, product, price, quantity, sale_date, business_date, superseded_by"
+        )
         found: list[str] = []
-        for target in Target:
+        for target in self.targets:
             sql = f"select {columns} from {raw_table(self.config, target)}"
             rows = sorted(
                 "|".join(
                     f"{value:f}" if isinstance(value, Decimal) else str(value) for value in row
                 )
-                for row in ask(self.config, target, sql)
+                for row in self._ask(target, sql)
             )
             found.append(hashlib.sha256("\n".join(rows).encode()).hexdigest())
         return " ".join(found)
+
+    def broken_accounts(self) -> list[str]:
+        """Name the loads after which other rows are visible than they say."""
+        found: list[str] = []
+        for target in self.targets:
+            warehouse = open_warehouse(self.config, target)
+            name = warehouse.dialect.table(warehouse.raw_schema, LOAD_RUNS)
+            added = f"{warehouse.dialect.identifier('rows')} + shown_again_rows"
+            visible = 0
+            for run_id, change, after in self._ask(
+                target,
+                f"select run_id, {added} - removed_rows - superseded_rows, visible_rows"
+                f" from {name} order by sequence",
+            ):
+                visible += change
+                if visible != after:
+                    found.append(f"{target}: {run_id} leaves {visible} rows visible, not {after}")
+            sql = f"select count(*) from {raw_table(self.config, target)}"
+            ((here,),) = self._ask(target, f"{sql} where superseded_by is null")
+            if here != visible:
+                found.append(f"{target}: {here} rows are visible, not {visible}")
+        return found
 
     # --- what must not grow
 
@@ -241,7 +284,7 @@ class Site:
         """List tables, views and indexes of both warehouses; staging tables only where asked."""
         config = self.config
         names = {raw_schema(config)}
-        for target in Target:
+        for target in self.targets:
             names |= {mart_schema(config, target), next_schema(config, target)}
         with self.session() as connection:
             found = {
@@ -260,6 +303,17 @@ class Site:
                     expires = client.get_table(item.reference).expires
                     if expiring or not (item.table_id.startswith("staging_") and expires):
                         found.add(f"bigquery:{dataset.dataset_id}.{item.table_id}")
+        if "duckdb" in self.targets:
+            found |= {
+                f"duckdb:{'.'.join(each)}"
+                for each in self._ask(
+                    "duckdb",
+                    "select database_name, schema_name, table_name from duckdb_tables()"
+                    " where not internal union all"
+                    " select database_name, schema_name, view_name from duckdb_views()"
+                    " where not internal",
+                )
+            }
         return found
 
     def leftovers(self) -> list[str]:
@@ -267,6 +321,9 @@ class Site:
         found = [str(path) for path in self.temporary.iterdir()]
         found += [str(path) for path in self.lake.rglob("*.tmp")]
         found += [str(path) for path in self.lake.rglob("temporary")]
+        ours = ("sales.duckdb", "sales.duckdb.work", ".sales.duckdb.lock")
+        files = (self.folder / "duckdb").glob("*")
+        found += [str(path) for path in files if path.name not in ours]
         return found + [str(p) for p in self.export.iterdir() if p.name not in EXPORTS]
 
     def processes(self) -> list[str]:
@@ -281,7 +338,7 @@ class Site:
         return found
 
     def dbt_children(self) -> list[int]:
-        """Return the process numbers of dbt."""
+        """Give the process numbers of dbt."""
         return [int(each.split()[0]) for each in self.processes() if "dbt_runner.worker" in each]
 
     def sessions(self) -> int:
@@ -296,34 +353,10 @@ class Site:
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            str(key): _timeless(item) for key, item in value.items() if not _TIMES.search(str(key))
-        }
+        known = {str(key): item for key, item in value.items()}
+        if known.get("mode") == "replace":
+            known.pop("removed_rows", None)
+        return {key: _timeless(item) for key, item in known.items() if not _TIMES.search(key)}
     if isinstance(value, list):
         return sorted((_timeless(item) for item in value), key=repr)
     return value
-
-
-def _write_inputs(folder: Path, dice: random.Random, rows: int) -> None:
-    """Write the inputs of the story: valid rows, rejects, duplicates, late rows, corrections."""
-    for name, first in (("a", 0), ("b", rows // 3)):
-        lines = [_line(dice, first + number, "2023-10-{:02d}") for number in range(rows)]
-        lines += dice.sample(lines, rows // 50)
-        _write(folder / name / "1.csv", lines[: rows // 2])
-        _write(folder / name / "2.csv", lines[rows // 2 :])
-    for day, first in (("2023-10-06", rows // 2), ("2023-10-07", rows - rows // 4)):
-        lines = [_line(dice, first + number, "2023-10-{:02d}") for number in range(rows // 2)]
-        _write(folder / "days" / day / "1.csv", lines[: rows // 4])
-        _write(folder / "days" / day / "2.csv", lines[rows // 4 :])
-
-
-def _line(dice: random.Random, number: int, day: str) -> str:
-    price = dice.choice((f"{dice.randint(10, 999)}.{dice.randint(0, 99):02d}", "1.234", ""))
-    price = price if dice.random() < 0.1 else f"{dice.randint(1, 999)}.{dice.randint(0, 99):02d}"
-    when = day.format(dice.randint(1, 28))
-    return f"T{number:06d},{dice.choice(_PRODUCTS)},{price},{dice.randint(0, 120)},{when}"
-
-
-def _write(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["transaction_id,product,price,quantity,date", *lines, ""]))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .ledger import DBT, KILLS, STEPS, Aim, Ledger
+from .ledger import DBT, KILLS, Aim, Ledger
 
 if TYPE_CHECKING:
     import random
@@ -55,9 +55,12 @@ class Striker:
             instant = running.begun + self.dice.uniform(0.0, 1.5)
             running.wait_until(lambda: time.monotonic() >= instant)
         else:
-            before = {"load-bigquery": "seal", "transform": "load-bigquery"}
-            last = before.get(aim.step) or STEPS[STEPS.index(aim.step) - 1]
-            running.wait_until(lambda: last in running.done())
+            # All loads begin when the input is sealed.
+            steps = self.site.steps
+            loads = {each for each in steps if each.startswith("load-")}
+            last = {"seal"} if aim.step in loads else {steps[steps.index(aim.step) - 1]}
+            before = max(loads, last)
+            running.wait_until(lambda: before <= set(running.done()))
             if aim.how == DBT:
                 self._strike_dbt(running, aim, self.dice.random())
                 return
@@ -153,13 +156,13 @@ class Striker:
 
 
 def last_line(running: Running) -> str:
-    """Return the end of what a command logged last."""
+    """Give the end of what a command logged last."""
     lines = running.stderr.strip().splitlines()
     return lines[-1][-700:] if lines else "it said nothing"
 
 
 def _heeds_signals(running: Running) -> bool:
-    """Return whether the process has put its handlers in place: SIGTERM is caught."""
+    """Tell whether the process has put its handlers in place: SIGTERM is caught."""
     with suppress(OSError):
         for line in Path("/proc", str(running.process.pid), "status").read_text().splitlines():
             if line.startswith("SigCgt:"):

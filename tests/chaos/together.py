@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Self
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from targets import Target
 from warehouses import published_tables
 
-from .ledger import STEPS, say
+from .ledger import say
 from .readers import polling
-from .site import STORY
+from .story import STORY
 from .table import Row
 
 if TYPE_CHECKING:
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 
     from .kills import Campaign
     from .readers import Readers
-    from .site import Input, Site
+    from .site import Site
+    from .story import Input
 
 __all__ = ["Crowd", "Pairs", "together"]
 
@@ -77,6 +77,7 @@ class Pairs:
     def _compare(self, item: Input) -> None:
         if self._campaign.state() != self._campaign.states[item]:
             self.found.append("the marts after it are not those of an undisturbed run")
+        self.found += self.site.broken_accounts()
         self.found += self._readers.complaints()
 
     # --- the stories
@@ -110,7 +111,7 @@ class Pairs:
         for run_id in runs:
             for step in ("validate", "seal"):
                 self.site.do(step, "--run-id", run_id)
-        for target in Target:
+        for target in self.site.targets:
             commands = [("load", target, "--run-id", run_id) for run_id in runs]
             codes = self.at_once(*commands)
             for command, code in zip(commands, codes, strict=True):
@@ -125,15 +126,15 @@ class Pairs:
         """A run loads between another's load and its publication, which is refused."""
         run_id = self._campaign.run_ids[A]
         self.site.do("plan", *self.site.run_options(A))
-        for step in STEPS[1:7]:
+        for step in self.site.steps[1:-2]:
             self.site.do(*step.split("-"), "--run-id", run_id)
         other = self._campaign.run_ids[B]
         self.site.do("plan", *self.site.run_options(B))
-        for step in STEPS[1:4]:
+        for step in self.site.steps[1:4]:
             self.site.do(*step.split("-"), "--run-id", other)
-        before = self.site.postgres()
+        before = self.site.marts("postgres")
         code = self.site.do("publish", "--run-id", run_id, "--target", "postgres")
-        if code != 65 or self.site.postgres() != before:
+        if code != 65 or self.site.marts("postgres") != before:
             self.found.append(f"an overtaken run was published: exit code {code}")
         self.settle(B)
 
@@ -143,7 +144,7 @@ class Pairs:
         self.announce(A)
         self.site.forget(run_id)
         self.site.do("plan", *self.site.run_options(A))
-        for step in STEPS[1:]:
+        for step in self.site.steps[1:]:
             command = (*step.split("-"), "--run-id", run_id)
             self.twice(*command)
             code = self.site.do(*command)
@@ -156,7 +157,7 @@ class Pairs:
         run_id = self._campaign.run_ids[B]
         self.announce(B)
         self.site.do("plan", *self.site.run_options(B))
-        for step in STEPS[1:7]:
+        for step in self.site.steps[1:-2]:
             self.site.do(*step.split("-"), "--run-id", run_id)
         with Crowd(self.site, 20) as crowd:
             code = self.site.do("publish", "--run-id", run_id)
@@ -196,7 +197,7 @@ class Crowd:
             self._edges.append(self.look(connection))
 
     def complaints(self) -> list[str]:
-        """Return what was wrong with its looks."""
+        """Give what was wrong with its looks."""
         found = sorted(self._met)
         if len(set(self._edges)) != len(self._edges):
             found.append("nothing was published before the crowd")
@@ -205,8 +206,8 @@ class Crowd:
         return found
 
     def look(self, connection: psycopg.Connection[tuple[object, ...]]) -> tuple[object, ...]:
-        """Return the totals of the marts, the same in each of them, as one snapshot has."""
-        marts = published_tables(self._site.config, Target.POSTGRES)
+        """Give the totals of the marts, which are the same in each of them, as one snapshot has."""
+        marts = published_tables(self._site.config, "postgres")
         found: list[object] = []
         with connection.transaction():
             for name, (schema, _) in marts.items():

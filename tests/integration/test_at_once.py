@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from chaos.site import STORY, Site
+from chaos.site import Site
+from chaos.story import STORY
 from published import EXPORTS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Seen(NamedTuple):
 
 
 def seen(site: Site) -> Seen:
-    return Seen(site.postgres(), site.bigquery(), site.exported())
+    return Seen(site.marts("postgres"), site.marts("bigquery"), site.exported())
 
 
 class Finished(NamedTuple):
@@ -70,13 +71,13 @@ def finished(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def manifest(site: Site) -> tuple[str, dict[str, str]]:
-    """Return the run that the manifest names, and the digests that it has of the files."""
+    """Give the run that the manifest names, and the digests that it has of the files."""
     said = json.loads((site.export / "manifest.json").read_bytes())
     return said["run_id"], {each["name"]: each["sha256"] for each in said["files"]}
 
 
 def digests(site: Site) -> dict[str, str]:
-    """Return the digests of the files beside the manifest."""
+    """Give the digests of the files beside the manifest."""
     files = [path for path in site.export.iterdir() if path.name != "manifest.json"]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

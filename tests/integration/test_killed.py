@@ -15,7 +15,8 @@ import pytest
 
 from chaos.kills import Campaign
 from chaos.ledger import CLEAN, KILLS, STEPS, Aim
-from chaos.site import STORY, Site
+from chaos.site import Site
+from chaos.story import STORY
 from chaos.table import Row, as_table
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING
 from sales_mart.steps.summary import published_summary
@@ -61,7 +62,7 @@ def test_a_run_that_is_struck_in_every_step_ends_as_one_in_peace(finished: Finis
     site, peace = finished.struck.site, finished.in_peace
     assert finished.struck.ledger.complaints() == []
     assert {aim.step for aim in finished.struck.ledger.attempts} == set(STEPS)
-    assert site.postgres() == peace.postgres()
+    assert site.marts("postgres") == peace.marts("postgres")
     with (
         published_summary(site.config, Target.POSTGRES) as (_, here),
         published_summary(site.config, Target.BIGQUERY) as (_, there),

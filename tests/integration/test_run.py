@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
 
-from chaos.site import STORY, Site
+from chaos.site import Site
+from chaos.story import STORY
 from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config

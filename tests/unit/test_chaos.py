@@ -24,24 +24,25 @@ def exported(which: str) -> dict[str, bytes]:
 
 
 def state(which: str) -> State:
-    return State(which, which, digests(exported(which)))
+    return State({"postgres": which, "bigquery": which}, digests(exported(which)))
 
 
 BEFORE, AFTER = state("a"), state("b")
+
+
+def half(target: str) -> State:
+    return AFTER._replace(marts={**AFTER.marts, target: "half"})
 
 
 class Shown:
     """What a site shows, and may be told to show."""
 
     def __init__(self) -> None:
-        self.marts = BEFORE
+        self.shown = BEFORE
         self.exported = exported("a")
 
-    def postgres(self) -> str:
-        return self.marts.postgres
-
-    def bigquery(self) -> str:
-        return self.marts.bigquery
+    def marts(self, target: str) -> str:
+        return self.shown.marts[target]
 
     def files(self) -> dict[str, bytes]:
         return self.exported
@@ -54,9 +55,9 @@ def complaints(*moments: tuple[State, dict[str, bytes]]) -> list[str]:
         readers.announce(AFTER)
         for marts, files in moments:
             seen = dict(readers.looks)
-            shown.marts, shown.exported = marts, files
+            shown.shown, shown.exported = marts, files
             deadline = time.monotonic() + 10
-            places = ("postgres", "bigquery", "export")
+            places = ("postgres", "bigquery", "the export")
             while any(readers.looks[place] < seen.get(place, 0) + 2 for place in places):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
@@ -78,11 +79,11 @@ def test_readers_allow_files_that_the_manifest_does_not_list() -> None:
 @pytest.mark.parametrize(
     ("marts", "files", "place"),
     [
-        (AFTER._replace(postgres="half"), NEW[1], "postgres"),
-        (AFTER._replace(bigquery="half"), NEW[1], "bigquery"),
-        (AFTER, {**NEW[1], "summary_sales.json": b"half"}, "export"),
-        (AFTER, exported("c"), "export"),
-        (AFTER, {"manifest.json": NEW[1]["manifest.json"]}, "export"),
+        (half("postgres"), NEW[1], "postgres"),
+        (half("bigquery"), NEW[1], "bigquery"),
+        (AFTER, {**NEW[1], "summary_sales.json": b"half"}, "the export"),
+        (AFTER, exported("c"), "the export"),
+        (AFTER, {"manifest.json": NEW[1]["manifest.json"]}, "the export"),
     ],
 )
 def test_readers_notice_what_no_run_made(marts: State, files: dict[str, bytes], place: str) -> None:
@@ -91,7 +92,11 @@ def test_readers_notice_what_no_run_made(marts: State, files: dict[str, bytes], 
 
 def test_readers_notice_a_step_back() -> None:
     found = complaints(NEW, OLD)
-    assert {text.split()[3] for text in found} == {"postgres", "bigquery", "export"}
+    assert {text.split(" saw")[0].removeprefix("a reader of ") for text in found} == {
+        "postgres",
+        "bigquery",
+        "the export",
+    }
 
 
 def test_a_ledger_counts_what_did_not_hold_and_what_was_not_tried() -> None:

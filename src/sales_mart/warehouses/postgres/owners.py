@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["check_owners", "exists", "grants_of_create", "schemas"]
+__all__ = ["check_owners", "existing", "exists", "grants_of_create", "schemas"]
 
 _DBT_SUFFIXES = ("__dbt_tmp", "__dbt_backup")
 # `trusted` may own a schema: who can drop and replace everything in it in any case.
@@ -54,17 +54,18 @@ _ROLES: LiteralString = """
         select datdba from pg_database where datname = current_database()
     )
 """
-_OWNER: LiteralString = """
+_OWNERS: LiteralString = """
     select
+        relname,
         relowner in (select oid from ours)
         or (%(reads)s and not has_schema_privilege(current_user, relnamespace, 'CREATE')),
-        quote_ident(%(schema)s) || '.' || quote_ident(%(relation)s),
+        quote_ident(%(schema)s) || '.' || quote_ident(relname),
         null,
         quote_ident(pg_get_userbyid(relowner)),
         quote_ident(current_user)
     from pg_class
     where
-        relname = %(relation)s
+        relname = any(%(relations)s)
         and relnamespace = (select oid from pg_namespace where nspname = %(schema)s)
 """
 # A view or a table calls what its defaults, constraints, indexes and rules depend on; what came
@@ -304,16 +305,25 @@ def exists(connection: psycopg.Connection[Any], schema: str, relation: str) -> b
     Raises:
         ConfigurationError: It is, and belongs to another role.
     """
+    return bool(existing(connection, schema, [relation]))
+
+
+def existing(
+    connection: psycopg.Connection[Any], schema: str, relations: Sequence[str]
+) -> list[str]:
+    """Return those of the names that are relations of a schema.
+
+    Raises:
+        ConfigurationError: One of them belongs to another role.
+    """
     found = connection.execute(
-        SQL(_ROLES + _OWNER),
-        {"schema": schema, "relation": relation, "reads": bool(connection.read_only)},
-    ).fetchone()
-    if found is None:
-        return False
-    is_ours, *finding = found
-    if not is_ours:
-        raise _refused([("relation", *finding)])
-    return True
+        SQL(_ROLES + _OWNERS),
+        {"schema": schema, "relations": relations, "reads": bool(connection.read_only)},
+    ).fetchall()
+    others = [("relation", *finding) for _, is_ours, *finding in found if not is_ours]
+    if others:
+        raise _refused(others)
+    return [name for name, *_ in found]
 
 
 def grants_of_create(connection: psycopg.Connection[Any], config: Config) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from sales_mart.schema import arrow_schema, schema_of
 from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
 from sales_mart.warehouses.postgres.connection import Connection, ensure_schema
 from sales_mart.warehouses.postgres.dialect import PostgresDialect
-from sales_mart.warehouses.postgres.owners import exists
+from sales_mart.warehouses.postgres.owners import existing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,15 +55,18 @@ def _indexes(config: Config) -> dict[str, LiteralString]:
 
 def ensure_indexes(connection: Connection, config: Config) -> None:
     """Create the indexes that an append needs, and drop those that only 0.1 needed."""
-    _drop(connection, config, _former_indexes(config))
-    for name, definition in _indexes(config).items():
-        if not exists(connection, raw_schema(config), name):
+    indexes, former = _indexes(config), _former_indexes(config)
+    found = existing(connection, raw_schema(config), [*indexes, *former])
+    _drop(connection, config, [name for name in found if name in former])
+    for name, definition in indexes.items():
+        if name not in found:
             connection.execute(SQL(definition).format(Identifier(name), raw_table(config)))
 
 
 def drop_indexes(connection: Connection, config: Config) -> None:
     """Drop the indexes, which a table that is filled at once needs no more."""
-    _drop(connection, config, [*_former_indexes(config), *_indexes(config)])
+    names = [*_former_indexes(config), *_indexes(config)]
+    _drop(connection, config, existing(connection, raw_schema(config), names))
 
 
 def _former_indexes(config: Config) -> list[str]:
@@ -72,9 +75,7 @@ def _former_indexes(config: Config) -> list[str]:
 
 def _drop(connection: Connection, config: Config, names: list[str]) -> None:
     for name in names:
-        connection.execute(
-            SQL("drop index if exists {}").format(Identifier(raw_schema(config), name))
-        )
+        connection.execute(SQL("drop index {}").format(Identifier(raw_schema(config), name)))
 
 
 def ensure_tables(connection: Connection, config: Config) -> None:
@@ -87,11 +88,12 @@ def ensure_tables(connection: Connection, config: Config) -> None:
     ensure_schema(connection, schema)
     sales = schema_of(config)
     _check_encoder(sales)
+    found = existing(connection, schema, [LOAD_RUNS, config.data_warehouse.table])
     for table, columns, key in (
         (LOAD_RUNS, LOAD_RUNS_COLUMNS, ", primary key (sequence)"),
         (config.data_warehouse.table, sales.raw, ""),
     ):
-        if not exists(connection, schema, table):
+        if table not in found:
             listed = ", ".join(map(_DIALECT.definition, columns))
             name = _DIALECT.table(schema, table)
             connection.execute(f"create table {name} ({listed}{key})".encode())
