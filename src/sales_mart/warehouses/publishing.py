@@ -6,6 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from sales_mart.errors import ConfigurationError
 from sales_mart.names import PUBLICATIONS, PUBLISHED_SLICES
 from sales_mart.warehouses.differences import check_published, check_reconciled
 from sales_mart.warehouses.history import (
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.windows import Window
 
-__all__ = ["NextMarts", "check_next", "publish_in_transaction", "shown_already"]
+__all__ = [
+    "ColumnChanges",
+    "NextMarts",
+    "check_next",
+    "column_changes",
+    "publish_in_transaction",
+    "shown_already",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +63,54 @@ class NextMarts(NamedTuple):
     facts: Mapping[date, tuple[int, Decimal, int]] | None = None
     marts: Mapping[str, tuple[int, Decimal]] = {}
     full_refresh: bool = False
+
+
+class ColumnChanges(NamedTuple):
+    """How the columns of a published mart differ from those of the next one.
+
+    Attributes:
+        added: Columns that the published mart lacks, and gets.
+        removed: Columns that the next mart has no more: they stay, and are null from then on.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def column_changes(
+    where: str, live: Mapping[str, str], following: Mapping[str, str], window: Window
+) -> ColumnChanges:
+    """Compare the columns of a published mart with those of the next one.
+
+    Args:
+        where: What to call the published mart in an error.
+        live: Type by name of its columns.
+        following: Type by name of the next one's.
+        window: Sale dates that the next mart holds; None when it holds everything.
+
+    Raises:
+        ConfigurationError: A column has another type, or there are others and only some of the
+            days were built.
+    """
+    changed = [name for name, kind in following.items() if live.get(name, kind) != kind]
+    if changed:
+        shown = ", ".join(f"{name} is {live[name]}, now {following[name]}" for name in changed)
+        raise ConfigurationError(
+            f"{where} has columns of other types than the run: {shown}",
+            remedy="Restore ingestion.validation.max_decimals or the type of the column, or drop "
+            "the table (with the views on it) and run transform, reconcile and publish again: it "
+            "is created again.",
+        )
+    changes = ColumnChanges(
+        tuple(name for name in following if name not in live),
+        tuple(name for name in live if name not in following),
+    )
+    if changes.added and window is not None:
+        msg = f"{where} lacks {', '.join(changes.added)}, and only some of its days were built"
+        raise ConfigurationError(
+            msg, remedy="Run `sales-mart transform --full-refresh`, reconcile and publish."
+        )
+    return changes
 
 
 def shown_already(session: Session, following: NextMarts) -> tuple[Publication | None, bool]:

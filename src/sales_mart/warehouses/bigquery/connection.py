@@ -280,3 +280,22 @@ def _finish(job: Job, seconds: float) -> None:
         job.result(max_results=0, job_retry=None, timeout=seconds)
     else:
         job.result(timeout=seconds)
+
+
+def add_columns(
+    client: Client, config: Config, table: bigquery.Table, fields: Sequence[bigquery.SchemaField]
+) -> None:
+    """Give a table nullable columns; views and grants on it stay."""
+    if not fields:
+        return
+    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
+    added: list[str] = []
+    for field in fields:
+        digits = "" if field.scale is None else f"({field.precision}, {field.scale})"
+        added.append(f"add column if not exists `{field.name}` {field.field_type}{digits}")
+    # The stand-in server takes one at a time, and does not see them in its own catalogue.
+    for addition in added if is_emulator(config) else [", ".join(added)]:
+        query(client, f"alter table `{name}` {addition}")
+    if is_emulator(config):
+        table.schema = [*table.schema, *fields]
+        client.update_table(table, ["schema"])

@@ -17,6 +17,7 @@ from sales_mart.names import PUBLICATIONS, PUBLISHED_SLICES, raw_schema
 from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.connection import (
     Client,
+    add_columns,
     bigquery_errors,
     built_tables,
     client,
@@ -36,7 +37,7 @@ from sales_mart.warehouses.history import (
     latest_publication,
 )
 from sales_mart.warehouses.published import PublishedMarts, mart_window
-from sales_mart.warehouses.publishing import check_next, shown_already
+from sales_mart.warehouses.publishing import check_next, column_changes, shown_already
 from sales_mart.warehouses.windows import Window
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def publish(warehouse: BigQuery, following: NextMarts) -> Publication:
         if published is not None:
             return published
         before = latest_publication(session)
-        columns = _ensure_live_tables(connected, warehouse)
+        columns = _ensure_live_tables(connected, warehouse, following.window)
         _ensure_records(connected, config)
         check_next(session, following, built_tables(connected, warehouse))
         query(connected, publish_script(warehouse, following, columns, recorded=recorded))
@@ -86,7 +87,9 @@ def publish(warehouse: BigQuery, following: NextMarts) -> Publication:
     return published
 
 
-def _ensure_live_tables(client: Client, warehouse: BigQuery) -> dict[str, list[str]]:
+def _ensure_live_tables(
+    client: Client, warehouse: BigQuery, window: Window
+) -> dict[str, list[str]]:
     """Create the live tables that are missing; gives the columns of each table.
 
     A transaction takes no DDL, so the tables come into being before it, empty.
@@ -111,7 +114,7 @@ def _ensure_live_tables(client: Client, warehouse: BigQuery) -> dict[str, list[s
             if mart.cluster:
                 live.clustering_fields = list(mart.cluster)
             live = client.create_table(live, exists_ok=True)
-        _check_columns(live, built)
+        _evolve(client, config, live, built, window)
         columns[mart.name] = [field.name for field in built.schema]
     return columns
 
@@ -137,17 +140,39 @@ def _columns(client: Client, name: str) -> set[str]:
     return {field.name for field in client.get_table(name).schema}
 
 
-def _check_columns(live: bigquery.Table, built: bigquery.Table) -> None:
-    if _types(live) != _types(built):
-        where = f"{live.dataset_id}.{live.table_id}"
-        msg = f"{where} has other columns than the table that was built for it"
-        raise ConfigurationError(
-            msg, remedy=f"Drop {where}; the next `sales-mart transform` builds all of it anew."
-        )
+def _evolve(
+    client: Client, config: Config, live: bigquery.Table, built: bigquery.Table, window: Window
+) -> None:
+    """Give a live table the columns that it lacks; what the next one has no more may be null."""
+    where = f"{live.dataset_id}.{live.table_id}"
+    changes = column_changes(where, _types(live), _types(built), window)
+    add_columns(
+        client,
+        config,
+        live,
+        [
+            bigquery.SchemaField.from_api_repr(field.to_api_repr() | {"mode": "NULLABLE"})
+            for field in built.schema
+            if field.name in changes.added
+        ],
+    )
+    if any(each.name in changes.removed and each.mode == "REQUIRED" for each in live.schema):
+        live.schema = [
+            bigquery.SchemaField.from_api_repr(field.to_api_repr() | {"mode": "NULLABLE"})
+            if field.name in changes.removed
+            else field
+            for field in live.schema
+        ]
+        client.update_table(live, ["schema"])
 
 
-def _types(table: bigquery.Table) -> dict[str, tuple[str, int | None]]:
-    return {field.name: (field.field_type, field.scale) for field in table.schema}
+def _types(table: bigquery.Table) -> dict[str, str]:
+    return {
+        field.name: field.field_type
+        if field.scale is None
+        else f"{field.field_type}({field.scale})"
+        for field in table.schema
+    }
 
 
 def publish_script(

@@ -20,7 +20,6 @@ from sales_mart.warehouses.bigquery.connection import (
     Client,
     ensure_dataset,
     existing_table,
-    is_emulator,
     query,
     run_job,
     table_id,
@@ -143,20 +142,8 @@ def _evolve(
     wanted = {column.name: dialect.type_of(column) for column in columns}
     found = {field.name: _shown(field, wanted.get(field.name, "")) for field in table.schema}
     where = f"{table.dataset_id}.{table.table_id}"
-    name = f"{table.project}.{where}"
     missing = check_columns(dialect, where, columns, found)
-    if not missing:
-        return
-    added = [
-        f"add column if not exists {dialect.identifier(each.name)} {dialect.type_of(each)}"
-        for each in missing
-    ]
-    # The stand-in server takes one at a time, and does not see them in its own catalogue.
-    for addition in added if is_emulator(config) else [", ".join(added)]:
-        query(client, f"alter table `{name}` {addition}")
-    if is_emulator(config):
-        table.schema = [*table.schema, *map(_field, missing)]
-        client.update_table(table, ["schema"])
+    add_columns(client, config, table, list(map(_field, missing)))
 
 
 def _shown(field: bigquery.SchemaField, wanted: str) -> str:

@@ -19,7 +19,12 @@ from sales_mart.warehouses.history import (
     check_sequence,
 )
 from sales_mart.warehouses.published import mart_window
-from sales_mart.warehouses.publishing import check_next, publish_in_transaction, shown_already
+from sales_mart.warehouses.publishing import (
+    check_next,
+    column_changes,
+    publish_in_transaction,
+    shown_already,
+)
 from sales_mart.warehouses.windows import Window
 
 if TYPE_CHECKING:
@@ -127,7 +132,7 @@ def _remove(path: Path) -> None:
 
 
 def _check_columns(session: DuckDBSession, window: Window) -> None:
-    """Check that the next marts are there, with the columns of the live ones."""
+    """Check that the next marts are there, with columns that the live ones have or may get."""
     warehouse = session.warehouse
     for mart in warehouse.marts:
         schema, name = warehouse.schema_of(mart), mart.name
@@ -142,25 +147,17 @@ def _check_columns(session: DuckDBSession, window: Window) -> None:
                 msg,
                 remedy="Run `sales-mart transform` and `reconcile` again, which build all of it.",
             )
-        if live and live != following:
-            differing = sorted({each for each, _ in live ^ following})
-            msg = f"{schema}.{name} has other columns than the run: {', '.join(differing)}"
-            raise ConfigurationError(
-                msg,
-                remedy="Restore ingestion.validation.max_decimals, or remove the file and run "
-                "transform, reconcile and publish again: it is created again.",
-            )
+        if live:
+            column_changes(f"{schema}.{name}", live, following, window)
 
 
-def _types(
-    session: DuckDBSession, catalog: str, schema: str, name: str
-) -> frozenset[tuple[str, str]]:
+def _types(session: DuckDBSession, catalog: str, schema: str, name: str) -> dict[str, str]:
     found = session.connection.execute(
         "select column_name, data_type from duckdb_columns()"
         " where database_name = ? and schema_name = ? and table_name = ?",
         [catalog, schema, name],
     )
-    return frozenset((column, kind) for column, kind in found.fetchall())
+    return dict(found.fetchall())
 
 
 def _ensure_records(session: DuckDBSession) -> None:
@@ -177,7 +174,14 @@ def _publish_mart(session: DuckDBSession, mart: Mart, window: Window) -> None:
     execute = session.connection.execute
     live, following = session.warehouse.live(mart), session.warehouse.following(mart)
     if window is None or mart.slice is None:
+        schema = session.warehouse.schema_of(mart)
+        before = _types(session, PUBLISHED, schema, mart.name)
         execute(f"create or replace table {live} as from {following}")
+        now = _types(session, PUBLISHED, schema, mart.name)
+        # A column that the mart has no more stays, as it does in other warehouses.
+        for name in before.keys() - now.keys():
+            column = session.warehouse.dialect.identifier(name)
+            execute(f"alter table {live} add column {column} {before[name]}")
     else:
         execute(f"delete from {live} where {mart_window(mart, window)}")
         execute(f"insert into {live} by name from {following}")

@@ -28,7 +28,12 @@ from sales_mart.warehouses.postgres.connection import (
 )
 from sales_mart.warehouses.postgres.owners import check_owners, exists
 from sales_mart.warehouses.postgres.reader import PostgresSession
-from sales_mart.warehouses.publishing import check_next, publish_in_transaction, shown_already
+from sales_mart.warehouses.publishing import (
+    check_next,
+    column_changes,
+    publish_in_transaction,
+    shown_already,
+)
 from sales_mart.warehouses.windows import Window, window_months
 
 if TYPE_CHECKING:
@@ -110,7 +115,7 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
         tables = {mart.name: _Table(connection, warehouse, mart) for mart in warehouse.marts}
         marks = {name: table.hold() for name, table in tables.items()}
         for table in tables.values():
-            table.check_columns()
+            table.evolve(following.window)
         check_next(session, following, marks)
         _ensure_records(connection, warehouse.raw_schema)
         made = publish_in_transaction(
@@ -158,17 +163,12 @@ class _Table:
             name=Literal(self._next.as_string(self._connection)),
         ).fetchall()[0][0]
 
-    def check_columns(self) -> None:
-        """Check that the live table, if there is one, has the columns of the next one."""
-        if exists(self._connection, self._schema, self._name):
-            self._same_columns()
-
     def publish(self, window: Window) -> None:
         """Make the next rows the live ones."""
         if not exists(self._connection, self._schema, self._name):
             self._move(window)
             return
-        columns = self._same_columns()
+        columns = self.evolve(window)
         changed = self._changed(columns, self._column, window) if self._column else None
         self._rewrite(columns, changed)
 
@@ -190,23 +190,24 @@ class _Table:
             )
         self._execute("analyze {live}")
 
-    def _same_columns(self) -> Sequence[str]:
-        """Return the columns, which both tables must have with the same types."""
+    def evolve(self, window: Window) -> tuple[str, ...]:
+        """Give the live table the columns that it lacks; return those of the next one."""
         live, following = (
-            self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall()
+            dict(self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall())
             for schema in (self._schema, self._next_schema)
         )
-        if sorted(live) != sorted(following):
-            differing = sorted({name for name, _ in set(live) ^ set(following)})
-            msg = f"{self._schema}.{self._name} has other columns than the run: " + ", ".join(
-                differing
+        changes = column_changes(f"{self._schema}.{self._name}", live, following, window)
+        for name in changes.added:
+            self._execute(
+                "alter table {live} add column {column} {type}",
+                column=Identifier(name),
+                type=SQL(cast("LiteralString", following[name])),  # as the catalogue spells it
             )
-            raise ConfigurationError(
-                msg,
-                remedy="Restore ingestion.validation.max_decimals, or drop the table (with the "
-                "views on it) and run transform, reconcile and publish again: it is created again.",
+        for name in changes.removed:
+            self._execute(
+                "alter table {live} alter column {column} drop not null", column=Identifier(name)
             )
-        return [name for name, _ in following]
+        return tuple(following)
 
     def _changed(self, columns: Sequence[str], column: str, window: Window) -> list[date]:
         """Find the slices to rewrite, so that a day that stayed the same costs no write."""
