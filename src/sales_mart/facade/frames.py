@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, ca
 
 import polars as pl
 
-from sales_mart.errors import ConfigurationError, SourceFormatError
+from sales_mart.errors import ConfigurationError, SalesMartError, SourceFormatError
 from sales_mart.lake.storage import disk_errors, is_gcs, open_storage
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def unquoted(what: str) -> Generator[None]:
     """Keep what a library says of values out of the error."""
     try:
         yield
-    except (ConfigurationError, SourceFormatError):
+    except SalesMartError:
         raise
     except Exception as error:  # noqa: BLE001 - of any library, or of a function in a plan
         msg = f"{what}: {type(error).__name__}"
@@ -217,10 +217,13 @@ def _from_others(data: object) -> pl.DataFrame:
 
 
 def _as_pandas(frame: pl.DataFrame) -> pd.DataFrame:
-    import pandas as pd
-
-    made = frame.to_pandas()
+    try:
+        made = frame.to_pandas()
+    except ImportError:
+        msg = "pandas is not installed"
+        raise ConfigurationError(msg, remedy="pip install pandas") from None
     for column in frame.iter_columns():
         if column.dtype.is_integer() and column.null_count():
-            made[column.name] = pd.array(column.to_list(), dtype="Int64")
+            exact = column.to_pandas(use_pyarrow_extension_array=True)
+            made[column.name] = exact.astype("Int64")
     return made

@@ -213,8 +213,6 @@ def _in_pandas(
     data: Any, chosen: Sequence[str], tokens: Tokeniser, context: str | None
 ) -> pd.DataFrame:
     """Replace the columns and leave index and other columns as they are."""
-    import pandas as pd
-
     _check_names(chosen, [str(name) for name in data.columns])
     made: pd.DataFrame = data.copy()
     for name in chosen:
@@ -222,5 +220,6 @@ def _in_pandas(
         schema = column.collect_schema()
         texts = column.lazy().select(_text(name, schema[name])).collect().to_series()
         found = _Tokens(tokens, context)(texts).to_pandas()
-        made[name] = pd.Series(found.array, index=data.index)
+        found.index = data.index
+        made[name] = found
     return made
