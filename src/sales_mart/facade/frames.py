@@ -6,15 +6,16 @@ Everything becomes a Polars frame here, and this is the only place that knows th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, cast
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SalesMartError, SourceFormatError
-from sales_mart.lake.storage import disk_errors, is_gcs, open_storage
+from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,6 +28,7 @@ __all__ = [
     "Kind",
     "as_kind",
     "file_of",
+    "in_pieces",
     "kind_of",
     "to_polars",
     "unquoted",
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 _KINDS = "pandas, Polars, Arrow, a list of mappings, or the path of a .csv or .parquet file"
 _REMEDY = f"Give {_KINDS}."
 _ENDS = (".csv", ".parquet")
+_ROWS = 65_536
 
 
 def kind_of(data: object) -> Kind:
@@ -139,6 +142,43 @@ def as_kind(frame: pl.DataFrame | pl.LazyFrame, kind: Kind) -> Any:
 
 
 @contextmanager
+def in_pieces(data: object) -> Generator[tuple[pl.Schema, Callable[[], Iterator[pl.DataFrame]]]]:
+    """Give the schema of any frame, and what gives its rows in pieces, as often as it is called.
+
+    A Parquet file on a disk is read piece by piece, a lazy frame goes into a temporary one.
+
+    Raises:
+        ConfigurationError: It is no frame, or names a column twice.
+        SourceFormatError: A column cannot be read.
+    """
+    place = file_of(data)
+    if place is not None and place.lower().endswith(".parquet") and not is_gcs(place):
+        yield _parquet_pieces(_existing(place))
+        return
+    frame = to_polars(data)
+    if isinstance(frame, pl.DataFrame):
+        yield frame.collect_schema(), lambda: frame.iter_slices(_ROWS)
+        return
+    with temporary_folder("sales-mart-frame") as folder:
+        path = folder / "rows.parquet"
+        with unquoted("the lazy frame cannot be computed"):
+            frame.sink_parquet(path)
+        yield _parquet_pieces(path)
+
+
+def _parquet_pieces(path: Path) -> tuple[pl.Schema, Callable[[], Iterator[pl.DataFrame]]]:
+    with unquoted(f"{path} cannot be read"):
+        schema = pl.scan_parquet(path, glob=False).collect_schema()
+
+    def pieces() -> Iterator[pl.DataFrame]:
+        with unquoted(f"{path} cannot be read"), pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_ROWS):
+                yield pl.DataFrame(batch)
+
+    return schema, pieces
+
+
+@contextmanager
 def unquoted(what: str) -> Generator[None]:
     """Keep what a library says of values out of the error."""
     try:
@@ -161,11 +201,15 @@ def _read(place: str) -> pl.DataFrame | pl.LazyFrame:
                 return reads(path).collect()
         except FileNotFoundError:
             raise _missing(place) from None
+    return reads(_existing(place))
+
+
+def _existing(place: str) -> Path:
     path = Path(place).expanduser()
     with disk_errors(path, "read"):
         if not path.is_file():
             raise _missing(place)
-    return reads(path)
+    return path
 
 
 def _as_parquet(path: Path) -> pl.LazyFrame:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import html
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import polars as pl
@@ -15,20 +13,17 @@ from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.config.keys import nearest
 from sales_mart.errors import ConfigurationError
-from sales_mart.facade.frames import as_kind, file_of, to_polars, unquoted
-from sales_mart.lake.storage import is_gcs, temporary_folder
+from sales_mart.facade.frames import as_kind, in_pieces
 from sales_mart.names import published_tables
 from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
-from sales_mart.warehouses.frames import FIELD_NAME, Place, frame_rows, parquet_rows
+from sales_mart.warehouses.frames import FIELD_NAME, Place, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     import pandas as pd
 
     from sales_mart.facade.frames import Data, Kind
     from sales_mart.warehouses.base import Warehouse
-    from sales_mart.warehouses.frames import Rows, TableMode
+    from sales_mart.warehouses.frames import TableMode
 
 __all__ = ["LoadResult", "load", "opened_at", "read"]
 
@@ -110,8 +105,8 @@ def load(
     warehouse, schema = opened_at(to, config)
     place = _place(table, schema or warehouse.default_schema)
     _check_not_ours(warehouse, place)
-    with _rows(data) as rows:
-        written = warehouse.write_table(place, rows, mode)
+    with in_pieces(data) as (found, pieces):
+        written = warehouse.write_table(place, rows_of(found, pieces), mode)
     seconds = round(time.monotonic() - begun, 3)
     return LoadResult(warehouse.name, str(place), mode, *written, seconds)
 
@@ -218,24 +213,3 @@ def _check_not_ours(warehouse: Warehouse, place: Place) -> None:
         raise ConfigurationError(
             msg, remedy="Name another table; `sales_mart.run` fills the pipeline's."
         )
-
-
-@contextmanager
-def _rows(data: object) -> Generator[Rows]:
-    place = file_of(data)
-    if place is not None and place.lower().endswith(".parquet") and not is_gcs(place):
-        path = Path(place).expanduser()
-        if path.is_file():
-            with unquoted(f"{path} cannot be read"):
-                rows = parquet_rows(path)
-            yield rows
-            return
-    frame = to_polars(data)
-    if isinstance(frame, pl.DataFrame):
-        yield frame_rows(frame)
-        return
-    with temporary_folder("sales-mart-frame") as folder:
-        path = folder / "rows.parquet"
-        with unquoted("the lazy frame cannot be computed"):
-            frame.sink_parquet(path)
-        yield parquet_rows(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import polars as pl
@@ -26,9 +27,9 @@ __all__ = [
     "Written",
     "family",
     "fitted",
-    "frame_rows",
-    "parquet_rows",
     "plain_type",
+    "rows_of",
+    "table_of",
     "write_parquet",
 ]
 
@@ -38,7 +39,8 @@ TableMode = Literal["replace", "append"]
 FIELD_NAME = re.compile(r"[^\W\d]\w*")
 """A column's name that every warehouse takes: letters, digits and underscores, no digit first."""
 _LONGEST = 63
-_BATCH_ROWS = 65_536
+_PAGE = 10_000
+_ANY_INTEGER = pa.decimal128(19, 0)
 _NANOSECONDS = 1_000
 _FIRST_YEAR, _LAST_YEAR = 1, 9999
 _REST = "Cast it to text, a number, a date, a time or bytes, or leave the column out."
@@ -75,12 +77,14 @@ class TableColumn(NamedTuple):
         type: Its Arrow type; None for a type that no frame has.
         shown: Its type in the words of the warehouse.
         required: Whether it takes no null and has no default.
+        is_loose: Whether it holds decimals of any scale, each with its own.
     """
 
     name: str
     type: Any
     shown: str
     required: bool = False
+    is_loose: bool = False
 
 
 class Written(NamedTuple):
@@ -112,40 +116,30 @@ class Rows:
     def batches(self, fields: Sequence[Field]) -> Iterator[pa.RecordBatch]:  # pyright: ignore[reportUnknownParameterType]
         """Give the rows in the types of a table, without losing a digit.
 
+        Columns that the frame lacks are null.
+
         Raises:
             DataError: A value does not fit; the message names the column and no value.
         """
         schema = pa.schema([pa.field(name, kind) for name, kind in fields])
         for piece in self.pieces():
-            arrays = [_exact(piece[name], kind) for name, kind in fields]
+            arrays = [
+                _exact(piece[name], kind) if name in piece.columns else pa.nulls(piece.height, kind)
+                for name, kind in fields
+            ]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def frame_rows(frame: pl.DataFrame) -> Rows:
-    """Return the rows of a frame.
+def rows_of(schema: pl.Schema, pieces: Callable[[], Iterator[pl.DataFrame]]) -> Rows:
+    """Return rows that come in pieces of a schema.
 
     Raises:
         DataError: A column's name or type is none that a table has.
     """
-    return Rows(_fields(frame.collect_schema()), lambda: frame.iter_slices(_BATCH_ROWS))
+    return Rows(_fields(schema), pieces)
 
 
-def parquet_rows(path: Path) -> Rows:
-    """Return the rows of a Parquet file, which are read when they are asked for.
-
-    Raises:
-        DataError: A column's name or type is none that a table has.
-    """
-
-    def pieces() -> Iterator[pl.DataFrame]:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                yield pl.DataFrame(batch)
-
-    return Rows(_fields(pl.read_parquet_schema(path)), pieces)
-
-
-def _fields(schema: pl.Schema | dict[str, pl.DataType]) -> tuple[Field, ...]:
+def _fields(schema: pl.Schema) -> tuple[Field, ...]:
     if not schema:
         msg = "the frame has no column"
         raise DataError(msg, remedy="Give it at least one.")
@@ -236,6 +230,10 @@ def fitted(
                 msg = f"{place} has a column {other}, the frame has {field.name}"
                 raise ConfigurationError(msg, remedy="Rename the frame's column.")
             added.append(field)
+        elif column.is_loose and family(field.type) in {"decimals", "whole numbers"}:
+            own = field.type if pa.types.is_decimal(field.type) else _ANY_INTEGER
+            fields.append(Field(field.name, own))
+            continue
         elif column.type is None or not _takes(column.type, field.type):
             msg = f"column {field.name} of {place} is {column.shown}, the frame holds "
             msg += family(field.type)
@@ -255,6 +253,31 @@ def _takes(table: Any, frame: Any) -> bool:
     return family(table) == family(frame) or (
         pa.types.is_decimal(table) and pa.types.is_integer(frame)
     )
+
+
+def table_of(rows: Iterator[tuple[Any, ...]], columns: Sequence[TableColumn]) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
+    """Return rows as an Arrow table.
+
+    Values of a type that no frame has are texts here. Decimals of any scale get the digits that all
+    of them need.
+    """
+    types = [column.type or (None if column.is_loose else pa.string()) for column in columns]
+    chunks: list[list[Any]] = [[] for _ in columns]
+    while page := list(islice(rows, _PAGE)):
+        for chunk, values, kind in zip(chunks, zip(*page, strict=True), types, strict=True):
+            if kind is None:
+                chunk.extend(values)
+            else:
+                chunk.append(pa.array(values, kind))
+    arrays: list[Any] = []
+    for chunk, kind in zip(chunks, types, strict=True):
+        if kind is not None:
+            arrays.append(pa.chunked_array(chunk, kind))
+        elif any(value is not None for value in chunk):
+            arrays.append(pa.array(chunk))
+        else:
+            arrays.append(pa.nulls(len(chunk), _ANY_INTEGER))
+    return pa.table(arrays, names=[column.name for column in columns])
 
 
 def write_parquet(rows: Rows, fields: Sequence[Field], path: Path) -> int:

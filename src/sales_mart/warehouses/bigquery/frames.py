@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -22,13 +21,20 @@ from sales_mart.warehouses.bigquery.connection import (
     run_job,
     table_id,
 )
-from sales_mart.warehouses.frames import TableColumn, Written, fitted, write_parquet
+from sales_mart.warehouses.frames import (
+    Field,
+    TableColumn,
+    Written,
+    fitted,
+    table_of,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.warehouses.frames import Field, Place, Rows, TableMode
+    from sales_mart.warehouses.frames import Place, Rows, TableMode
 
 __all__ = ["read_table", "write_table"]
 
@@ -45,10 +51,9 @@ _TYPES: dict[str, Any] = {
 }
 # What the API calls them in answers.
 _FORMER = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "DECIMAL": "NUMERIC"}
-_DECIMALS = {"NUMERIC": (38, 9), "BIGNUMERIC": (38, 38)}
+_DECIMALS = ("NUMERIC", "BIGNUMERIC")
 _WHOLE, _SCALE = 29, 9  # digits of NUMERIC before and after the point
 _MOST_DIGITS = 38
-_PAGE = 10_000
 
 
 def write_table(config: Config, place: Place, rows: Rows, mode: TableMode) -> Written:
@@ -60,19 +65,25 @@ def write_table(config: Config, place: Place, rows: Rows, mode: TableMode) -> Wr
         TemporaryError: The server is away or busy.
     """
     full = table_id(config, *place)
-    with bigquery_errors(config), client(config) as connected:
+    with (
+        bigquery_errors(config),
+        client(config) as connected,
+        temporary_folder("sales-mart-load") as folder,
+    ):
         table = existing_table(connected, full)
         there = list(table.schema) if table else []
-        fields, added = fitted(rows, [_column(each) for each in there], place)
+        columns = [_column(each) for each in there]
+        fields, added = fitted(rows, columns, place)
+        path = folder / "rows.parquet"
+        # The stand-in server takes the columns of a file by their places.
+        written = [*columns, *added] if is_emulator(config) and table else fields
+        count = write_parquet(rows, [Field(each.name, each.type) for each in written], path)
         if table is None:
             ensure_dataset(connected, config, place.schema)
         elif added and is_emulator(config):
             _add_columns(connected, full, table, added)
         schema = [*there, *(_field(each) for each in added)]
-        with temporary_folder("sales-mart-load") as folder:
-            path = folder / "rows.parquet"
-            count = write_parquet(rows, fields, path)
-            _load(connected, path, full, schema, mode, grows=bool(table and added))
+        _load(connected, path, full, schema, mode, grows=bool(table and added))
     return Written(count, table is None, tuple(name for name, _ in added) if table else ())
 
 
@@ -133,32 +144,28 @@ def read_table(config: Config, place: Place) -> pa.Table:  # pyright: ignore[rep
             raise ConfigurationError(msg, remedy="Check its name.")
         columns = [_column(each) for each in table.schema]
         listed = ", ".join(
-            f"`{each.name}`" if each.type is not None else f"to_json_string(`{each.name}`)"
+            f"`{each.name}`"
+            if each.type is not None or each.is_loose
+            else f"to_json_string(`{each.name}`)"
             for each in columns
         )
-        rows = iter(query(connected, f"select {listed} from `{full}`"))
-        types = [pa.string() if each.type is None else each.type for each in columns]
-        schema = pa.schema([pa.field(c.name, t) for c, t in zip(columns, types, strict=True)])
-        batches: list[Any] = []
-        while page := list(islice(rows, _PAGE)):
-            values = zip(*(row.values() for row in page), strict=True)
-            arrays = [pa.array(list(v), t) for v, t in zip(values, types, strict=True)]
-            batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        return pa.Table.from_batches(batches, schema)
+        rows = query(connected, f"select {listed} from `{full}`")
+        return table_of((row.values() for row in rows), columns)
 
 
 def _column(field: bigquery.SchemaField) -> TableColumn:
     name = _FORMER.get(field.field_type, field.field_type)
+    required = field.mode == "REQUIRED" and not field.default_value_expression
     kind: Any = None
+    loose = False
     if field.mode != "REPEATED":
         kind = _TYPES.get(name)
-        if name in _DECIMALS:
-            digits, scale = _DECIMALS[name]
-            if field.precision is not None:
-                digits, scale = min(field.precision, _MOST_DIGITS), field.scale or 0
-            kind = pa.decimal128(digits, scale)
-    required = field.mode == "REQUIRED" and not field.default_value_expression
-    return TableColumn(field.name, kind, _ddl(field).lower(), required)
+        if name in _DECIMALS and field.precision is not None:
+            kind = pa.decimal128(min(field.precision, _MOST_DIGITS), field.scale or 0)
+        elif name == "NUMERIC":
+            kind = pa.decimal128(_MOST_DIGITS, _SCALE)
+        loose = name == "BIGNUMERIC" and kind is None
+    return TableColumn(field.name, kind, _ddl(field).lower(), required, loose)
 
 
 def _field(field: Field) -> bigquery.SchemaField:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import islice
 from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 import polars as pl
@@ -13,12 +12,12 @@ from psycopg.errors import DuplicateSchema, DuplicateTable, UniqueViolation
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError, DataError, TemporaryError
-from sales_mart.warehouses.frames import Field, TableColumn, Written, fitted
+from sales_mart.warehouses.frames import Field, TableColumn, Written, fitted, table_of
 from sales_mart.warehouses.postgres.connection import Connection, connect, ensure_schema
 from sales_mart.warehouses.postgres.owners import check_relations, exists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sales_mart.config import Config
     from sales_mart.warehouses.frames import Place, Rows, TableMode
@@ -96,7 +95,7 @@ def read_table(config: Config, place: Place) -> pa.Table:  # pyright: ignore[rep
             raise ConfigurationError(msg, remedy="Check its name.")
         check_relations(connection, [(place.schema, place.name, "rpvm")])
         listed = SQL(", ").join(
-            SQL("{}" if each.type or each.shown == "numeric" else "cast({} as text)").format(
+            SQL("{}" if each.type or each.is_loose else "cast({} as text)").format(
                 Identifier(each.name)
             )
             for each in columns
@@ -104,26 +103,7 @@ def read_table(config: Config, place: Place) -> pa.Table:  # pyright: ignore[rep
         with connection.cursor("sales_mart_read", binary=True) as cursor:
             cursor.itersize = _PAGE
             cursor.execute(SQL("select {} from {}").format(listed, Identifier(*place)))
-            return _as_table(iter(cursor), columns)
-
-
-def _as_table(rows: Iterator[tuple[Any, ...]], columns: Sequence[TableColumn]) -> Any:
-    types = [_read_type(each) for each in columns]
-    chunks: list[list[Any]] = [[] for _ in columns]
-    while page := list(islice(rows, _PAGE)):
-        for chunk, values, kind in zip(chunks, zip(*page, strict=True), types, strict=True):
-            chunk.append(pa.array(values, kind))
-    arrays: list[Any] = []
-    for chunk, kind in zip(chunks, types, strict=True):
-        if kind is None and len(chunk) > 1:  # each piece has the digits that it needs
-            chunk = [pa.array([v for piece in chunk for v in piece.to_pylist()])]  # noqa: PLW2901
-        arrays.append(pa.chunked_array(chunk, kind if chunk else kind or pa.decimal128(38, 0)))
-    return pa.table(arrays, names=[each.name for each in columns])
-
-
-def _read_type(column: TableColumn) -> Any:
-    """Return the type to read a column in; None for a numeric of any scale."""
-    return column.type if column.type or column.shown == "numeric" else pa.string()
+            return table_of(iter(cursor), columns)
 
 
 def _ensure_table(connection: Connection, place: Place, rows: Rows) -> bool:
@@ -151,7 +131,10 @@ def _ddl(kind: Any) -> SQL:
 
 def _columns(connection: Connection, place: Place) -> list[TableColumn]:
     found = connection.execute(_COLUMNS, (f'"{place.schema}"."{place.name}"',))
-    return [TableColumn(name, _type(shown), shown, bool(must)) for name, shown, must in found]
+    return [
+        TableColumn(name, _type(shown), shown, bool(must), shown == "numeric")
+        for name, shown, must in found
+    ]
 
 
 def _type(shown: str) -> Any:
