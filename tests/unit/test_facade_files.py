@@ -77,8 +77,10 @@ def test_json_is_read_back_equal(frame: pl.DataFrame) -> None:
     for row, wanted in zip(found, frame.to_dicts(), strict=True):
         assert (row["text"], row["count"]) == (wanted["text"], wanted["count"])
         assert row["flag"] is wanted["flag"]
-        amount = wanted["amount"]
-        assert str(row["amount"]) == str(None if amount is None else f"{amount:f}")
+        shown = [
+            None if each is None else f"{each:f}" for each in (row["amount"], wanted["amount"])
+        ]
+        assert shown[0] == shown[1]
         number = wanted["float"]
         assert row["float"] is None if number is None else float(row["float"]) == number
         assert row["day"] == (wanted["day"] and wanted["day"].isoformat())
