@@ -16,7 +16,7 @@ from sales_mart.config.file import load_config
 from sales_mart.config.keys import nearest
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
-from sales_mart.lake.parquet import QUARANTINE_SCHEMA, read_part
+from sales_mart.lake.parquet import quarantine_schema, read_part
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import disk_errors, open_storage, temporary_folder
@@ -24,6 +24,7 @@ from sales_mart.marts import marts_of
 from sales_mart.names import published_tables
 from sales_mart.rows.money import at_scale
 from sales_mart.rows.transaction import strip
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import names, open_warehouse
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.facade.frames import Data, Kind
-    from sales_mart.marts import Column
+    from sales_mart.schema import Column
     from sales_mart.steps.pipeline import StopEvent
     from sales_mart.steps.status import RunSummary
 
@@ -224,7 +225,9 @@ def quarantine(
             msg, remedy='Give the run\'s id, or the lake as quarantine(lake="…").'
         )
     parts = [read_part(folder, part) for part in seal.quarantine]
-    made = pl.concat([pl.DataFrame(schema=QUARANTINE_SCHEMA), *parts])
+    if not parts:
+        parts = [pl.DataFrame(schema=quarantine_schema(schema_of(_config(config))))]
+    made = pl.concat(parts)
     return as_kind(made.sort("source_uri", "source_row"), output)
 
 
@@ -309,6 +312,7 @@ def _column(column: Column, values: Sequence[Any]) -> pl.Series:
         "text": pl.String(),
         "integer": pl.Int64(),
         "date": pl.Date(),
+        "timestamp": pl.Datetime("us", "UTC"),
         "boolean": pl.Boolean(),
         "decimal": pl.Decimal(_DIGITS, column.scale),
     }
