@@ -22,6 +22,7 @@ if _typing.TYPE_CHECKING:
     from sales_mart.facade.pipeline import local, quarantine, read_mart, run
     from sales_mart.facade.tables import LoadResult, load, read
     from sales_mart.facade.tokens import pseudonymise
+    from sales_mart.facade.validation import Validation, validate
     from sales_mart.rows.frames import ValidationResult, validate_frame
     from sales_mart.rows.tokens import Tokeniser
     from sales_mart.rows.transaction import Transaction
@@ -41,6 +42,7 @@ _HOMES = {
     "Tokeniser": "rows.tokens",
     "Transaction": "rows.transaction",
     "UnexpectedError": "errors",
+    "Validation": "facade.validation",
     "ValidationResult": "rows.frames",
     "export": "facade.files",
     "load": "facade.tables",
@@ -51,6 +53,7 @@ _HOMES = {
     "read": "facade.tables",
     "read_mart": "facade.pipeline",
     "run": "facade.pipeline",
+    "validate": "facade.validation",
     "validate_frame": "rows.frames",
 }
 
@@ -66,6 +69,7 @@ __all__ = [
     "Tokeniser",
     "Transaction",
     "UnexpectedError",
+    "Validation",
     "ValidationResult",
     "__version__",
     "export",
@@ -77,6 +81,7 @@ __all__ = [
     "read",
     "read_mart",
     "run",
+    "validate",
     "validate_frame",
 ]
 
