@@ -58,7 +58,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 def test_a_frame_becomes_marts(config: Config, tmp_path: Path) -> None:
     done = sales_mart.run(config, source=pl.DataFrame(ROWS), lake=tmp_path / "lake")
     assert done.rows is not None
-    assert (done.rows.rows_read, done.rows.rows_clean) == (3, 2)
+    assert (done.rows.rows_read, done.rows.rows_valid) == (3, 2)
     assert len(repr(done)) < 200
     assert "<table>" in done._repr_html_()  # pyright: ignore[reportPrivateUsage]
     marts = sales_mart.read_mart("summary_sales", config, output="mappings")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from sales_mart.config.keys import nearest
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import in_pieces
+from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.files import FORMATS, FileFormat, writer
 from sales_mart.lake.folders import unfinished_files
-from sales_mart.lake.storage import disk_errors, is_gcs, open_storage
+from sales_mart.lake.storage import is_gcs, open_storage
 
 if TYPE_CHECKING:
     from sales_mart.facade.frames import Data

@@ -15,7 +15,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SalesMartError, SourceFormatError
-from sales_mart.lake.storage import disk_errors, is_gcs, open_storage, temporary_folder
+from sales_mart.lake.disk import disk_errors, temporary_folder
+from sales_mart.lake.storage import is_gcs, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator

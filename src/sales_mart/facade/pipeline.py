@@ -16,12 +16,12 @@ from sales_mart.config.file import load_config
 from sales_mart.config.keys import nearest
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
+from sales_mart.lake.disk import disk_errors, temporary_folder
 from sales_mart.lake.parquet import quarantine_schema, read_part
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.lake.runs import RunFolder
-from sales_mart.lake.storage import disk_errors, open_storage, temporary_folder
+from sales_mart.lake.storage import open_storage
 from sales_mart.marts import marts_of
-from sales_mart.names import published_tables
 from sales_mart.rows.money import at_scale
 from sales_mart.rows.transaction import strip
 from sales_mart.schema import schema_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from sales_mart.facade.frames import Data, Kind
     from sales_mart.schema import Column
-    from sales_mart.steps.pipeline import StopEvent
+    from sales_mart.steps.pipeline import StepEvent
     from sales_mart.steps.status import RunSummary
 
 __all__ = ["local", "quarantine", "read_mart", "run"]
@@ -60,7 +60,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     full_refresh: bool = False,
     accept_new_key: bool = False,
     accept_new_rules: bool = False,
-    progress: Callable[[StopEvent], None] | None = None,
+    progress: Callable[[StepEvent], None] | None = None,
 ) -> RunSummary:
     """Run the whole pipeline, as `sales-mart run` does.
 
@@ -87,7 +87,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         How it went.
 
     Raises:
-        SalesMartError: A step failed; `details["stop"]` names it.
+        SalesMartError: A step failed; `details["step"]` names it.
     """
     from sales_mart.steps.pipeline import run as run_pipeline
 
@@ -174,7 +174,7 @@ def read_mart(
     marts = {mart.name: mart for mart in marts_of(warehouse)}
     _check_names([name], marts, "mart")
     mart = marts[name]
-    schema, _ = published_tables(found, warehouse.name)[name]
+    schema = warehouse.schema_of(mart)
     with warehouse.session() as session:
         if not session.exists(schema, name):
             msg = f"no {name} has been published in {warehouse.name}"

@@ -14,7 +14,7 @@ from sales_mart.config.file import load_config
 from sales_mart.config.keys import nearest
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
-from sales_mart.names import published_tables
+from sales_mart.marts import marts_of
 from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
 from sales_mart.warehouses.frames import FIELD_NAME, Place, rows_of
 
@@ -206,8 +206,8 @@ def _place(table: str, schema: str) -> Place:
 def _check_not_ours(warehouse: Warehouse, place: Place) -> None:
     """Refuse what the pipeline keeps, which nobody else may change."""
     private = (warehouse.raw_schema.lower(), warehouse.next_schema.lower())
-    marts = published_tables(warehouse.config, warehouse.name)
-    shown = {(schema.lower(), name.lower()) for name, (schema, _) in marts.items()}
+    marts = marts_of(warehouse)
+    shown = {(warehouse.schema_of(mart).lower(), mart.name.lower()) for mart in marts}
     if place.schema.lower() in private or (place.schema.lower(), place.name.lower()) in shown:
         msg = f"{place} is the pipeline's own"
         raise ConfigurationError(

@@ -92,7 +92,7 @@ def validate(
         rejected=as_kind(judged.rejected, kind),
         counts=judged.counts,
         rows_read=judged.rows_read,
-        rows_valid=judged.rows_clean,
+        rows_valid=judged.rows_valid,
         rows_rejected=judged.rows_rejected,
     )
 

@@ -104,7 +104,7 @@ class RunSummary(_Part):
     def __repr__(self) -> str:
         """Say it in one short line."""
         rows = self.rows
-        counts = "" if rows is None else f", {rows.rows_read:,} read, {rows.rows_clean:,} valid"
+        counts = "" if rows is None else f", {rows.rows_read:,} read, {rows.rows_valid:,} valid"
         return f"RunSummary({self.run_id}{counts}, done: {', '.join(self.done)})"
 
     __str__ = __repr__
@@ -113,8 +113,8 @@ class RunSummary(_Part):
         rows = self.rows
         cells: dict[str, object] = {"run": self.run_id, "source": self.source}
         if rows is not None:
-            cells |= {"read": rows.rows_read, "valid": rows.rows_clean}
-            cells |= {"rejected": rows.rows_quarantined, **rows.reasons}
+            cells |= {"read": rows.rows_read, "valid": rows.rows_valid}
+            cells |= {"rejected": rows.rows_rejected, **rows.reasons}
         lines = (
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
             for name, value in cells.items()

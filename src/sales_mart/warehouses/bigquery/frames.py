@@ -9,7 +9,7 @@ import pyarrow as pa
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.storage import temporary_folder
+from sales_mart.lake.disk import temporary_folder
 from sales_mart.warehouses.bigquery.connection import (
     Client,
     bigquery_errors,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from sales_mart.errors import ConfigurationError
 from sales_mart.warehouses.base import Warehouse
 from sales_mart.warehouses.duckdb.settings import DuckDBSettings
 

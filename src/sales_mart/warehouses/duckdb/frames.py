@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.storage import temporary_folder
+from sales_mart.lake.disk import temporary_folder
 from sales_mart.lake.temporary import make_folder
 from sales_mart.warehouses.duckdb.connection import alone, refused, translated, wait
 from sales_mart.warehouses.frames import TableColumn, Written, fitted, write_parquet
