@@ -135,7 +135,7 @@ def _texts(frame: object, fields: Mapping[str, str]) -> pl.DataFrame:
     if kind == "polars":
         with _unquoted():
             wanted = dict.fromkeys(columns[each] for each in found_as.values())
-            found = found.lazy().select(wanted).collect()
+            found = found.lazy().select(list(wanted)).collect()
     return pl.DataFrame(
         {name: _column(found[columns[each]], kind, name) for name, each in found_as.items()}
     )

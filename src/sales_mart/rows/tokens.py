@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from pydantic import SecretStr
+from pydantic import SecretBytes, SecretStr
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.rows.characters import nfc
@@ -27,6 +27,7 @@ __all__ = [
     "KEY_VARIABLE",
     "MIN_KEY_BYTES",
     "Tokeniser",
+    "keyed_tokeniser",
     "plain_warning",
     "tokeniser",
     "warn_of_plain_tokens",
@@ -38,23 +39,26 @@ KEY_VARIABLE = "PII_HASH_KEY"
 MIN_KEY_BYTES = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Tokeniser:
     """Turns identifiers into tokens of 64 lower-case hex characters.
 
     Attributes:
-        key: Key of HMAC-SHA-256, as the text whose UTF-8 is the key; None for plain SHA-256.
+        key: Key of HMAC-SHA-256; None for plain SHA-256.
         key_id: Tells keys apart and gives none away: `sha256`, or `hmac-sha256:` and 16 hex
             characters of a HMAC over a fixed text.
     """
 
-    key: SecretStr | None = field(default=None, repr=False)
-    key_id: str = field(init=False)
+    key: SecretBytes | None = field(repr=False)
+    key_id: str
 
-    def __post_init__(self) -> None:
-        """Derive the key's id."""
+    def __init__(self, key: SecretStr | SecretBytes | str | bytes | None = None) -> None:
+        """Take the key as bytes, or as the text whose UTF-8 is the key; nothing judges it here."""
+        given = key.get_secret_value() if isinstance(key, SecretStr | SecretBytes) else key
+        secret = given.encode() if isinstance(given, str) else given
+        object.__setattr__(self, "key", None if secret is None else SecretBytes(secret))
         key_id = "sha256"
-        if self.key is not None:
+        if secret is not None:
             key_id = f"hmac-sha256:{self._hmac(b'sales_mart key_id')[:16]}"
         object.__setattr__(self, "key_id", key_id)
 
@@ -64,25 +68,44 @@ class Tokeniser:
         raise TypeError(msg)
 
     def _hmac(self, message: bytes) -> str:
-        secret = self.key.get_secret_value() if self.key else ""
-        return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+        secret = self.key.get_secret_value() if self.key else b""
+        return hmac.new(secret, message, hashlib.sha256).hexdigest()
 
-    def token(self, identifier: str) -> str:
-        """Make the token of one stripped identifier, in whichever normal form it is."""
-        message = nfc(identifier).encode()
+    def token(self, identifier: str, context: str | None = None) -> str:
+        r"""Make the token of one stripped identifier, in whichever normal form it is.
+
+        Args:
+            identifier: The text.
+            context: Keeps tokens of equal texts apart: `<context>\x1f<text>` is the message.
+        """
+        message = nfc(f"{_prefix(context)}{identifier}").encode()
         return hashlib.sha256(message).hexdigest() if self.key is None else self._hmac(message)
 
-    def expression(self, column: str) -> pl.Expr:
+    def expression(self, column: str, context: str | None = None) -> pl.Expr:
         """Make the tokens of a column of stripped identifiers in NFC; null stays null.
 
         The key stands in the expression: collect it in this process and never serialise it.
         """
+        import polars as pl
         import polars_hash
 
-        plugin = polars_hash.col(column).chash
+        text = pl.col(column)
+        if context is not None:
+            text = pl.lit(nfc(_prefix(context))) + text
+        plugin = polars_hash.CryptographicHashingNameSpace(text)
         if self.key is None:
             return plugin.sha2_256()
-        return plugin.hmac_sha256(key=self.key.get_secret_value())
+        try:
+            return plugin.hmac_sha256(key=self.key.get_secret_value().decode())
+        except UnicodeDecodeError:  # the plugin takes a text
+            return text.map_elements(self._of_message, return_dtype=pl.String)
+
+    def _of_message(self, message: str) -> str:
+        return self._hmac(message.encode())
+
+
+def _prefix(context: str | None) -> str:
+    return "" if context is None else f"{context}\x1f"
 
 
 def plain_warning(config: Config) -> str | None:
@@ -123,24 +146,41 @@ def tokeniser(config: Config, environ: Mapping[str, str] | None = None) -> Token
     if security.algorithm == "sha256":
         return Tokeniser()
     where, text = _given_key(security.key_file, environ)
-    key = text.removesuffix("\n")
+    return keyed_tokeniser(text.removesuffix("\n"), where, _REMEDY)
+
+
+def keyed_tokeniser(key: str | bytes, where: str, remedy: str) -> Tokeniser:
+    """Make the tokeniser of a key that is no weak one.
+
+    Args:
+        key: The key, as bytes or as the text whose UTF-8 it is.
+        where: Where it stands, for messages, which never hold it.
+        remedy: How to give a better one.
+
+    Raises:
+        ConfigurationError: It is under 32 bytes, was spoiled on its way, or can be guessed.
+    """
     try:
-        length = len(key.encode())
+        secret = key.encode() if isinstance(key, str) else key
     except UnicodeEncodeError:
         msg = f"{where} is not UTF-8 text"
-        raise ConfigurationError(msg, remedy=_REMEDY) from None
-    if length < MIN_KEY_BYTES:
-        msg = f"{where} holds a key of {length} bytes"
-        raise ConfigurationError(msg, remedy=_REMEDY)
-    around = spoiled(key)
+        raise ConfigurationError(msg, remedy=remedy) from None
+    if len(secret) < MIN_KEY_BYTES:
+        msg = f"{where} holds a key of {len(secret)} bytes"
+        raise ConfigurationError(msg, remedy=remedy)
+    try:
+        text = secret.decode()
+        around = spoiled(text)
+    except UnicodeDecodeError:
+        text, around = secret.decode("latin-1"), None  # random bytes, which may end in any
     if around is not None:
         msg = f"{where} holds a key with {around}"
         raise ConfigurationError(msg, remedy=f"Write the key without it. {_ROTATE}")
-    reason = weakness(key)
+    reason = weakness(text)
     if reason is not None:
         msg = f"{where} holds a key that can be guessed: {reason}"
-        raise ConfigurationError(msg, remedy=f"{_REMEDY} {_ROTATE}")
-    return Tokeniser(SecretStr(key))
+        raise ConfigurationError(msg, remedy=f"{remedy} {_ROTATE}")
+    return Tokeniser(secret)
 
 
 _REMEDY = (

@@ -38,6 +38,8 @@ from sales_mart.servers.supervisor import LOOPBACK, Server, as_user, served, tai
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from sales_mart.config import Config
+
 __all__ = ["LocalServers", "local_servers"]
 
 _log = logging.getLogger(__name__)
@@ -98,6 +100,19 @@ class LocalServers:
     def credentials(self) -> dict[str, str]:
         """Return the environment variables that say who connects."""
         return {"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": self.postgres_password}
+
+    def named_by(self, config: Config) -> Config:
+        """Return the configuration with these servers in it, and who connects to them."""
+        warehouse = config.data_warehouse
+        sections: dict[str, Any] = {}
+        for name, values in self.settings()["data_warehouse"].items():
+            section = getattr(warehouse, name)
+            given = section.model_dump(exclude_unset=True)
+            sections[name] = type(section).model_validate(given | values)
+        if self.postgres_port is not None:
+            sections["postgres"] = sections["postgres"].as_given()
+        changed = warehouse.model_copy(update=sections)
+        return config.model_copy(update={"data_warehouse": changed})
 
     def settings(self) -> dict[str, Any]:
         """Return the configuration that points at the servers, to lay over one's own."""

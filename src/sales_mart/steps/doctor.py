@@ -141,7 +141,7 @@ def _check_key(found: _Findings, config: Config) -> None:
 
     made = tokeniser(config)
     if made.key is not None:
-        length = len(made.key.get_secret_value().encode())
+        length = len(made.key.get_secret_value())
         found.add("key", "ok", f"a key of {length} bytes, with the key_id {made.key_id}")
         return
     warning = plain_warning(config) or (

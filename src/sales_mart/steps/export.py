@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 from contextlib import ExitStack
 from itertools import islice
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.disk import disk_errors, temporary_folder
+from sales_mart.lake.files import CsvWriter, JsonWriter, ParquetWriter
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import open_storage
+from sales_mart.schema import AMOUNT_DIGITS
 from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 
@@ -40,12 +41,8 @@ _log = logging.getLogger(__name__)
 
 _ROWS = 65_536
 _WAIT_SECONDS = 60.0
-# What a spreadsheet takes for the start of a formula, full-width characters too; behind quotes, so
-# that whoever reads the file can take the one away that was put before.
-_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
-# Where the comma is a decimal point, a spreadsheet splits at semicolons; and all split at tabs.
-_SPLITS = re.compile('[",;\t\r\n|]')
 _CSV_DECIMALS = 2
+_WIDEST = 38
 MANIFEST = "manifest.json"
 _NAMES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 
@@ -186,66 +183,32 @@ def _check_shown(run: RunFolder, target: str, sequence: int) -> None:
 
 def _write(folder: Path, rows: Iterable[Summary], decimals: int) -> int:
     """Write the three files side by side; gives the number of rows."""
-    schema = pa.schema(
+    arrow = pa.schema(
         [
             pa.field("product", pa.string(), nullable=False),
             pa.field("sale_month", pa.date32(), nullable=False),
-            pa.field("total_amount", pa.decimal128(29, decimals), nullable=False),
+            pa.field("total_amount", pa.decimal128(AMOUNT_DIGITS, decimals), nullable=False),
             pa.field("avg_price", pa.decimal128(20, AVERAGE_DECIMALS), nullable=False),
             pa.field("transaction_count", pa.int64(), nullable=False),
         ]
     )
+    schema = pl.Schema(arrow)
+    shown = pl.Decimal(_WIDEST, max(_CSV_DECIMALS, decimals))
     as_json, as_csv, as_parquet = (folder / name for name in _NAMES)
     remaining = iter(rows)
     total = 0
     with (
-        as_json.open("w", encoding="utf-8", newline="") as json_file,
-        as_csv.open("w", encoding="utf-8", newline="") as csv_file,
-        pq.ParquetWriter(as_parquet, schema, compression="zstd") as parquet,
+        JsonWriter(as_json, schema) as json_file,
+        CsvWriter(as_csv, schema) as csv_file,
+        ParquetWriter(as_parquet, schema, arrow) as parquet,
     ):
-        csv_file.write(",".join(Summary._fields) + "\n")
         while chunk := list(islice(remaining, _ROWS)):
-            _write_json(json_file, chunk, first=total == 0)
-            _write_csv(csv_file, chunk)
-            columns = [
-                pa.array(column, field.type)
-                for column, field in zip(zip(*chunk, strict=True), schema, strict=True)
-            ]
-            parquet.write_table(pa.table(columns, schema=schema))
+            frame = pl.DataFrame(chunk, schema, orient="row")
+            json_file.write(frame)
+            csv_file.write(frame.with_columns(pl.col("total_amount").cast(shown)))
+            parquet.write(frame)
             total += len(chunk)
-        json_file.write("\n]\n" if total else "[]\n")
     return total
-
-
-def _write_json(file: IO[str], chunk: Sequence[Summary], *, first: bool) -> None:
-    for row in chunk:
-        product = json.dumps(row.product, ensure_ascii=False)
-        # The numbers are put in as text: a float on the way would lose cents and zeros.
-        file.write(
-            f"{'[' if first else ','}\n"
-            f'  {{"product": {product}, "sale_month": "{row.sale_month.isoformat()}", '
-            f'"total_amount": {row.total_amount:f}, "avg_price": {row.avg_price:f}, '
-            f'"transaction_count": {row.transaction_count}}}'
-        )
-        first = False
-
-
-def _write_csv(file: IO[str], chunk: Sequence[Summary]) -> None:
-    for row in chunk:
-        decimals = max(_CSV_DECIMALS, -int(row.total_amount.as_tuple().exponent))
-        file.write(
-            f"{_csv_text(row.product)},{row.sale_month.isoformat()},"
-            f"{row.total_amount:.{decimals}f},{row.avg_price:f},{row.transaction_count}\n"
-        )
-
-
-def _csv_text(text: str) -> str:
-    """Keep a spreadsheet from running a text, or a part of it, as a formula.
-
-    A quote before it makes it text; double quotes around it keep it in one cell.
-    """
-    text = f"'{text}" if _FORMULA.match(text) else text
-    return '"' + text.replace('"', '""') + '"' if _SPLITS.search(text) else text
 
 
 def _describe(path: Path, rows: int) -> ExportedFile:

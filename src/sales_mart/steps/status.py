@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
@@ -99,6 +100,26 @@ class RunSummary(_Part):
     destination: str | None = None
     files: tuple[ExportedFile, ...] = ()
     seconds: dict[str, float] = {}
+
+    def __repr__(self) -> str:
+        """Say it in one short line."""
+        rows = self.rows
+        counts = "" if rows is None else f", {rows.rows_read:,} read, {rows.rows_valid:,} valid"
+        return f"RunSummary({self.run_id}{counts}, done: {', '.join(self.done)})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        rows = self.rows
+        cells: dict[str, object] = {"run": self.run_id, "source": self.source}
+        if rows is not None:
+            cells |= {"read": rows.rows_read, "valid": rows.rows_valid}
+            cells |= {"rejected": rows.rows_rejected, **rows.reasons}
+        lines = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+            for name, value in cells.items()
+        )
+        return f"<table>{''.join(lines)}</table>"
 
 
 def summarise(run: RunFolder) -> RunSummary:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import date
     from importlib.metadata import EntryPoint
 
+    import pyarrow as pa
+
     from sales_mart.config import Config
     from sales_mart.config.section import Section
     from sales_mart.lake.records import Load
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from sales_mart.marts import Mart
     from sales_mart.schema import Column, TableColumn
     from sales_mart.warehouses.admission import LoadOptions
+    from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
 
@@ -170,6 +173,7 @@ class Warehouse(ABC):
         adapter: Modules that the extra `pipeline-<name>` installs besides; likewise.
         secrets: Environment variables that hold a secret -> key of the Kubernetes secret.
         is_shared: Whether several computers reach it, such as the pods of a workflow.
+        schemes: What an address of one begins with, before `://` or `+<driver>://`.
         config: The configuration.
     """
 
@@ -182,6 +186,7 @@ class Warehouse(ABC):
     adapter: ClassVar[tuple[str, ...]] = ()
     secrets: ClassVar[Mapping[str, str]] = {}
     is_shared: ClassVar[bool] = True
+    schemes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: Config) -> None:
         """Take the configuration; nothing is opened."""
@@ -191,6 +196,43 @@ class Warehouse(ABC):
     def section(cls) -> type[Section] | None:
         """Return the class of the section `data_warehouse.<name>`; None where the model has it."""
         return None
+
+    @classmethod
+    def at(cls, url: str) -> tuple[Config, str | None]:  # noqa: ARG003 - for subclasses
+        """Return a configuration that points at an address, and the schema that it names.
+
+        Raises:
+            ConfigurationError: The address is none of this warehouse.
+        """
+        msg = f"{cls.title} has no addresses"
+        raise ConfigurationError(msg, remedy="Give its name, and the configuration as config.")
+
+    @property
+    def default_schema(self) -> str:
+        """Name of the schema, or dataset, of a table that is named without one."""
+        return self.mart_schema
+
+    def write_table(self, place: Place, rows: Rows, mode: TableMode) -> Written:  # noqa: ARG002 - for subclasses
+        """Make rows a table's, all at once; a table that is missing is made from their types.
+
+        Raises:
+            ConfigurationError: A column has another type, the table is somebody else's, or access
+                is refused.
+            DataError: A value does not fit; nothing was changed.
+            TemporaryError: The server is away or busy.
+        """
+        msg = f"{self.title} takes no frames"
+        raise ConfigurationError(msg, remedy="Name another warehouse.")
+
+    def read_table(self, place: Place) -> pa.Table:  # noqa: ARG002  # pyright: ignore[reportUnknownParameterType]
+        """Read a table whole, decimals and times exact.
+
+        Raises:
+            ConfigurationError: There is no such table, or access is refused.
+            TemporaryError: The server is away or busy.
+        """
+        msg = f"{self.title} gives no frames"
+        raise ConfigurationError(msg, remedy="Name another warehouse.")
 
     @property
     @abstractmethod

@@ -95,8 +95,9 @@ def column_changes(
     changed = [name for name, kind in following.items() if live.get(name, kind) != kind]
     if changed:
         shown = ", ".join(f"{name} is {live[name]}, now {following[name]}" for name in changed)
+        msg = f"{where} has columns of other types than the run: {shown}"
         raise ConfigurationError(
-            f"{where} has columns of other types than the run: {shown}",
+            msg,
             remedy="Restore ingestion.validation.max_decimals or the type of the column, or drop "
             "the table (with the views on it) and run transform, reconcile and publish again: it "
             "is created again.",

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
 
+from pydantic import ValidationError
+
+from sales_mart.errors import ConfigurationError
 from sales_mart.warehouses.base import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    import pyarrow as pa
+
+    from sales_mart.config import Config
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
 
 __all__ = ["BigQuery"]
+
+_TOLD = {
+    "location": "location",
+    "credentials_path": "credentials_file",
+    "maximum_bytes_billed": "maximum_bytes_billed",
+    "api_endpoint": "api_endpoint",
+}
+"""What an address may say besides -> key of the section."""
 
 
 class BigQuery(Warehouse):
@@ -29,6 +45,47 @@ class BigQuery(Warehouse):
     packages = ("google-cloud-bigquery", "google-cloud-storage", "dbt-bigquery")
     driver = ("google.cloud.bigquery", "google.cloud.storage")
     adapter = ("dbt.cli", "dbt.adapters.bigquery")
+
+    schemes = ("bigquery",)
+
+    @classmethod
+    def at(cls, url: str) -> tuple[Config, str | None]:
+        """Return a configuration of a project: `bigquery://project/dataset`, as SQLAlchemy has it.
+
+        Behind a question mark `location`, `credentials_path`, `maximum_bytes_billed` and
+        `api_endpoint`.
+        """
+        from sales_mart.config import Config
+
+        remedy = "Write it as bigquery://project/dataset."
+        parts = urlsplit(url)
+        told = dict(parse_qsl(parts.query, keep_blank_values=True))
+        unknown = sorted(told.keys() - _TOLD.keys())
+        if unknown:
+            msg = f"the BigQuery address holds {', '.join(unknown)}, which is not known"
+            raise ConfigurationError(msg, remedy=f"It may hold {', '.join(_TOLD)}.")
+        dataset = parts.path.strip("/")
+        settings: dict[str, Any] = {cls.name: {_TOLD[name]: told[name] for name in told}}
+        if parts.netloc:
+            settings["project_id"] = parts.netloc
+        try:
+            return Config.model_validate({"data_warehouse": settings}), dataset or None
+        except ValidationError as error:
+            names = ", ".join(str(each["loc"][-1]) for each in error.errors())
+            msg = f"the BigQuery address has a wrong {names}"
+            raise ConfigurationError(msg, remedy=remedy) from None
+
+    def write_table(self, place: Place, rows: Rows, mode: TableMode) -> Written:
+        """Make rows a table's by one load job."""
+        from sales_mart.warehouses.bigquery.frames import write_table
+
+        return write_table(self.config, place, rows, mode)
+
+    def read_table(self, place: Place) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
+        """Read a table as it is when the statement begins."""
+        from sales_mart.warehouses.bigquery.frames import read_table
+
+        return read_table(self.config, place)
 
     @property
     def dialect(self) -> Dialect:

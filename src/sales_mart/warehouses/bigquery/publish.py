@@ -167,12 +167,8 @@ def _evolve(
 
 
 def _types(table: bigquery.Table) -> dict[str, str]:
-    return {
-        field.name: field.field_type
-        if field.scale is None
-        else f"{field.field_type}({field.scale})"
-        for field in table.schema
-    }
+    scales = {each.name: "" if each.scale is None else f"({each.scale})" for each in table.schema}
+    return {each.name: f"{each.field_type}{scales[each.name]}" for each in table.schema}
 
 
 def publish_script(

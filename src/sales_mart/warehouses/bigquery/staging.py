@@ -18,6 +18,7 @@ from sales_mart.names import LOAD_RUNS, PUBLICATIONS, raw_schema
 from sales_mart.schema import TableColumn, schema_of
 from sales_mart.warehouses.bigquery.connection import (
     Client,
+    add_columns,
     ensure_dataset,
     existing_table,
     query,

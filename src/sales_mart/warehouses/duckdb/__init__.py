@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
+from sales_mart.errors import ConfigurationError
 from sales_mart.warehouses.base import Warehouse
 from sales_mart.warehouses.duckdb.settings import DuckDBSettings
 
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
+    import pyarrow as pa
+
+    from sales_mart.config import Config
     from sales_mart.config.section import Section
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
 
@@ -36,6 +42,35 @@ class DuckDB(Warehouse):
     driver = ("duckdb",)
     adapter = ("dbt.cli", "dbt.adapters.duckdb")
     is_shared = False
+    schemes = ("duckdb",)
+
+    @classmethod
+    def at(cls, url: str) -> tuple[Config, str | None]:
+        """Return a configuration of a file: `duckdb:///file.duckdb`, `duckdb:////folder/file`."""
+        from sales_mart.config import Config
+
+        path = unquote(urlsplit(url).path)[1:]
+        if not path or urlsplit(url).netloc:
+            msg = "the address names no DuckDB file"
+            raise ConfigurationError(msg, remedy="Write it as duckdb:///file.duckdb.")
+        return Config.model_validate({"data_warehouse": {cls.name: {"path": path}}}), None
+
+    @property
+    def default_schema(self) -> str:
+        """Name of the schema that DuckDB looks into."""
+        return "main"
+
+    def write_table(self, place: Place, rows: Rows, mode: TableMode) -> Written:
+        """Make rows a table's in the file that readers open."""
+        from sales_mart.warehouses.duckdb.frames import write_table
+
+        return write_table(self, place, rows, mode)
+
+    def read_table(self, place: Place) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
+        """Read a table of the file that readers open."""
+        from sales_mart.warehouses.duckdb.frames import read_table
+
+        return read_table(self, place)
 
     @classmethod
     def section(cls) -> type[Section]:

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Findings
     from sales_mart.warehouses.duckdb import DuckDB
 
-__all__ = ["DuckDBSession", "check", "opened", "snapshot"]
+__all__ = [
+    "DuckDBSession",
+    "alone",
+    "check",
+    "opened",
+    "refused",
+    "snapshot",
+    "translated",
+    "wait",
+]
 
 _PAGE = 10_000
 _PAUSE = 0.02
@@ -83,17 +92,17 @@ def opened(warehouse: DuckDB, published: Path | None = None) -> Generator[DuckDB
     deadline = time.monotonic() + warehouse.config.data_warehouse.lock_timeout
     try:
         make_folder(warehouse.path.parent)
-        with _alone(warehouse, deadline), duckdb.connect(":memory:") as connection:
+        with alone(warehouse, deadline), duckdb.connect(":memory:") as connection:
             _attach(connection, warehouse, deadline, published)
             yield DuckDBSession(connection, warehouse)
     except duckdb.Error as error:
-        raise _translated(warehouse, error) from None
+        raise translated(warehouse, error) from None
     except OSError as error:
-        raise _refused(warehouse, error.strerror or type(error).__name__) from error
+        raise refused(warehouse, error.strerror or type(error).__name__) from error
 
 
 @contextmanager
-def _alone(warehouse: DuckDB, deadline: float) -> Generator[None]:
+def alone(warehouse: DuckDB, deadline: float) -> Generator[None]:
     """Keep other threads and processes of ours out: DuckDB's own lock is of a process."""
     import fcntl
 
@@ -104,7 +113,7 @@ def _alone(warehouse: DuckDB, deadline: float) -> Generator[None]:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                _wait(warehouse, deadline)
+                wait(warehouse, deadline)
                 continue
             break
         yield
@@ -112,7 +121,12 @@ def _alone(warehouse: DuckDB, deadline: float) -> Generator[None]:
         os.close(descriptor)
 
 
-def _wait(warehouse: DuckDB, deadline: float) -> None:
+def wait(warehouse: DuckDB, deadline: float) -> None:
+    """Wait a moment for somebody else.
+
+    Raises:
+        TemporaryError: The time is over.
+    """
     if time.monotonic() > deadline:
         msg = f"another run holds the lock: {warehouse.work} is open in another process"
         raise TemporaryError(
@@ -136,7 +150,7 @@ def _attach(
         except duckdb.IOException as error:
             if _LOCKED not in str(error).lower():
                 raise
-            _wait(warehouse, deadline)  # such as dbt's process, of a run that was killed
+            wait(warehouse, deadline)  # such as dbt's process, of a run that was killed
             continue
         break
     if published is not None:
@@ -161,13 +175,13 @@ def snapshot(warehouse: DuckDB) -> Generator[DuckDBSession]:
         session.connection.execute("rollback")
 
 
-def _translated(warehouse: DuckDB, error: duckdb.Error) -> SalesMartError:
+def translated(warehouse: DuckDB, error: duckdb.Error) -> SalesMartError:
     """Turn DuckDB's errors into ours; the text of most of them may quote values of rows."""
     if _OPEN_HERE in str(error):
         msg = f"DuckDB {warehouse.path}: one of the two files is open in this process"
         return ConfigurationError(msg, remedy="Close that connection first.")
     if isinstance(error, duckdb.IOException):
-        return _refused(warehouse, " ".join(str(error).split()))
+        return refused(warehouse, " ".join(str(error).split()))
     kind = type(error).__name__
     if isinstance(error, duckdb.OutOfMemoryException):
         return TemporaryError(
@@ -178,7 +192,8 @@ def _translated(warehouse: DuckDB, error: duckdb.Error) -> SalesMartError:
     )
 
 
-def _refused(warehouse: DuckDB, text: str) -> ConfigurationError:
+def refused(warehouse: DuckDB, text: str) -> ConfigurationError:
+    """Return the error that says why a file cannot be used."""
     return ConfigurationError(
         f"DuckDB {warehouse.path} cannot be used: {text}",
         remedy="Name a file that this user may write to in data_warehouse.duckdb.path.",

@@ -10,10 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    import pyarrow as pa
+
+    from sales_mart.config import Config
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
     from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
 
@@ -34,6 +38,31 @@ class PostgreSQL(Warehouse):
         "POSTGRES_USER": "user",
         "POSTGRES_PASSWORD": "password",
     }
+    schemes = ("postgresql", "postgres")
+
+    @classmethod
+    def at(cls, url: str) -> tuple[Config, str | None]:
+        """Return a configuration of a server, whose user and password go before all others."""
+        from sales_mart.warehouses.postgres.credentials import config_of
+
+        return config_of(url), None
+
+    @property
+    def default_schema(self) -> str:
+        """Name of the schema that PostgreSQL looks into."""
+        return "public"
+
+    def write_table(self, place: Place, rows: Rows, mode: TableMode) -> Written:
+        """Make rows a table's by COPY."""
+        from sales_mart.warehouses.postgres.frames import write_table
+
+        return write_table(self.config, place, rows, mode)
+
+    def read_table(self, place: Place) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
+        """Read a table of one snapshot."""
+        from sales_mart.warehouses.postgres.frames import read_table
+
+        return read_table(self.config, place)
 
     @property
     def dialect(self) -> Dialect:

@@ -123,6 +123,7 @@ def connect(config: Config, *, read_only: bool = False) -> Generator[Connection]
             row_factory=tuple_row,
             # Tables are dropped and made anew between statements, which breaks cached plans.
             prepare_threshold=None,
+            **settings.parameters,
         ) as connection,
     ):
         connection.patience = settings.connect_timeout

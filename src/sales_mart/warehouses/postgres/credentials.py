@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Findings, Warehouse
     from sales_mart.warehouses.postgres.settings import PostgresSettings
 
-__all__ = ["Login", "check_credentials", "credentials", "find_login", "place_of", "sslmode"]
+__all__ = [
+    "Login",
+    "check_credentials",
+    "config_of",
+    "credentials",
+    "find_login",
+    "place_of",
+    "sslmode",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +61,50 @@ def sslmode(settings: PostgresSettings) -> str:
     Of several hosts libpq takes the first that answers, so each has to be this machine.
     """
     return settings.sslmode or ("prefer" if _is_local(settings.host) else "verify-full")
+
+
+_TOLD = (
+    *("passfile", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
+    *("channel_binding", "gssencmode", "target_session_attrs"),
+)
+"""Parameters of an address that libpq is told as they are."""
+
+
+def config_of(url: str) -> Config:
+    """Return a configuration of the server that an address names, as libpq and SQLAlchemy write it.
+
+    Raises:
+        ConfigurationError: It is none that libpq reads, or holds what is not passed on.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+    from pydantic import ValidationError
+
+    from sales_mart.config import Config
+    from sales_mart.warehouses.postgres.settings import PostgresSettings
+
+    # No message repeats the address: there may be a password in it.
+    remedy = "Write it as postgresql://user:password@host:5432/database."
+    rest = url.partition("://")[2]
+    try:
+        found = {k: str(v) for k, v in conninfo_to_dict(f"postgresql://{rest}").items() if v}
+    except ProgrammingError:
+        msg = "the PostgreSQL address cannot be read"
+        raise ConfigurationError(msg, remedy=remedy) from None
+    told = {name: found.pop(name) for name in _TOLD if name in found}
+    unknown = sorted(found.keys() - PostgresSettings.model_fields.keys())
+    if unknown:
+        msg = f"the PostgreSQL address holds {', '.join(unknown)}, which is not passed on"
+        raise ConfigurationError(msg, remedy="Leave it out, or set it for the user on the server.")
+    try:
+        settings = PostgresSettings.model_validate(found).as_given(told)
+    except ValidationError as error:
+        names = ", ".join(str(each["loc"][0]) for each in error.errors() if each["loc"])
+        msg = f"the PostgreSQL address has a wrong {names}"
+        raise ConfigurationError(msg, remedy=remedy) from None
+    config = Config()
+    warehouse = config.data_warehouse.model_copy(update={"postgres": settings})
+    return config.model_copy(update={"data_warehouse": warehouse})
 
 
 def _is_local(hosts: str) -> bool:
@@ -151,6 +203,9 @@ def check_credentials(warehouse: Warehouse, findings: Findings, origins: Mapping
 
 def _places(config: Config) -> Iterator[Login]:
     """Look into one place after the other, as far as anybody asks."""
+    if config.data_warehouse.postgres.is_given:
+        yield _from_file(config)
+        return
     yield Login(
         os.environ.get("POSTGRES_USER", ""),
         SecretStr(os.environ.get("POSTGRES_PASSWORD", "")),

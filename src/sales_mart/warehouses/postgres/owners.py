@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["check_owners", "existing", "exists", "grants_of_create", "schemas"]
+__all__ = [
+    "check_owners",
+    "check_relations",
+    "existing",
+    "exists",
+    "grants_of_create",
+    "schemas",
+]
 
 _DBT_SUFFIXES = ("__dbt_tmp", "__dbt_backup")
 # `trusted` may own a schema: who can drop and replace everything in it in any case.
@@ -285,7 +292,21 @@ def check_owners(connection: psycopg.Connection[Any], config: Config) -> None:
         ConfigurationError: A schema, table, view or function is another role's, or a table of
             ours runs or uses what is another role's.
     """
-    expected = _expected(config)
+    check_relations(connection, _expected(config))
+
+
+def check_relations(
+    connection: psycopg.Connection[Any], expected: Sequence[tuple[str, str, str]]
+) -> None:
+    """Refuse what others made where tables are or will be.
+
+    Args:
+        connection: An open connection.
+        expected: Schema, name and the kinds (`relkind`) that it may be.
+
+    Raises:
+        ConfigurationError: As `check_owners` says.
+    """
     found = connection.execute(
         SQL(_ROLES + _FINDINGS),
         {

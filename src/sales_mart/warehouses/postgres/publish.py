@@ -9,7 +9,7 @@ and views, grants and indexes on the live tables stay. The measurements behind t
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, cast
 
 from psycopg import Cursor
 from psycopg.sql import SQL, Composable, Identifier, Literal

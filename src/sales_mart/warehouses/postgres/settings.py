@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from sales_mart.config.section import NOT_FOR_PODS, Section
 from sales_mart.config.texts import Address, Database, SecretName
@@ -41,3 +41,25 @@ class PostgresSettings(Section):
     """Seconds that one statement may take."""
     application_name: str = "sales_mart"
     """Name that the server shows for our sessions."""
+
+    _meant: dict[str, str] | None = PrivateAttr(default=None)
+
+    def as_given(self, parameters: dict[str, str] | None = None) -> Self:
+        """Return these settings with a login that goes before that of any other place.
+
+        Args:
+            parameters: What libpq is told besides, such as `passfile`.
+        """
+        given = self.model_copy()
+        given._meant = dict(parameters or {})  # noqa: SLF001 - our own
+        return given
+
+    @property
+    def is_given(self) -> bool:
+        """Whether user and password are meant, whatever the environment says."""
+        return self._meant is not None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What libpq is told besides."""
+        return dict(self._meant or {})
