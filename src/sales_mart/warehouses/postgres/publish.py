@@ -115,7 +115,8 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
         tables = {mart.name: _Table(connection, warehouse, mart) for mart in warehouse.marts}
         marks = {name: table.hold() for name, table in tables.items()}
         for table in tables.values():
-            table.evolve(following.window)
+            if table.is_live():
+                table.evolve(following.window)
         check_next(session, following, marks)
         _ensure_records(connection, warehouse.raw_schema)
         made = publish_in_transaction(
@@ -163,9 +164,13 @@ class _Table:
             name=Literal(self._next.as_string(self._connection)),
         ).fetchall()[0][0]
 
+    def is_live(self) -> bool:
+        """Return whether there is a live table."""
+        return exists(self._connection, self._schema, self._name)
+
     def publish(self, window: Window) -> None:
         """Make the next rows the live ones."""
-        if not exists(self._connection, self._schema, self._name):
+        if not self.is_live():
             self._move(window)
             return
         columns = self.evolve(window)
