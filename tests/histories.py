@@ -278,7 +278,7 @@ def configured(config: Config, step: Step) -> Config:
     return config.model_copy(update={"ingestion": ingestion})
 
 
-class Walk:
+class Replay:
     """Loads one history after the other, and knows what the tables must hold then."""
 
     def __init__(self, *sites: Site) -> None:
@@ -343,7 +343,7 @@ class Walk:
 
 def check_history(site: Site, steps: Sequence[Step]) -> None:
     """Load step by step into empty tables."""
-    Walk(site).history(steps)
+    Replay(site).history(steps)
 
 
 def _check_record(record: Load, step: Step, before: set[Version], truth: Oracle) -> None:

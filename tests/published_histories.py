@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from histories import Oracle, Step, Walk, site_of
+from histories import Oracle, Step, Replay, site_of
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform
@@ -26,15 +26,15 @@ def published_histories(
 ) -> Generator[Callable[[Sequence[Step]], None]]:
     """Give what loads a history after those before, publishes what it left, and looks at it."""
     with ExitStack() as stack:
-        walk = Walk(*(stack.enter_context(site_of(config, lake, each)) for each in targets))
+        replay = Replay(*(stack.enter_context(site_of(config, lake, each)) for each in targets))
 
         def check(steps: Sequence[Step]) -> None:
-            rules, run = walk.history(steps)
+            rules, run = replay.history(steps)
             transform(rules, run, targets)
             reconcile(rules, run, targets)
             publish(rules, run, targets)
             for target in targets:
-                assert _shown(rules, target) == _marts_of(walk.truth), (target, steps)
+                assert _shown(rules, target) == _marts_of(replay.truth), (target, steps)
 
         yield check
 

@@ -1,4 +1,4 @@
-"""`validate` judges any frame as the pipeline does."""
+"""`validate` checks any frame as the pipeline does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ THEIRS: list[dict[str, Any]] = [
 COLUMNS = {"transaction_id": "Order"}
 
 
-def test_every_kind_is_judged_alike() -> None:
+def test_every_kind_is_checked_alike() -> None:
     frame = pl.DataFrame(THEIRS)
     for data, kind in (
         (THEIRS, list),

@@ -177,7 +177,9 @@ class Ingestion(Section):
 
     trust_input: bool = False
     """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
-    attributes: dict[AttributeName, Attribute] = Field(default={}, max_length=100)
+    attributes: dict[AttributeName, Attribute] = Field(
+        default={}, max_length=100, examples=[{"store": {"from": "Branch"}}]
+    )
     """Columns beside the five of every sale: our name → what the files call it, and its type."""
     validation: Validation = Validation()
     """The rules."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import textwrap
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
+from pydantic import TypeAdapter
 
 from sales_mart.config import Config, DataMart, Security
 from sales_mart.config.keys import IGNORED_KEYS, fields_of, keys, section_of
@@ -61,7 +62,10 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
         {
             "key": key.dotted,
             "value": _shown(key.value(config), secret=key.secret),
-            "origin": origins[key.dotted],
+            "origin": next(
+                (where for name, where in origins.items() if name.startswith(f"{key.dotted}.")),
+                origins[key.dotted],
+            ),
             "variable": key.variable,
             "effect": key.effect,
         }
@@ -177,8 +181,10 @@ def _lines(section: Section, path: tuple[str, ...]) -> Iterator[str]:
         key = keys()[*path, name]
         value = key.value(recommended())
         yield from _comment(key.description, indent)
-        comment = "# " if value is None else ""
-        yield f"{indent}{comment}{name}:{'' if value is None else ' ' + _yaml(value)}"
+        # What is not set shows an example, where there is one.
+        comment = "# " if value is None or value == {} else ""
+        shown = next(iter(key.field.examples or ()), None) if comment else value
+        yield f"{indent}{comment}{name}:{'' if shown is None else ' ' + _yaml(shown)}"
 
 
 def _comment(text: str, indent: str) -> list[str]:
@@ -197,4 +203,8 @@ def _shown(value: Any, *, secret: bool) -> Any:
         return None if value is None else REDACTED
     if isinstance(value, tuple):
         return [str(item) for item in value]
+    if isinstance(value, dict):
+        return TypeAdapter(dict[str, Any]).dump_python(
+            cast("dict[str, Any]", value), mode="json", by_alias=True, exclude_defaults=True
+        )
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)

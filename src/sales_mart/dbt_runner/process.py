@@ -103,7 +103,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             offline: The command needs no connection, so no credentials are looked for.
 
         Raises:
-            ConfigurationError: dbt is not installed, there are no credentials, or the scratch
+            ConfigurationError: dbt is not installed, there are no credentials, or the temporary
                 folder is not writable.
         """
         self.target = target

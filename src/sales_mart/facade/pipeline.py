@@ -220,7 +220,7 @@ def quarantine(
     folder = RunFolder(place, run_id) if run_id else _latest(place)
     seal = folder.find("seal", Seal)
     if seal is None:
-        msg = f"there is no run {folder.run_id} in {folder.lake.uri} whose rows were judged"
+        msg = f"there is no run {folder.run_id} in {folder.lake.uri} whose rows were checked"
         raise ConfigurationError(
             msg, remedy='Give the run\'s id, or the lake as quarantine(lake="…").'
         )

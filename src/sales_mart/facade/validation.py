@@ -1,4 +1,4 @@
-"""Judge the sales in any frame."""
+"""Check the sales in any frame."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def validate(
     columns: Mapping[str, str] | None = None,
     output: Kind | None = None,
 ) -> Validation:
-    """Judge the sales in a frame by the rules of the pipeline, and make tokens of identifiers.
+    """Check the sales in a frame by the rules of the pipeline, and make tokens of identifiers.
 
     Args:
         data: A frame of any kind, or the path of a .csv or .parquet file.
@@ -85,15 +85,15 @@ def validate(
     frame = to_polars(data)
     if columns:
         frame = _renamed(frame, columns)
-    judged = validate_frame(frame.lazy(), found)
+    checked = validate_frame(frame.lazy(), found)
     kind = output or kind_of(data)
     return Validation(
-        valid=as_kind(judged.valid, kind),
-        rejected=as_kind(judged.rejected, kind),
-        counts=judged.counts,
-        rows_read=judged.rows_read,
-        rows_valid=judged.rows_valid,
-        rows_rejected=judged.rows_rejected,
+        valid=as_kind(checked.valid, kind),
+        rejected=as_kind(checked.rejected, kind),
+        counts=checked.counts,
+        rows_read=checked.rows_read,
+        rows_valid=checked.rows_valid,
+        rows_rejected=checked.rows_rejected,
     )
 
 

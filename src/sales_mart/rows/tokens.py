@@ -53,7 +53,7 @@ class Tokeniser:
     key_id: str
 
     def __init__(self, key: SecretStr | SecretBytes | str | bytes | None = None) -> None:
-        """Take the key as bytes, or as the text whose UTF-8 is the key; nothing judges it here."""
+        """Take the key as bytes, or as the text whose UTF-8 is the key; it is not checked here."""
         given = key.get_secret_value() if isinstance(key, SecretStr | SecretBytes) else key
         secret = given.encode() if isinstance(given, str) else given
         object.__setattr__(self, "key", None if secret is None else SecretBytes(secret))

@@ -1,4 +1,4 @@
-"""The graph of one run: the stops of the pipeline, the shards and the warehouses side by side."""
+"""The graph of one run: the steps of the pipeline, the shards and the warehouses side by side."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def stops(workflow: str) -> None:
         *("seal", *run),
         inputs=["run-id"],
         outputs={"rows-read": "0", "rows-valid": "0", "rows-rejected": "0"},
-        metrics=[_rows(workflow, what) for what in ("read", "valid", "quarantined")],
+        metrics=[_rows(workflow, what) for what in ("read", "valid", "rejected")],
     )
     accept = ("--accept", "{{workflow.parameters.accept}}")
     for name in shared_warehouses():
