@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from histories import Oracle, Step, Replay, site_of
+from histories import Oracle, Replay, Step, site_of
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform

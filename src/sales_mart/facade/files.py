@@ -78,7 +78,10 @@ def export(
     folder, name = _split(place)
     kind = _format(format, name)
     storage = open_storage(folder)
-    with unfinished_files(storage.uri, f".{name}") as temporary, in_pieces(data) as (schema, pieces):
+    with (
+        unfinished_files(storage.uri, f".{name}") as temporary,
+        in_pieces(data) as (schema, pieces),
+    ):
         written, rows = temporary / name, 0
         with disk_errors(written):
             with writer(kind, written, schema) as file:
