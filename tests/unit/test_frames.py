@@ -57,6 +57,7 @@ def test_the_kind_that_goes_in_comes_out(kind: Callable[[Any], Any]) -> None:
             "product": "Mouse",
             "price": Decimal("1.50"),
             "quantity": 1,
+            "amount": Decimal("1.50"),
             "sale_date": date(2023, 10, 1),
             "source_row": 1,
         }
