@@ -21,7 +21,7 @@ import pytest
 from backports import zstd
 from pydantic import SecretStr, ValidationError
 
-from sales_mart import Config, Transaction, validate_frame
+from sales_mart import Config, Transaction, validate
 from sales_mart.cli import main
 from sales_mart.errors import SourceFormatError
 from sales_mart.rows.checker import Checker
@@ -636,7 +636,7 @@ def test_a_frame_that_cannot_be_checked_is_not_quoted(name: str, kind: str) -> N
         frame = frame.lazy() if kind == "lazy" else frame
         frame = frame.to_arrow() if kind == "pyarrow" else frame
     with pytest.raises(SourceFormatError, match="the column transaction_id, of type") as caught:
-        validate_frame(frame)
+        validate(frame)
     assert caught.value.exit_code == 65
     said = everything_said(caught.value)
     assert not find_in(said, SECRETS, said)
@@ -654,7 +654,7 @@ def test_a_result_can_be_shown_and_pickled(
     fields = [line.split(",") for line in ROWS.values() if line.count(",") == 4 and '"' not in line]
     frame: Any = pl.DataFrame(fields, schema=HEADER.split(","), orient="row")
     frame = {"polars": frame, "pyarrow": frame.to_arrow(), "pandas": frame.to_pandas()}[kind]
-    result = validate_frame(frame, config)
+    result = validate(frame, config)
     assert result.rows_valid > 0
     assert result.rows_rejected > 9
     rejected: Any = result.rejected

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from sales_mart import Config, Transaction, validate_frame
+from sales_mart import Config, Transaction, validate
 from sales_mart.rows.characters import holds_invisible, nfc, seems_alike
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.rows.transaction import check
@@ -38,7 +38,7 @@ def sha256(text: str) -> str:
 
 def test_normal_forms_make_one_identifier_and_one_product() -> None:
     rows = frame((DECOMPOSED, "Th\u00e9 \u212b"), (COMPOSED, "x"), ("T2", "The\u0301 \u00c5"))
-    result: Any = validate_frame(rows)
+    result: Any = validate(rows)
     assert result.valid["transaction_id"].to_list() == [sha256(COMPOSED), sha256("T2")]
     assert result.valid["product"].to_list() == ["Th\u00e9 \u00c5"] * 2
     assert result.counts == {"duplicate_transaction_id": 1}
@@ -48,7 +48,7 @@ def test_normal_forms_make_one_identifier_and_one_product() -> None:
     "text", ["T001", " T001\t", "caf\u00e9", "\u0430", "\uff21\u4e00", "\U0001f600"]
 )
 def test_tokens_of_normal_identifiers_are_what_they_were(text: str) -> None:
-    result: Any = validate_frame(frame((text, "p")))
+    result: Any = validate(frame((text, "p")))
     assert result.valid["transaction_id"].to_list() == [sha256(text.strip())]
     assert Tokeniser().token(text) == sha256(text)
 
@@ -64,7 +64,7 @@ def test_a_prefix_and_a_row_are_normalised_too() -> None:
     assert check(row, config) == ()
     made = Transaction.model_validate({**row, "product": DECOMPOSED}, context=config)
     assert (made.transaction_id, made.product) == (COMPOSED, COMPOSED)
-    result: Any = validate_frame(pl.DataFrame([row]), config)
+    result: Any = validate(pl.DataFrame([row]), config)
     assert result.rows_valid == 1
 
 
@@ -86,7 +86,7 @@ def test_an_invisible_character_in_an_identifier_is_a_reason(character: str) -> 
     rows = frame(
         (f"T{character}1", "p"), (f"T1{character}", "p"), (f"{character}T1", "p"), ("T1", "p")
     )
-    result: Any = validate_frame(rows)
+    result: Any = validate(rows)
     assert result.counts == {"transaction_id_format": 3}
     assert result.valid["source_row"].to_list() == [4]
     row = dict(zip(rows.columns, rows.row(0), strict=True))
@@ -113,7 +113,7 @@ def test_what_a_product_is_spelled_with_stays_and_what_hides_in_it_counts() -> N
     hidden = ["Mou\u00adse", "Mouse\u200b", "\u202eMouse", "\ufeffMouse"]
     products = [*spelled, *hidden, "Mouse"]
     rows = frame(*((f"T{n}", product) for n, product in enumerate(products)))
-    result: Any = validate_frame(rows)
+    result: Any = validate(rows)
     assert result.valid["product"].to_list() == [nfc(product) for product in products]
     assert seems_alike(result.valid["product"]) == len(hidden)
     assert seems_alike(pl.Series(["Mouse", None])) == 0

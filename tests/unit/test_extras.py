@@ -106,7 +106,7 @@ def test_the_environment_of_the_core_is_one(core: Environment, module: str, tmp_
 
 LIBRARY = """
 import polars as pl
-from sales_mart import Config, validate_frame
+from sales_mart import Config, validate
 from sales_mart.rows.tokens import Tokeniser
 from pydantic import SecretStr
 
@@ -115,7 +115,7 @@ frame = pl.DataFrame({
     "quantity": ["1", "1"], "date": ["2023-10-01", "2023-10-01"],
 })
 tokens = Tokeniser(SecretStr("k" * 40))
-result = validate_frame(frame, Config(security={"algorithm": "sha256"}))
+result = validate(frame, Config(security={"algorithm": "sha256"}))
 assert (result.rows_valid, result.counts) == (1, {"missing_product": 1})
 assert result.valid["transaction_id"][0] == Tokeniser().token("T1")
 named = frame.select(tokens.expression("transaction_id"))["transaction_id"].to_list()

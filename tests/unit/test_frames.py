@@ -28,6 +28,7 @@ ROWS: dict[str, list[Any]] = {
     "date": ["2023-10-01", "2023-10-02", "2023-02-29", "2023-10-04"],
     "email": ["a@b.c"] * 4,
 }
+pytestmark = pytest.mark.filterwarnings("ignore:validate_frame is deprecated")
 KINDS: list[Callable[[Any], Any]] = [
     pl.DataFrame,
     pl.LazyFrame,
@@ -169,3 +170,8 @@ def test_a_plan_of_polars_that_fails_is_not_quoted() -> None:
         with pytest.raises(SourceFormatError, match="the lazy frame cannot be computed") as caught:
             validate_frame(each)
         assert "SECRET" not in everything_said(caught.value)
+
+
+def test_it_says_what_to_use_instead() -> None:
+    with pytest.warns(DeprecationWarning, match=r"use sales_mart\.validate"):
+        validate_frame(pl.DataFrame(ROWS))

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sales_mart import Config, validate_frame
+from sales_mart import Config, validate
 from sales_mart.cli import main
 from sales_mart.config.file import load_config
 from sales_mart.errors import ConfigurationError
@@ -150,7 +150,7 @@ def test_a_key_without_an_algorithm_is_refused_wherever_it_is_given(tmp_path: Pa
 def test_the_library_refuses_a_key_that_it_would_not_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PII_HASH_KEY", KEY)
     with pytest.raises(ConfigurationError, match="would not be used"):
-        validate_frame(pl.read_csv(ROWS.encode(), infer_schema=False))
+        validate(pl.read_csv(ROWS.encode(), infer_schema=False))
 
 
 # --- no key, and no algorithm
@@ -216,7 +216,7 @@ def test_the_library_warns_of_plain_tokens_too(
         (Config.model_validate({"security": {"algorithm": "sha256"}}), 0),
     ):
         caplog.clear()
-        validate_frame(frame, config)
+        validate(frame, config)
         assert said(caplog) == warnings
         made = plan(
             config, lake, business_date=date(2023, 10, 1), source=str(source), run_id=f"r{warnings}"
@@ -304,7 +304,7 @@ def test_the_library_leaves_the_process_of_its_user_as_it_is() -> None:
         "before = resource.getrlimit(resource.RLIMIT_CORE)\n"
         "frame = polars.DataFrame({n: ['1'] for n in "
         "('transaction_id', 'product', 'price', 'quantity', 'date')})\n"
-        "sales_mart.validate_frame(frame)\n"
+        "sales_mart.validate(frame)\n"
         "assert sales_mart.cli.main(['--version']) == 0\n"
         "assert resource.getrlimit(resource.RLIMIT_CORE) == before\n"
         "assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 1\n"

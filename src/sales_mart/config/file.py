@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,7 @@ from pydantic import ValidationError, create_model
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from sales_mart.config import Config
+from sales_mart.config.explain import EXPLAINED_LATER, explain, unknown, wrong
 from sales_mart.config.keys import (
     IGNORED_KEYS,
     Key,
@@ -19,8 +19,6 @@ from sales_mart.config.keys import (
     keys,
     named_section_of,
     names_of,
-    nearest,
-    nearest_key,
     section_of,
 )
 from sales_mart.config.renamed import rename
@@ -44,10 +42,6 @@ __all__ = [
 
 DEFAULT_FILE = "pipeline_config.yaml"
 PREFIX = "SALES_MART_"
-
-_MOST_PROBLEMS = 10
-_NAME = re.compile(r"[\w.-]{0,30}")
-_REMEDY = "Correct it there; `sales-mart config schema` lists every key and its values."
 
 
 def load_config(
@@ -100,16 +94,14 @@ def load_with_origins(
         rename(tree)
         values.update(_flatten(tree, Config, (), problems))
     try:
-        config = Config.model_validate(_nested(values))
+        config = Config.model_validate(_nested(values), context=EXPLAINED_LATER)
     except ValidationError as error:
-        problems += _explain(error, values)
+        problems += explain(error, values)
     else:
         if not problems:
             given = {".".join(path): value.origin for path, value in values.items()}
             return config, {key.dotted: "default" for key in keys().values()} | given
-    more = len(problems) - _MOST_PROBLEMS
-    shown = problems[:_MOST_PROBLEMS] + ([f"and {more} more"] if more > 0 else [])
-    raise ConfigurationError("\n".join(shown), remedy=_REMEDY, details={"problems": problems})
+    raise wrong(problems)
 
 
 def find_file(path: Path | str | None, environ: Mapping[str, str]) -> Path | None:
@@ -211,7 +203,7 @@ def _flatten(
         if dotted in IGNORED_KEYS:
             yield here, Given(None, _origin(given))
         elif field is None:
-            problems.append(_unknown(here, section, _origin(given)))
+            problems.append(unknown(here, section, _origin(given)))
         elif named is not None:
             yield from _flatten_named(given, named, here, problems)
         elif isinstance(given, Given):
@@ -272,18 +264,6 @@ def _origin(given: Given | Tree) -> str:
     return given.origin
 
 
-def _unknown(path: tuple[str, ...], section: Section, origin: str) -> str:
-    meant = nearest_key(path, section)
-    hint = f"did you mean {meant}?" if meant else "there is none like it."
-    place = ".".join(path[:-1]) or "the file"
-    # `{password:secret}`, without a space, is a key for YAML.
-    shown = ".".join(path) if _NAME.fullmatch(path[-1]) else f"a name in {place}"
-    return (
-        f"{origin}: {shown} is not a key; {hint} "
-        f"The keys of {place} are: {', '.join(names_of(section, path[:-1]))}"
-    )
-
-
 def _nested(values: Mapping[tuple[str, ...], Given]) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     for path, given in values.items():
@@ -294,56 +274,3 @@ def _nested(values: Mapping[tuple[str, ...], Given]) -> dict[str, Any]:
             place = place.setdefault(name, {})
         place[path[-1]] = given.value
     return nested
-
-
-def _explain(error: ValidationError, values: Mapping[tuple[str, ...], Given]) -> Iterator[str]:
-    for problem in error.errors(include_url=False):
-        location = problem["loc"]
-        named = path = tuple(str(part) for part in location if part != "[key]")
-        while path and path not in keys():
-            path = path[:-1]
-        context = problem.get("ctx", {})
-        allowed = str(context["error"]) if "error" in context else _allowed(problem["type"])
-        allowed = allowed or problem["msg"].replace("Input should be", "must be")
-        if not path:
-            yield allowed
-            continue
-        key = keys()[path]
-        if named_section_of(key.field) is not None:
-            path = named[: len(path) + 2]
-        given = next((each for at, each in values.items() if at[: len(path)] == path), None)
-        origin = given.origin if given else "default"
-        expected = str(context.get("expected", "")).replace("'", "").replace(" or ", ", ")
-        meant = nearest(str(problem["input"]), expected.split(", ")) if expected else None
-        hint = f"; did you mean {meant}?" if meant else ""
-        silent = key.secret or "error" in context
-        found = "" if silent else _found(problem["input"], near=meant is not None)
-        dotted = ".".join(path)
-        yield f"{origin}: {dotted}: {found}{allowed}{hint}"
-
-
-def _allowed(kind: str) -> str:
-    """Say in plain words what Pydantic's kind of problem asks for; empty to use its own words."""
-    if kind == "string_pattern_mismatch":
-        return "must be a name of up to 57 letters, digits and underscores, no digit first"
-    first = kind.partition("_")[0]
-    words = {"int": "a whole number", "decimal": "a number", "float": "a number"}
-    words |= {"bool": "true or false", "string": "text", "tuple": "a list"}
-    return f"must be {words[first]}" if first in words else ""
-
-
-def _found(value: object, *, near: bool) -> str:
-    """Say what was found, where that is no secret in the wrong place: a text only when it is near.
-
-    What is near is a misspelt word of those that are allowed.
-    """
-    if value is None:
-        return "found nothing; "
-    if isinstance(value, dict):
-        return "found a section; "
-    if isinstance(value, str):
-        return f"found {value!r}; " if near else ""
-    if not isinstance(value, int | float):
-        return ""
-    text = str(value)
-    return f"found {text if len(text) <= 60 else text[:57] + '...'}; "  # noqa: PLR2004 - a line

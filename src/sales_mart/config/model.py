@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import (
     AfterValidator,
     Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
     create_model,
     field_validator,
     model_validator,
@@ -290,6 +293,22 @@ class Config(Section):
             )
             raise ValueError(msg)
         return self
+
+    # It stands behind the others, so that it is told what they say.
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(
+        cls, values: Any, handler: ModelWrapValidatorHandler[Config], info: ValidationInfo
+    ) -> Config:
+        """Raise our error, also where a configuration is written in Python."""
+        try:
+            return handler(values)
+        except ValidationError as error:
+            from sales_mart.config.explain import EXPLAINED_LATER, explain, wrong
+
+            if info.context == EXPLAINED_LATER:
+                raise
+            raise wrong(list(explain(error, {}, cls.__name__))) from None
 
     @property
     def rules(self) -> Validation:

@@ -15,10 +15,13 @@ from sales_mart.config.file import load_config
 from sales_mart.config.keys import nearest
 from sales_mart.errors import SourceFormatError
 from sales_mart.facade.frames import as_kind, kind_of, to_polars, unquoted
-from sales_mart.rows.frames import validate_frame
+from sales_mart.facade.own_checks import OwnChecks
+from sales_mart.rows.frames import check_frame
 from sales_mart.schema import FIELDS
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from sales_mart.facade.frames import Data, Kind
 
 __all__ = ["Validation", "validate"]
@@ -58,11 +61,13 @@ class Validation:
         return f"<table>{rows}</table>"
 
 
-def validate(
+def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     data: Data,
     config: Config | str | Path | None = None,
     *,
     columns: Mapping[str, str] | None = None,
+    rules: Mapping[str, pl.Expr] | None = None,
+    model: type[BaseModel] | None = None,
     output: Kind | None = None,
 ) -> Validation:
     """Check the sales in a frame by the rules of the pipeline, and make tokens of identifiers.
@@ -71,7 +76,17 @@ def validate(
         data: A frame of any kind, or the path of a .csv or .parquet file.
         config: The configuration, or its file. Default: the default configuration.
         columns: Our names of columns -> the frame's, where they differ.
+        rules: Reasons of your own -> expressions that are true of a valid row; what they say of
+            null counts for nothing. They see the columns of valid rows, `date`, those of the model,
+            and all others as they are in the frame.
+        model: A subclass of `Transaction`, or any model of Pydantic. Fields that are no fields of a
+            sale become columns of `valid`, of the field's type; on the others it is a check. A
+            reason is the field and Pydantic's type of problem, as in `store_string_too_short`.
         output: What to give back. Default: the kind that came in.
+
+    Your own model is asked about rows that the pipeline's rules accept, your own rules about those
+    that the model accepts too; then duplicates are looked for.
+    duplicates are looked for; the rules about rows of any, whatever the model says.
 
     Returns:
         The rows that passed and those that did not.
@@ -79,13 +94,18 @@ def validate(
     Raises:
         SourceFormatError: A column is missing, stands twice, or cannot be read as text.
         ConfigurationError: The key is missing, weak, or given without an algorithm; or this is no
-            frame.
+            frame, a rule is no expression, or the model is none.
     """
     found = config if isinstance(config, Config) else load_config(config) if config else Config()
     frame = to_polars(data)
     if columns:
         frame = _renamed(frame, columns)
-    checked = validate_frame(frame.lazy(), found)
+    own = None
+    if rules or model is not None:
+        with unquoted("the lazy frame cannot be computed"):
+            names = frame.collect_schema().names()
+        own = OwnChecks(found, names, rules, model)
+    checked = check_frame(frame, found, own.carried if own else (), own)
     kind = output or kind_of(data)
     return Validation(
         valid=as_kind(checked.valid, kind),

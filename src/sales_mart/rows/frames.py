@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import polars as pl
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
-from sales_mart.rows.checker import Checker, count_reasons
+from sales_mart.rows.characters import normalised
+from sales_mart.rows.checker import REASON_TYPE, Checker, count_reasons
 from sales_mart.rows.rules import DUPLICATE
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.rows.transaction import strip
 from sales_mart.schema import schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
 
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["ValidationResult", "validate_frame"]
+    from sales_mart.schema import Schema
+
+__all__ = ["OWN", "OwnCheck", "ValidationResult", "check_frame", "validate_frame"]
+
+OWN = "own:"
+"""What stands before the names of columns that are carried along for a caller's own checks."""
+OwnCheck = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.Series]]
+"""Gets valid rows with the columns that are carried along, in order, and gives these rows as they
+are to be shown, and of each row the reasons to reject it after all."""
 
 F = TypeVar("F", "pl.DataFrame", "pl.LazyFrame", "pd.DataFrame", "pa.Table")
 
@@ -53,7 +62,7 @@ class ValidationResult(Generic[F]):
 
 
 def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F]:
-    """Check the rows of a frame and make tokens of its identifiers.
+    """Check the rows of a frame and make tokens of its identifiers; deprecated for `validate`.
 
     Args:
         frame: A pandas, Polars (eager or lazy) or pyarrow table with the columns transaction_id,
@@ -69,34 +78,80 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
         ConfigurationError: The key is missing, weak, or given without an algorithm; or this is no
             frame.
     """
-    config = config or Config()
+    warnings.warn(
+        "validate_frame is deprecated: use sales_mart.validate", DeprecationWarning, stacklevel=2
+    )
+    made: Any = check_frame(frame, config or Config())
+    return replace(made, valid=_like(frame, made.valid), rejected=_like(frame, made.rejected))
+
+
+def check_frame(
+    frame: object, config: Config, carried: Sequence[str] = (), own: OwnCheck | None = None
+) -> ValidationResult[pl.DataFrame]:
+    """Check the rows of a pandas, Polars or pyarrow table and make tokens of its identifiers.
+
+    Args:
+        frame: The table.
+        config: The configuration.
+        carried: Columns of a table of Polars that `own` gets besides, with `OWN` before the name;
+            of a field of a sale it gets the text.
+        own: More reasons to reject a row; duplicates are settled after it.
+
+    Raises:
+        SourceFormatError: A column is missing, stands twice, or cannot be read as text.
+        ConfigurationError: The key is missing, weak, or given without an algorithm; or this is no
+            table.
+    """
     schema = schema_of(config)
     texts = _texts(frame, schema.fields)
     row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("source_row")
     tokens = tokeniser(config)
     warn_of_plain_tokens(config)
-    valid, rejected = Checker(config, tokens).check(texts.lazy().with_columns(row))
+    besides = _besides(frame, texts, carried)
+    given = texts.lazy().with_columns(row, *besides)
+    valid, rejected = Checker(config, tokens).check(given)
+    rejected = rejected.drop(each.name for each in besides)
+    if own is not None:
+        valid, reasons = own(valid)
+        failed = reasons.list.len() > 0
+        rejected = _moved(rejected, valid.filter(failed), schema, reasons.filter(failed))
+        valid = valid.filter(~failed)
     first = valid["transaction_id"].is_first_distinct()
-    if not first.all():
-        lost = valid.filter(~first).select(
-            *(
-                pl.col(column.name).cast(pl.String).alias(field)
-                for field, column in schema.by_field.items()
-            ),
-            pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
-            "source_row",
-        )
-        rejected = pl.concat([rejected, lost]).sort("source_row")
-        valid = valid.filter(first)
-    counts: Counter[str] = count_reasons(rejected)
+    twice = pl.lit([DUPLICATE], REASON_TYPE)
+    rejected = _moved(rejected, valid.filter(~first), schema, twice).sort("source_row")
+    valid = valid.filter(first)
     return ValidationResult(
-        valid=_like(frame, valid),
-        rejected=_like(frame, rejected),
-        counts=dict(sorted(counts.items())),
+        valid=valid,
+        rejected=rejected,
+        counts=dict(sorted(count_reasons(rejected).items())),
         rows_read=texts.height,
         rows_valid=valid.height,
         rows_rejected=rejected.height,
     )
+
+
+def _moved(
+    rejected: pl.DataFrame, rows: pl.DataFrame, schema: Schema, reasons: pl.Series | pl.Expr
+) -> pl.DataFrame:
+    """Add rows that passed the rules of a row to those that are rejected."""
+    fields = schema.by_field.items()
+    made = rows.select(
+        *(pl.col(column.name).cast(pl.String).alias(field) for field, column in fields),
+        reasons.alias("reasons"),
+        "source_row",
+    )
+    return pl.concat([rejected, made])
+
+
+def _besides(frame: object, texts: pl.DataFrame, names: Sequence[str]) -> list[pl.Series]:
+    """Return the columns that are carried along."""
+    theirs = [name for name in names if name not in texts.columns]
+    with _unquoted():
+        found = cast("pl.DataFrame", frame).lazy().select(theirs).collect() if theirs else texts
+    fields = texts.select(normalised(pl.col(pl.String).str.strip_chars()))
+    return [
+        (fields if name in fields.columns else found)[name].alias(f"{OWN}{name}") for name in names
+    ]
 
 
 def _texts(frame: object, fields: Mapping[str, str]) -> pl.DataFrame:

@@ -80,7 +80,7 @@ class Transaction(BaseModel):
     """One valid transaction, for people who check one row.
 
     Validate with the configuration as context: `Transaction.model_validate(row, context=config)`.
-    Each error's `type` is a reason, and no error shows the input.
+    Each error's `type` is a reason, and no error shows the input. A subclass may add fields.
 
     Attributes:
         transaction_id: The identifier, in NFC: it becomes a token only in `validate`.
@@ -121,4 +121,4 @@ class Transaction(BaseModel):
         ]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
-        return _texts(row, config)
+        return {**row, **_texts(row, config)}

@@ -56,6 +56,7 @@ class BigQuery(Warehouse):
         `api_endpoint`.
         """
         from sales_mart.config import Config
+        from sales_mart.config.explain import EXPLAINED_LATER
 
         remedy = "Write it as bigquery://project/dataset."
         parts = urlsplit(url)
@@ -69,7 +70,8 @@ class BigQuery(Warehouse):
         if parts.netloc:
             settings["project_id"] = parts.netloc
         try:
-            return Config.model_validate({"data_warehouse": settings}), dataset or None
+            tree = {"data_warehouse": settings}
+            return Config.model_validate(tree, context=EXPLAINED_LATER), dataset or None
         except ValidationError as error:
             names = ", ".join(str(each["loc"][-1]) for each in error.errors())
             msg = f"the BigQuery address has a wrong {names}"
