@@ -66,6 +66,7 @@ def test_a_frame_becomes_marts(config: Config, tmp_path: Path) -> None:
         ('Halal "Mouse",\nblack', Decimal("249.90")),
         ("=Tea", Decimal("10.00")),
     }
+    _is_composed(config, done, tmp_path)
     wanted = sales_mart.pseudonymise(ROWS[2:], "transaction_id", key=KEY)
     for rejected in (
         sales_mart.quarantine(done),
@@ -77,6 +78,26 @@ def test_a_frame_becomes_marts(config: Config, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'summary_sale' is no mart; did you mean summary"):
         sales_mart.read_mart("summary_sale", config)
     assert not list(tmp_path.rglob("frame.csv"))
+
+
+def _is_composed(config: Config, done: sales_mart.RunSummary, folder: Path) -> None:
+    """Check that a run gives what its functions give one after the other."""
+    result = sales_mart.validate(pl.DataFrame(ROWS), config)
+    sales_mart.load(result.valid, config, table="own.sales")
+    sales = sales_mart.read(config, table="own.sales").drop("source_row")
+    summary = (
+        sales.group_by("product", pl.col("sale_date").dt.month_start().alias("sale_month"))
+        .agg(pl.col("amount").sum().alias("total_amount"), pl.len().alias("transaction_count"))
+        .sort("product")
+    )
+    mart = sales_mart.read_mart("summary_sales", config).sort("product")
+    assert mart.select(summary.columns).rows() == summary.rows()
+    sales_mart.export(summary, folder / "summary.parquet")
+    assert pl.read_parquet(folder / "summary.parquet").rows() == summary.rows()
+    facts = sales_mart.read_mart("fact_sales", config).sort("transaction_id")
+    assert facts.select(sales.columns).rows() == sales.sort("transaction_id").rows()
+    same = ("transaction_id", "product", "quantity", "date", "reasons", "source_row")
+    assert sales_mart.quarantine(done).select(same).rows() == result.rejected.select(same).rows()
 
 
 def test_what_cannot_be_run_says_why(config: Config, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def validate_frame(frame: F, config: Config | None = None) -> ValidationResult[F
     return replace(made, valid=_like(frame, made.valid), rejected=_like(frame, made.rejected))
 
 
-def check_frame(
+def check_frame(  # pyright: ignore[reportUnknownParameterType]
     frame: object, config: Config, carried: Sequence[str] = (), own: OwnCheck | None = None
 ) -> ValidationResult[pl.DataFrame]:
     """Check the rows of a pandas, Polars or pyarrow table and make tokens of its identifiers.
