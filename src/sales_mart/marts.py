@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from jinja2 import Environment, TemplateError
@@ -25,25 +25,19 @@ from pydantic import BaseModel, ConfigDict
 
 from sales_mart.dbt_runner.project import model_files, with_attributes
 from sales_mart.errors import ConfigurationError
-from sales_mart.schema import Column, Kind, schema_of
+from sales_mart.schema import MEASURES, Column, Kind, Measure, schema_of
 
 if TYPE_CHECKING:
     from sales_mart.warehouses.base import Warehouse
 
 __all__ = [
-    "MEASURES",
     "Mart",
-    "Measure",
     "Partition",
     "check_manifest",
     "fact",
     "marts_of",
     "read_marts",
 ]
-
-Measure = Literal["rows", "amount", "quantity"]
-"""What is added up over the facts."""
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 _KINDS: dict[str, Kind] = {
     "string": "text",

@@ -20,7 +20,8 @@ from sales_mart.lake.parquet import (
 )
 from sales_mart.lake.records import ObjectBytes, Validate
 from sales_mart.rows.characters import seems_alike
-from sales_mart.rows.checker import Checker, ValidTotals, count_reasons
+from sales_mart.rows.checker import Checker, count_reasons
+from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
@@ -79,7 +80,7 @@ def validate_shard(
     checker = Checker(config, tokens)
     schema = schema_of(config)
     valid_columns = [column.name for column in schema.valid]
-    totals, reasons = ValidTotals.none(), Counter[str]()
+    totals, reasons = ValidTotals(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
     warnings = warn_of_plain_tokens(config)
@@ -134,13 +135,9 @@ def validate_shard(
         run_id=run.run_id,
         shard=shard,
         rows_read=read,
-        rows_valid=totals.rows,
         rows_rejected=rejected_rows,
         reasons=dict(sorted(reasons.items())),
-        excluded=dict(sorted(totals.excluded.items())),
-        rows_excluded=totals.rows_excluded,
-        amount=totals.amount,
-        quantity=totals.quantity,
+        **totals.fields,
         key_id=tokens.key_id,
         valid=tuple(valid.parts),
         quarantine=tuple(quarantine.parts),

@@ -88,6 +88,11 @@ class Dialect(ABC):
     def month_start(self, expression: str) -> str:
         """Return the first day of a date's month, as a date."""
 
+    @property
+    @abstractmethod
+    def now(self) -> str:
+        """What gives the time of the server, of the column type of a timestamp."""
+
     @abstractmethod
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column, as the catalogue spells it."""

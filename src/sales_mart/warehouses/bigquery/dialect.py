@@ -78,8 +78,15 @@ class BigQueryDialect(Dialect):
         """Return the first day of a date's month; the emulator has a DATETIME without the cast."""
         return f"cast(date_trunc({expression}, month) as date)"
 
+    @property
+    def now(self) -> str:
+        """The time of the server."""
+        return "current_timestamp()"
+
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column."""
+        if column.kind == "decimal" and not column.digits:
+            return "NUMERIC"
         if column.kind == "decimal":
             return f"NUMERIC({column.digits},{column.scale})"
         return {

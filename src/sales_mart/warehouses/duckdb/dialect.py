@@ -61,8 +61,15 @@ class DuckDBDialect(Dialect):
         """Return the first day of a date's month."""
         return f"cast(date_trunc('month', {expression}) as date)"
 
+    @property
+    def now(self) -> str:
+        """The time of the server."""
+        return "cast(get_current_timestamp() as timestamp)"
+
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column."""
+        if column.kind == "decimal" and not column.digits:
+            return "decimal(38,9)"
         if column.kind == "decimal":
             return f"decimal({column.digits},{column.scale})"
         if column.kind == "integer":
