@@ -151,6 +151,11 @@ class Schema:
         return next(column.name for column in self.columns if column.role == role)
 
     @property
+    def grain(self) -> tuple[str, ...]:
+        """Names of the columns that the marts group rows by, the date last."""
+        return self.named("product"), self.named("date")
+
+    @property
     def attributes(self) -> tuple[SaleColumn, ...]:
         """The columns that the configuration adds."""
         return tuple(column for column in self.columns if column.role == "attribute")

@@ -251,9 +251,9 @@ def test_the_summary_is_read_back_in_order(subject: Subject) -> None:
     subject.published("a", rows)
     with published_summary(subject.config, subject.name) as (sequence, found):
         assert sequence == 1
-        read = [(each.product, each.sale_month) for each in found]
+        read = [(each[0], each[1]) for each in found]
     october, november = date(2023, 10, 1), date(2023, 11, 1)
     assert read == [*((each, october) for each in sorted(names)), ("b", november)]
     best = best_products(subject.config, subject.name, october, 2)
-    assert [each.product for each in best] == sorted(names)[:2]
-    assert best[0].total_amount == Decimal("20.00")
+    assert [each["product"] for each in best] == sorted(names)[:2]
+    assert best[0]["total_amount"] == Decimal("20.00")

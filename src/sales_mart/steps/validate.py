@@ -80,6 +80,7 @@ def validate_shard(
     checker = Checker(config, tokens)
     schema = schema_of(config)
     valid_columns = [column.name for column in schema.valid]
+    grouped_by = schema.grain[0]
     totals, reasons = ValidTotals(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
@@ -104,7 +105,7 @@ def validate_shard(
                     good, bad = _check_block(checker, block, item, ordinal)
                     valid_bytes += record_bytes(good)
                     rejected_bytes += record_bytes(bad)
-                    alike += seems_alike(good["product"])
+                    alike += seems_alike(good[grouped_by])
                     bad = as_quarantine(bad, schema)
                     valid.add(good.select(valid_columns))
                     positions.add(good.select(POSITION_COLUMNS))
@@ -115,8 +116,9 @@ def validate_shard(
                     rejected_rows += bad.height
             if alike:
                 warnings.append(
-                    f"{item.uri}: {alike} valid rows have an invisible character in their product, "
-                    "which makes it another product than the one that looks the same"
+                    f"{item.uri}: {alike} valid rows have an invisible character in their "
+                    f"{grouped_by}, which makes it another {grouped_by} than the one that looks "
+                    "the same"
                 )
             objects.append(
                 ObjectBytes(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.windows import Window
 
 __all__ = [
-    "AVERAGE_DECIMALS",
     "STAGING_FLAGS",
     "DayTotals",
     "Questions",
@@ -36,10 +35,6 @@ STAGING_FLAGS = {
     "quantity_range": "is_quantity_out_of_range",
 }
 """Reasons that keep a valid row out of the marts: code -> column of the staging view."""
-
-
-AVERAGE_DECIMALS = 2
-"""Decimals of `avg_price`, whatever the amounts have."""
 
 
 class DayTotals(NamedTuple):

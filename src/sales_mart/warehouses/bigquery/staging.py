@@ -83,7 +83,7 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
         ensure_dataset(client, config, schema)
         raw = bigquery.Table(tables.raw, schema=list(map(_field, sales.raw)))
         raw.time_partitioning = bigquery.TimePartitioning(field=sales.named("date"))
-        raw.clustering_fields = [sales.named("product")]
+        raw.clustering_fields = list(sales.grain[:-1])
         raw = client.create_table(raw, exists_ok=True)
     _evolve(client, config, raw, sales.raw)
     made = ensure(client, config, {**LOAD_TABLES, LOCK: _LOCK_COLUMNS})
