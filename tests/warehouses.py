@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
-    from sales_mart.warehouses.base import Dialect
+    from sales_mart.warehouses.dialect import Dialect
     from sales_mart.warehouses.duckdb import DuckDB
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.windows import Window

@@ -11,7 +11,7 @@ from sales_mart.schema import MEASURES, SaleColumn, TableColumn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sales_mart.warehouses.base import Dialect
+    from sales_mart.warehouses.dialect import Dialect
 
 __all__ = ["LOAD_TABLES", "PUBLISH_TABLES", "check_columns", "table_definition"]
 

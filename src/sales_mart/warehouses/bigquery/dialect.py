@@ -6,8 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouses.base import Dialect
 from sales_mart.warehouses.bigquery.connection import is_emulator, table_id
+from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

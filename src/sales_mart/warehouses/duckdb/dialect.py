@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES
-from sales_mart.warehouses.base import Dialect
+from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sales_mart.warehouses.base import Dialect
+from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
