@@ -36,22 +36,33 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.duckdb import DuckDB
     from sales_mart.warehouses.publishing import NextMarts
 
-__all__ = ["built_tables", "copy_product_months", "publish"]
+__all__ = ["built_tables", "copy_published", "publish"]
 
 _log = logging.getLogger(__name__)
 
 
-def copy_product_months(warehouse: DuckDB) -> None:
-    """Copy the published sums by product and month into the pipeline's own file, for dbt."""
-    name = ".".join(f'"{each}"' for each in (WORK, warehouse.raw_schema, PRODUCT_MONTHS))
+def copy_published(warehouse: DuckDB) -> None:
+    """Copy into the pipeline's own file, which is all that dbt opens, what models read.
+
+    These are the sums by product and month, and the facts where the user's own models may read all
+    of them.
+    """
+    read = {PRODUCT_MONTHS}
+    if warehouse.config.transformation.models_path is not None:
+        read.add(warehouse.fact_table)
     with opened(warehouse) as session:
-        shown = session.exists(warehouse.raw_schema, PRODUCT_MONTHS)
-        table = warehouse.dialect.table(warehouse.raw_schema, PRODUCT_MONTHS)
-        session.connection.execute(
-            f"create or replace table {name} as from {table}"
-            if shown
-            else f"drop table if exists {name}"
-        )
+        execute = session.connection.execute
+        for mart in warehouse.marts:
+            if mart.name not in read:
+                continue
+            schema = warehouse.schema_of(mart)
+            folder = f"{WORK}.{warehouse.dialect.identifier(schema)}"
+            name = f"{folder}.{warehouse.dialect.identifier(mart.name)}"
+            execute(f"create schema if not exists {folder}")
+            if session.exists(schema, mart.name):
+                execute(f"create or replace table {name} as from {warehouse.live(mart)}")
+            else:
+                execute(f"drop table if exists {name}")
 
 
 def built_tables(session: Session) -> dict[str, str]:
