@@ -15,6 +15,7 @@ from gcs_server import running_gcs_server
 from sales_mart.config import Config
 from sales_mart.servers.local import LocalServers, local_servers
 from support import open_folder, without_fsync
+from warehouses import IN_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -100,8 +101,9 @@ def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     settings["data_warehouse"] |= {
         "project_id": "test-project",
         "dataset": f"raw_{unique}",
-        "duckdb": {"path": str(tmp_path / "sales.duckdb")},
     }
+    for name in IN_FILES:
+        settings["data_warehouse"][name] = {"path": str(tmp_path / "sales.duckdb")}
     settings["data_mart"] = {
         "dataset": f"mart_{unique}",
         "postgres_schema": f"shown_{unique}",

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from sales_mart.config import Config
-from sales_mart.warehouses.base import open_warehouse, warehouse_class
+from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
 from sales_mart.warehouses.bigquery import connection as bigquery
+from sales_mart.warehouses.duckdb import DuckDB
 from sales_mart.warehouses.postgres import connection as postgres
 from sales_mart.warehouses.publishing import NextMarts
 from targets import Target
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
-    from sales_mart.warehouses.base import Dialect
-    from sales_mart.warehouses.duckdb import DuckDB
+    from sales_mart.warehouses.dialect import Dialect
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.windows import Window
 
 BOTH = (Target.POSTGRES, Target.BIGQUERY)
 POSTGRES = (Target.POSTGRES,)
+IN_FILES = tuple(name for name in names() if issubclass(warehouse_class(name), DuckDB))
+"""Warehouses that are files: DuckDB, and what others make of it."""
 
 
 def fresh_config(servers: LocalServers, **rules: object) -> Config:
@@ -34,7 +36,7 @@ def fresh_config(servers: LocalServers, **rules: object) -> Config:
     settings: dict[str, Any] = servers.settings()
     settings["data_warehouse"] |= {"project_id": "test-project", "dataset": f"raw_{unique}"}
     path = servers.folder / f"{unique}.duckdb"
-    settings["data_warehouse"]["duckdb"] = {"path": str(path)}
+    settings["data_warehouse"] |= {name: {"path": str(path)} for name in IN_FILES}
     settings["data_mart"] = {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"}
     settings["ingestion"] = {"validation": rules}
     return Config.model_validate(settings)
@@ -70,7 +72,7 @@ def asked(config: Config, target: str) -> Generator[Callable[[str], list[Sequenc
     It is one session for as long as the context lasts, but on DuckDB, where nobody else could open
     the file meanwhile.
     """
-    if target == "duckdb":
+    if target in IN_FILES:
         yield partial(_ask_duckdb, cast("DuckDB", open_warehouse(config, target)))
     elif target == Target.POSTGRES:
         with postgres.connect(config) as connection:

@@ -4,7 +4,7 @@ A model's YAML says it under `config.meta`, and this is the only place where a m
 
     publish: mart        # mart: readers see it · private: it stands beside the raw table
     slice: sale_date     # sale_date or sale_month: a run replaces these · none: the whole table
-    compare: [product]   # columns that the warehouses must agree in; default: all of them
+    compare: [sale_month]  # columns that the warehouses must agree in; default: all of them
     attributes: true     # the columns that the configuration adds stand behind the others
 
 `marts_of` reads these files, which takes no dbt. `transform` compares what it says with dbt's
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from jinja2 import Environment, TemplateError
@@ -25,25 +25,19 @@ from pydantic import BaseModel, ConfigDict
 
 from sales_mart.dbt_runner.project import model_files, with_attributes
 from sales_mart.errors import ConfigurationError
-from sales_mart.schema import Column, Kind, schema_of
+from sales_mart.schema import MEASURES, Kind, Measure, TableColumn, schema_of
 
 if TYPE_CHECKING:
     from sales_mart.warehouses.base import Warehouse
 
 __all__ = [
-    "MEASURES",
     "Mart",
-    "Measure",
     "Partition",
     "check_manifest",
     "fact",
     "marts_of",
     "read_marts",
 ]
-
-Measure = Literal["rows", "amount", "quantity"]
-"""What is added up over the facts."""
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 _KINDS: dict[str, Kind] = {
     "string": "text",
@@ -62,7 +56,8 @@ _KINDS: dict[str, Kind] = {
     "bool": "boolean",
 }
 _TYPE = re.compile(
-    r"(?P<name>[a-z0-9 ]+?)\s*(?:\(\s*\d+\s*(?:,\s*(?P<scale>\d+)\s*)?\))?", re.IGNORECASE
+    r"(?P<name>[a-z0-9 ]+?)\s*(?:\(\s*(?P<digits>\d+)\s*(?:,\s*(?P<scale>\d+)\s*)?\))?",
+    re.IGNORECASE,
 )
 _EXAMPLE = "config: {meta: {publish: mart, slice: none}}"
 _SLICES = ("sale_date", "sale_month", "none")
@@ -108,14 +103,14 @@ class Mart(_Frozen):
     model: str
     publish: Literal["mart", "private"]
     slice: Literal["sale_date", "sale_month"] | None
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     compared: tuple[str, ...]
     sums: dict[Measure, str] = {}
     partition: Partition | None = None
     cluster: tuple[str, ...] = ()
 
     @property
-    def compared_columns(self) -> tuple[Column, ...]:
+    def compared_columns(self) -> tuple[TableColumn, ...]:
         """The columns that the warehouses must agree in."""
         return tuple(column for column in self.columns if column.name in self.compared)
 
@@ -310,7 +305,7 @@ def _sums(node: Mapping[str, Any], said: Mapping[str, Any]) -> dict[Measure, str
     return {measure: name for name, measure in said.items()}
 
 
-def _column(node: Mapping[str, Any], column: Mapping[str, Any]) -> Column:
+def _column(node: Mapping[str, Any], column: Mapping[str, Any]) -> TableColumn:
     found = _TYPE.fullmatch(str(column.get("data_type") or "").strip())
     kind = found and _KINDS.get(found["name"].lower())
     if found is None or kind is None:
@@ -321,7 +316,14 @@ def _column(node: Mapping[str, Any], column: Mapping[str, Any]) -> Column:
         )
         kinds = ", ".join(dict.fromkeys(_KINDS))
         raise ConfigurationError(msg, remedy=f"Give it one of these types: {kinds}.")
-    return Column(name=column["name"], kind=kind, scale=int(found["scale"] or 0))
+    constraints: list[Mapping[str, Any]] = column.get("constraints") or []
+    return TableColumn(
+        name=column["name"],
+        kind=kind,
+        scale=int(found["scale"] or 0),
+        digits=int(found["digits"] or 0) if kind == "decimal" else 64,
+        is_nullable=all(each["type"] != "not_null" for each in constraints),
+    )
 
 
 def _check_reads(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AMOUNT_DIGITS",
     "FIELDS",
+    "MEASURES",
     "PRICE_DIGITS",
     "RESERVED_NAMES",
     "STAMPS",
     "Column",
     "FieldName",
     "Kind",
+    "Measure",
     "Role",
     "SaleColumn",
     "Schema",
@@ -45,6 +47,9 @@ Kind = Literal["text", "integer", "decimal", "date", "timestamp", "boolean"]
 Role = Literal["key", "product", "price", "quantity", "amount", "date", "attribute"]
 """What a column means to the pipeline; an attribute is carried and means nothing to it."""
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
+Measure = Literal["rows", "amount", "quantity"]
+"""What is added up over the facts."""
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
 """What every file or frame must have."""
 PRICE_DIGITS = 18
@@ -71,7 +76,8 @@ class TableColumn(Column):
     """One column of a table that the pipeline makes itself.
 
     Attributes:
-        digits: Digits of a decimal, those behind the point among them; bits of an integer.
+        digits: Digits of a decimal, those behind the point among them, or 0 for as many as the
+            warehouse has; bits of an integer.
         is_nullable: Whether a value may be missing.
         description: What it means, for the reader of a table.
     """
@@ -143,6 +149,11 @@ class Schema:
     def named(self, role: Role) -> str:
         """Return the name of the column that has a role."""
         return next(column.name for column in self.columns if column.role == role)
+
+    @property
+    def grain(self) -> tuple[str, ...]:
+        """Names of the columns that the marts group rows by, the date last."""
+        return self.named("product"), self.named("date")
 
     @property
     def attributes(self) -> tuple[SaleColumn, ...]:

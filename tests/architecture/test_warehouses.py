@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,11 +13,22 @@ import pytest
 import sales_mart
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
-from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
+from sales_mart.warehouses.base import GROUP, names, open_warehouse, warehouse_class
 
+TESTS = Path(__file__).parent.parent
+THIN = """
+from sales_mart.warehouses.duckdb import DuckDB
+
+
+class Thin(DuckDB):
+    name = "thin"
+    title = "A warehouse of somebody else"
+"""
 PACKAGE = Path(sales_mart.__file__).parent
 # What may know a warehouse by its name: its folder, and the local servers that speak its protocol.
 FOLDERS = ("warehouses", "servers")
+FEWEST = 20
+"""Tests that the suite has at least."""
 NAMES = re.compile(r"""Target\.[A-Z]|["'](postgres|bigquery)["']""")
 
 
@@ -54,3 +68,29 @@ def test_a_name_that_is_no_warehouse_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="'oracle' is not a warehouse") as caught:
         warehouse_class("oracle")
     assert caught.value.remedy == f"The warehouses are {', '.join(names())}."
+
+
+@pytest.mark.timeout(900)
+def test_a_warehouse_in_a_package_of_somebody_else_passes_the_conformance_suite(
+    tmp_path: Path,
+) -> None:
+    installed = tmp_path / "site-packages"
+    about = installed / "thin_warehouse-1.0.dist-info"
+    about.mkdir(parents=True)
+    (installed / "thin_warehouse.py").write_text(THIN)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: thin-warehouse\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{GROUP}]\nthin = thin_warehouse:Thin\n")
+    options = ["-q", "-p", "no:cacheprovider", "-k", "thin"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(TESTS / "conformance")],
+        cwd=TESTS.parent,
+        env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=850,
+    )
+    assert done.returncode == 0, done.stdout[-5_000:] + done.stderr[-2_000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None, done.stdout[-2_000:]
+    assert int(passed[1]) >= FEWEST

@@ -78,7 +78,7 @@ def test_the_whole_pipeline_among_overloads(hostile: Hostile, tmp_path: Path) ->
         )
     assert totals == [{"Ink": ("40.05", 2)}, {"Ink": ("7.05", 2), "Pen": ("5.00", 1)}]
     best = best_products(config, Target.POSTGRES, date(2023, 10, 1), 1)
-    assert [each.product for each in best] == ["Ink"]
+    assert [each["product"] for each in best] == ["Ink"]
     # A role that only reads is no member of the pipeline's, and may create nothing there.
     reader = f"reader_{config.data_warehouse.dataset}"
     hostile.execute(

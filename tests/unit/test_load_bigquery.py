@@ -559,7 +559,7 @@ def test_tables_are_created_with_types_partitions_and_clusters(seal: Seal) -> No
     assert raw["clustering"] == {"fields": ["product"]}
     price = next(field for field in raw["schema"]["fields"] if field["name"] == "price")
     assert (price["type"], price["precision"], price["scale"]) == ("NUMERIC", 18, 2)
-    assert set(made) == {"raw_transactions", "load_runs", "publications", "target_lock"}
+    assert set(made) == {"raw_transactions", "load_runs", "target_lock"}
 
 
 def test_another_scale_than_the_configured_is_refused(seal: Seal) -> None:

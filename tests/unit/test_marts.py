@@ -8,7 +8,7 @@ import pytest
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.marts import Partition, read_marts
-from sales_mart.schema import Column
+from sales_mart.schema import TableColumn
 
 
 def model(name: str, *reads: str, **changes: Any) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def test_a_mart_is_what_its_yaml_says() -> None:
     (mart,) = read_marts(manifest(node, VIEW | {"depends_on": {"nodes": []}}))
     assert (mart.name, mart.publish, mart.slice) == ("by_day", "private", "sale_date")
     assert mart.compared_columns == (
-        Column(name="sale_date", kind="date"),
-        Column(name="total", kind="decimal", scale=2),
+        TableColumn(name="sale_date", kind="date"),
+        TableColumn(name="total", kind="decimal", digits=29, scale=2),
     )
     assert mart.partition == Partition(column="sale_date", granularity="day")
     assert mart.cluster == ("product",)

@@ -42,7 +42,7 @@ def tables(summary: RunSummary) -> list[RenderableType]:
         between = " and ".join(same.targets)
         parts.append(
             f"Agreement: {between} and the sealed input are the same on {same.days:,} days: "
-            f"{same.rows:,} rows, amount {same.amount:,}, quantity {same.quantity:,}."
+            f"{same.sums(same.rows):,}."
         )
     if summary.files:
         rows = [(each.name, each.rows, each.size, each.sha256[:_DIGEST]) for each in summary.files]

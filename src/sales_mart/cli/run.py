@@ -135,7 +135,7 @@ def _small_summaries(config: Config, summary: RunSummary) -> Iterator[Renderable
 
     The run is done by now: what keeps its marts from being read again is a warning.
     """
-    from sales_mart.steps.summary import Summary, published_summary
+    from sales_mart.steps.summary import published_summary, summary_columns
 
     loads = {load.target: load.sequence for load in summary.loads}
     for target, marts in summary.marts.items():
@@ -152,7 +152,8 @@ def _small_summaries(config: Config, summary: RunSummary) -> Iterator[Renderable
         if found is None:
             _log.warning("%s already shows a newer run", target)
         else:
-            yield table(f"summary_sales in {target}", Summary._fields, found)
+            columns = summary_columns(config, target)
+            yield table(f"summary_sales in {target}", [each.name for each in columns], found)
 
 
 @contextmanager

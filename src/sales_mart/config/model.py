@@ -221,8 +221,8 @@ class Security(Section):
     def _only_the_id(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
         if fields != ("transaction_id",):
             msg = (
-                "must be exactly [transaction_id]: a token has no prefix, price or date to check, "
-                "and without a token the raw identifier would reach the warehouses"
+                "must be exactly [transaction_id]: the rules of other fields cannot look into a "
+                "token, and without a token the raw identifier would reach the warehouses"
             )
             raise ValueError(msg)
         return fields

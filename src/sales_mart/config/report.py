@@ -148,9 +148,9 @@ def _resources(cpu: str, memory: str) -> dict[str, dict[str, str]]:
     return {"limits": limits, **({"requests": lower} if lower else {})}
 
 
-def _amount(quantity: str) -> Decimal:
+def _amount(text: str) -> Decimal:
     """Read a quantity of Kubernetes; one that is none is as large as can be."""
-    found = _QUANTITY.fullmatch(quantity)
+    found = _QUANTITY.fullmatch(text)
     return Decimal(found[1]) * _UNITS[found[2]] if found else Decimal("Infinity")
 
 

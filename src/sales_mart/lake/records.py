@@ -20,9 +20,10 @@ from pydantic import (
 )
 
 from sales_mart.marts import Mart
+from sales_mart.rows.sums import Sums, Totals
 
 __all__ = [
-    "DayTotals",
+    "Agreement",
     "Export",
     "ExportedFile",
     "Load",
@@ -161,7 +162,7 @@ class ObjectBytes(_Frozen):
         return self.size - self.header - self.blank - self.valid - self.rejected
 
 
-class _Counts(Record):
+class _Rows(Record):
     rows_read: int
     rows_valid: int
     rows_rejected: int
@@ -170,12 +171,18 @@ class _Counts(Record):
         description="valid rows that no mart shows, by reason; a row may have many"
     )
     rows_excluded: int = Field(description="valid rows that no mart shows, each once")
-    amount: Decimal = Field(description="sum of price x quantity of the rows that the marts show")
-    quantity: int = Field(description="sum of quantity of the rows that the marts show")
+
+
+class _Counts(Totals, _Rows):
     key_id: str
     valid: tuple[Part, ...]
     quarantine: tuple[Part, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> Sums:
+        """The sums over the rows that the marts show."""
+        return self.sums(self.rows_valid - self.rows_excluded)
 
 
 class Validate(_Counts):
@@ -276,28 +283,23 @@ class Transform(Record):
     targets: tuple[TargetTransform, ...]
 
 
-class DayTotals(_Frozen):
-    """What `reconcile` compares of one sale date."""
-
-    sale_date: date
-    rows: int
-    amount: Decimal
-    quantity: int
-    checksum: Decimal | None
-
-
-class Reconcile(Record):
-    """Step `reconcile`: the next marts agree with each other and with the seal."""
-
+class _Compared(_Frozen):
     targets: tuple[str, ...]
     days: int = Field(description="sale dates compared")
     rows: int
-    amount: Decimal
-    quantity: int
+
+
+class Agreement(Totals, _Compared):
+    """What `reconcile` found the same everywhere."""
+
+
+class Reconcile(Agreement, Record):
+    """Step `reconcile`: the next marts agree with each other and with the seal."""
+
     sequences: dict[str, int]
-    facts: dict[str, dict[date, tuple[int, Decimal, int]]] = Field(
+    facts: dict[str, dict[date, Sums]] = Field(
         default={},
-        description="target → sale date → rows, amount and quantity of the next facts",
+        description="target → sale date → rows and sums of the next facts",
     )
     marts: dict[str, dict[str, tuple[int, Decimal]]] = Field(
         default={}, description="target → rows and checksum of each other next mart"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from sales_mart.errors import UnexpectedError
 from sales_mart.rows import money
 from sales_mart.rows.characters import normalised
 from sales_mart.rows.rules import GATES, Present, mart_rules, rules
+from sales_mart.rows.sums import Sums, ValidTotals
 from sales_mart.schema import polars_schema, schema_of
 
 if TYPE_CHECKING:
@@ -24,43 +24,10 @@ if TYPE_CHECKING:
     from sales_mart.rows.tokens import Tokeniser
     from sales_mart.schema import SaleColumn
 
-__all__ = ["REASON_TYPE", "Checker", "ValidTotals", "count_reasons"]
+__all__ = ["REASON_TYPE", "Checker", "count_reasons"]
 
 REASON_TYPE = pl.List(pl.String)
 _WORD = 64
-
-
-@dataclass
-class ValidTotals:
-    """What the valid rows come to, and which of them no mart shows.
-
-    Attributes:
-        rows: Valid rows.
-        excluded: Rows that no mart shows, by reason.
-        rows_excluded: The same rows, each once.
-        amount: Sum of price x quantity of the rows that the marts show.
-        quantity: Sum of their quantity.
-    """
-
-    rows: int
-    excluded: Counter[str]
-    rows_excluded: int
-    amount: Decimal
-    quantity: int
-
-    @staticmethod
-    def none() -> ValidTotals:
-        """Return the totals of no rows."""
-        return ValidTotals(0, Counter(), 0, Decimal(0), 0)
-
-    def add(self, other: ValidTotals, sign: int = 1) -> None:
-        """Add, or with -1 take away, other totals."""
-        self.rows += sign * other.rows
-        for reason, count in other.excluded.items():
-            self.excluded[reason] += sign * count
-        self.rows_excluded += sign * other.rows_excluded
-        self.amount = money.add(self.amount, other.amount, sign)
-        self.quantity += sign * other.quantity
 
 
 class Checker:
@@ -181,9 +148,11 @@ class Checker:
         return ValidTotals(
             rows=valid.height,
             excluded=+excluded,
-            rows_excluded=valid.height - shown.height,
-            amount=money.at_scale(Decimal(str(shown["amount"].sum() or 0)), self._decimals),
-            quantity=int(shown["quantity"].sum()),
+            shown=Sums(
+                shown.height,
+                money.at_scale(Decimal(str(shown["amount"].sum() or 0)), self._decimals),
+                int(shown["quantity"].sum()),
+            ),
         )
 
 

@@ -15,7 +15,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
-import pyarrow as pa
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.disk import disk_errors, temporary_folder
@@ -23,8 +22,8 @@ from sales_mart.lake.files import CsvWriter, JsonWriter, ParquetWriter
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import open_storage
-from sales_mart.schema import AMOUNT_DIGITS
-from sales_mart.steps.summary import AVERAGE_DECIMALS, Summary, published_summary
+from sales_mart.schema import arrow_schema
+from sales_mart.steps.summary import published_summary, summary_columns
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
     from sales_mart.lake.storage import Storage
+    from sales_mart.schema import TableColumn
 
 __all__ = ["check_digests", "export", "export_place", "read_manifest"]
 
@@ -52,8 +52,8 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
 
     `summary_sales.json` is an array of objects, amounts as numbers with all their decimals.
     `summary_sales.csv` has amounts with two decimals (more where the configuration allows more)
-    and a quote before a product that a spreadsheet would run as a formula.
-    `summary_sales.parquet` has decimals and dates. All are sorted by month, then product by code
+    and a quote before a text that a spreadsheet would run as a formula.
+    `summary_sales.parquet` has decimals and dates. All are sorted by month, then texts by code
     point. Memory does not grow with the summary.
 
     Args:
@@ -79,7 +79,7 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
         sequence, rows = stack.enter_context(published_summary(config, target))
         _check_shown(run, target, sequence)
         with disk_errors(folder):
-            count = _write(folder, rows, config.rules.max_decimals)
+            count = _write(folder, summary_columns(config, target), rows)
             files = tuple(_describe(folder / name, count) for name in _NAMES)
         for name in _NAMES:
             storage.put(name, folder / name)
@@ -116,7 +116,7 @@ def check_digests(config: Config, target: str, manifest: Mapping[str, Any]) -> l
         temporary_folder("sales-mart-verify") as folder,
         published_summary(config, target) as (_, rows),
     ):
-        count = _write(folder, rows, config.rules.max_decimals)
+        count = _write(folder, summary_columns(config, target), rows)
         files = [_describe(folder / name, count) for name in _NAMES]
     return [each.name for each in files if digests.get(each.name) != each.sha256]
 
@@ -181,19 +181,15 @@ def _check_shown(run: RunFolder, target: str, sequence: int) -> None:
         raise ConfigurationError(msg, remedy="Run `sales-mart publish` for it first.")
 
 
-def _write(folder: Path, rows: Iterable[Summary], decimals: int) -> int:
+def _write(folder: Path, columns: Sequence[TableColumn], rows: Iterable[tuple[Any, ...]]) -> int:
     """Write the three files side by side; gives the number of rows."""
-    arrow = pa.schema(
-        [
-            pa.field("product", pa.string(), nullable=False),
-            pa.field("sale_month", pa.date32(), nullable=False),
-            pa.field("total_amount", pa.decimal128(AMOUNT_DIGITS, decimals), nullable=False),
-            pa.field("avg_price", pa.decimal128(20, AVERAGE_DECIMALS), nullable=False),
-            pa.field("transaction_count", pa.int64(), nullable=False),
-        ]
-    )
+    arrow = arrow_schema(columns)
     schema = pl.Schema(arrow)
-    shown = pl.Decimal(_WIDEST, max(_CSV_DECIMALS, decimals))
+    widened = [
+        pl.col(each.name).cast(pl.Decimal(_WIDEST, _CSV_DECIMALS))
+        for each in columns
+        if each.kind == "decimal" and each.scale < _CSV_DECIMALS
+    ]
     as_json, as_csv, as_parquet = (folder / name for name in _NAMES)
     remaining = iter(rows)
     total = 0
@@ -205,7 +201,7 @@ def _write(folder: Path, rows: Iterable[Summary], decimals: int) -> int:
         while chunk := list(islice(remaining, _ROWS)):
             frame = pl.DataFrame(chunk, schema, orient="row")
             json_file.write(frame)
-            csv_file.write(frame.with_columns(pl.col("total_amount").cast(shown)))
+            csv_file.write(frame.with_columns(widened))
             parquet.write(frame)
             total += len(chunk)
     return total

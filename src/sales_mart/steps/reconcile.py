@@ -12,11 +12,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, ReconciliationError
-from sales_mart.lake.records import DayTotals, Load, Mode, Reconcile, Seal, Transform
+from sales_mart.lake.records import Load, Mode, Reconcile, Seal, Transform
+from sales_mart.rows.sums import Sums
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.differences import listed
 from sales_mart.warehouses.history import check_latest
-from sales_mart.warehouses.questions import Questions, Sums
+from sales_mart.warehouses.questions import DayTotals, Questions
 
 if TYPE_CHECKING:
     from datetime import date
@@ -90,14 +91,10 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[str]) -> Reconci
         run_id=run.run_id,
         targets=tuple(targets),
         days=len(found[0].days),
-        rows=facts.rows,
-        amount=facts.amount,
-        quantity=facts.quantity,
+        **facts._asdict(),
         sequences={side.target: side.load.sequence for side in sides},
         facts={
-            side.target: {
-                day: (sums.rows, sums.amount, sums.quantity) for day, sums in answer.days.items()
-            }
+            side.target: {day: totals.sums for day, totals in answer.days.items()}
             for side, answer in zip(sides, found, strict=True)
         },
         marts={side.target: answer.marts for side, answer in zip(sides, found, strict=True)},
@@ -134,14 +131,14 @@ def _ask(side: _Side, run_id: str, sides: int) -> _Found:
 
 
 def _facts(days: Mapping[date, DayTotals]) -> Sums:
-    total = Sums.of(None)
+    total = Sums()
     for day in days.values():
-        total = total.plus(Sums.of(day))
+        total = total.plus(day.sums)
     return total
 
 
 def _raw(found: _Found, *, of_run: tuple[bool, ...], in_marts: tuple[bool, ...]) -> Sums:
-    total = Sums.of(None)
+    total = Sums()
     for (is_of_run, is_in_marts), totals in found.raw.items():
         if is_of_run in of_run and is_in_marts in in_marts:
             total = total.plus(totals)
@@ -168,11 +165,10 @@ def _against_seal(side: _Side, found: _Found, seal: Seal) -> list[str]:
             f"the rules (left out: {_reasons(side)})"
         )
     if load.hidden_rows == 0:
-        counted = Sums(seal.rows_valid - seal.rows_excluded, seal.amount, seal.quantity)
         passed = _raw(found, of_run=(True,), in_marts=(True,))
-        if passed != counted:
+        if passed != seal.shown:
             findings.append(
-                f"{side.target}: of the run, {passed} pass the marts' rules, sealed: {counted} "
+                f"{side.target}: of the run, {passed} pass the marts' rules, sealed: {seal.shown} "
                 f"(left out: {_reasons(side)})"
             )
     return findings
@@ -241,12 +237,13 @@ def _day_report(
 ) -> dict[str, Any]:
     """Tell how a day differs; the first few days down to their rows."""
     totals = {side.target: answer.days.get(day) for side, answer in zip(sides, found, strict=True)}
-    text = ", ".join(
-        f"{target} has {Sums.of(t) if t else 'no rows'}" for target, t in totals.items()
-    )
+    text = ", ".join(f"{target} has {t.sums if t else 'no rows'}" for target, t in totals.items())
     report: dict[str, Any] = {
         "day": day.isoformat(),
-        **{target: t.model_dump(mode="json") if t else None for target, t in totals.items()},
+        **{
+            target: t.sums._asdict() | {"checksum": t.checksum} if t else None
+            for target, t in totals.items()
+        },
     }
     if number < _DAYS_DRILLED:
         rows = _drill(sides[0], sides[1], day)

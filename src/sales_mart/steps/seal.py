@@ -22,8 +22,9 @@ from sales_mart.errors import (
 from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
 from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
-from sales_mart.rows.checker import Checker, ValidTotals
+from sales_mart.rows.checker import Checker
 from sales_mart.rows.rules import DUPLICATE
+from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.schema import AMOUNT_DIGITS, Schema, schema_of
 from sales_mart.steps.plan import open_run
@@ -78,7 +79,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         msg = f"the shards of run {run.run_id} have tokens of different keys: {', '.join(key_ids)}"
         raise ConfigurationError(msg, remedy="Validate all shards again with one key.")
     parts = [_Pair(*pair) for s in shards for pair in zip(s.valid, s.positions, strict=True)]
-    totals, reasons = ValidTotals.none(), Counter[str]()
+    totals, reasons = ValidTotals(), Counter[str]()
     for shard in shards:
         totals.add(_totals(shard))
         reasons.update(shard.reasons)
@@ -109,20 +110,16 @@ def seal(config: Config, run: RunFolder) -> Seal:
     rows_read = sum(shard.rows_read for shard in shards)
     rejected = sum(shard.rows_rejected for shard in shards) + reasons[DUPLICATE]
     _check_share(config, run, rows_read, rejected, reasons)
-    _check_amount(config, run, totals.amount)
+    _check_amount(config, run, totals.shown.amount)
     record = Seal(
         run_id=run.run_id,
         business_date=plan.business_date,
         mode=plan.mode,
         config_digest=plan.config_digest,
         rows_read=rows_read,
-        rows_valid=totals.rows,
         rows_rejected=rejected,
         reasons=dict(sorted((+reasons).items())),
-        excluded=dict(sorted((+totals.excluded).items())),
-        rows_excluded=totals.rows_excluded,
-        amount=totals.amount,
-        quantity=totals.quantity,
+        **totals.fields,
         key_id=key_ids[0],
         valid=tuple(valid),
         quarantine=(*(part for shard in shards for part in shard.quarantine), *lost.parts),
@@ -155,13 +152,7 @@ class _Settled:
 
 
 def _totals(shard: Validate) -> ValidTotals:
-    return ValidTotals(
-        rows=shard.rows_valid,
-        excluded=Counter(shard.excluded),
-        rows_excluded=shard.rows_excluded,
-        amount=shard.amount,
-        quantity=shard.quantity,
-    )
+    return ValidTotals(shard.rows_valid, Counter(shard.excluded), shard.shown)
 
 
 def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.bool_]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 from datetime import date, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from sales_mart.lake.records import (
+    Agreement,
     Export,
     ExportedFile,
     Load,
@@ -26,7 +26,7 @@ from sales_mart.warehouses.base import names
 if TYPE_CHECKING:
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["Agreement", "LoadSummary", "RowSummary", "RunSummary", "summarise"]
+__all__ = ["LoadSummary", "RowSummary", "RunSummary", "summarise"]
 
 
 class _Part(BaseModel):
@@ -58,16 +58,6 @@ class LoadSummary(_Part):
     shown_again_rows: int | None
     visible_rows: int | None
     window_days: int | None
-
-
-class Agreement(_Part):
-    """What `reconcile` found the same everywhere."""
-
-    targets: tuple[str, ...]
-    days: int
-    rows: int
-    amount: Decimal
-    quantity: int
 
 
 class RunSummary(_Part):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import date
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.rows.money import at_scale
@@ -13,35 +11,28 @@ from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.differences import check_published
 from sales_mart.warehouses.history import latest_publication
 from sales_mart.warehouses.published import PublishedMarts
-from sales_mart.warehouses.questions import AVERAGE_DECIMALS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from datetime import date
 
     from sales_mart.config import Config
+    from sales_mart.marts import Mart
+    from sales_mart.schema import TableColumn
     from sales_mart.warehouses.base import Warehouse
 
-__all__ = ["AVERAGE_DECIMALS", "Summary", "best_products", "published_summary"]
+__all__ = ["best_products", "published_summary", "summary_columns"]
 
-_COLUMNS = "product, sale_month, total_amount, avg_price, transaction_count"
 _NAME = "summary_sales"
 
 
-class Summary(NamedTuple):
-    """One row of `summary_sales`: a product in a month."""
-
-    product: str
-    sale_month: date
-    total_amount: Decimal
-    avg_price: Decimal
-    transaction_count: int
-
-
 @contextmanager
-def published_summary(config: Config, target: str) -> Generator[tuple[int, Iterator[Summary]]]:
+def published_summary(
+    config: Config, target: str
+) -> Generator[tuple[int, Iterator[tuple[Any, ...]]]]:
     """Open the live summary: the load that it shows, and its rows as they stream in.
 
-    The rows come in the order of month, then product by code point, and are of one publication.
+    The rows come in the order of month, then texts by code point, and are of one publication.
     The marts are compared with it first, all but the facts.
 
     Raises:
@@ -50,6 +41,7 @@ def published_summary(config: Config, target: str) -> Generator[tuple[int, Itera
         SupersededError: Another run was published while the rows were read.
     """
     warehouse = open_warehouse(config, target)
+    mart = _summary(warehouse)
     with warehouse.session() as session:
         published = latest_publication(session)
         if published is None:
@@ -58,48 +50,66 @@ def published_summary(config: Config, target: str) -> Generator[tuple[int, Itera
             found = PublishedMarts(warehouse).differences(session.query, (), recorded=True)
             check_published(target, found, "Nothing was read.", published.run_id)
         rows = session.stream(f"""
-            select {_COLUMNS}
-            from {_table(warehouse)}
-            order by sale_month, {warehouse.dialect.by_code_point("product")}
+            select {_listed(warehouse)}
+            from {warehouse.live(mart)}
+            order by {", ".join((str(mart.slice), *_texts(warehouse)))}
         """)
         # Where a session is no snapshot.
         if latest_publication(session) != published:
             msg = f"another run was published in {warehouse.title} at the same moment"
             raise SupersededError(msg, remedy=SupersededError.advice)
-        yield published.sequence, _summaries(config, rows)
+        yield published.sequence, _scaled(mart, rows)
 
 
-def best_products(config: Config, target: str, month: date, limit: int) -> list[Summary]:
+def best_products(config: Config, target: str, month: date, limit: int) -> list[dict[str, Any]]:
     """Return the products of a month with the highest totals; ties in code-point order.
 
     Raises:
         ConfigurationError: Nothing has been published.
     """
     warehouse = open_warehouse(config, target)
-    dialect = warehouse.dialect
+    mart = _summary(warehouse)
     with warehouse.session() as session:
         if not session.exists(warehouse.mart_schema, _NAME):
             raise _not_published(target)
         rows = session.query(f"""
-            select {_COLUMNS}
-            from {_table(warehouse)}
-            where sale_month = {dialect.literal(month)}
-            order by total_amount desc, {dialect.by_code_point("product")}
+            select {_listed(warehouse)}
+            from {warehouse.live(mart)}
+            where {mart.slice} = {warehouse.dialect.literal(month)}
+            order by {", ".join((f"{mart.sums['amount']} desc", *_texts(warehouse)))}
             limit {limit:d}
         """)
-        return list(_summaries(config, rows))
+        names = [column.name for column in mart.columns]
+        return [dict(zip(names, row, strict=True)) for row in _scaled(mart, rows)]
 
 
-def _table(warehouse: Warehouse) -> str:
-    return warehouse.dialect.table(warehouse.mart_schema, _NAME)
+def summary_columns(config: Config, target: str) -> tuple[TableColumn, ...]:
+    """Return the columns of the summary, as its YAML has them."""
+    return _summary(open_warehouse(config, target)).columns
 
 
-def _summaries(config: Config, rows: Iterable[tuple[Any, ...]]) -> Iterator[Summary]:
-    """Yield amounts their own scale: a server may pad them with zeros."""
-    decimals = config.rules.max_decimals
-    for product, month, total, mean, count in rows:
-        amount, average = at_scale(total, decimals), at_scale(mean, AVERAGE_DECIMALS)
-        yield Summary(product, month, amount, average, count)
+def _summary(warehouse: Warehouse) -> Mart:
+    return next(mart for mart in warehouse.marts if mart.name == _NAME)
+
+
+def _listed(warehouse: Warehouse) -> str:
+    columns = _summary(warehouse).columns
+    return ", ".join(warehouse.dialect.identifier(column.name) for column in columns)
+
+
+def _texts(warehouse: Warehouse) -> list[str]:
+    columns = _summary(warehouse).columns
+    return [warehouse.dialect.by_code_point(each.name) for each in columns if each.kind == "text"]
+
+
+def _scaled(mart: Mart, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
+    """Yield decimals at their column's scale: a server may pad them with zeros."""
+    scales = [each.scale if each.kind == "decimal" else None for each in mart.columns]
+    for row in rows:
+        yield tuple(
+            value if scale is None or value is None else at_scale(value, scale)
+            for value, scale in zip(row, scales, strict=True)
+        )
 
 
 def _not_published(target: str) -> ConfigurationError:

@@ -39,9 +39,9 @@ def top(config: Config, month: str, limit: int, target: str) -> list[dict[str, A
     """
     if not 1 <= limit <= _MOST:
         msg = f"the limit is {limit}, must be from 1 to {_MOST:,}"
-        raise ConfigurationError(msg, remedy="Ask for one product or more.")
+        raise ConfigurationError(msg, remedy=f"Ask for 1 to {_MOST:,}.")
     first = _first_day(month)
-    return [summary._asdict() for summary in best_products(config, target, first, limit)]
+    return best_products(config, target, first, limit)
 
 
 def _first_day(month: str) -> date:

@@ -20,7 +20,8 @@ from sales_mart.lake.parquet import (
 )
 from sales_mart.lake.records import ObjectBytes, Validate
 from sales_mart.rows.characters import seems_alike
-from sales_mart.rows.checker import Checker, ValidTotals, count_reasons
+from sales_mart.rows.checker import Checker, count_reasons
+from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
@@ -79,7 +80,8 @@ def validate_shard(
     checker = Checker(config, tokens)
     schema = schema_of(config)
     valid_columns = [column.name for column in schema.valid]
-    totals, reasons = ValidTotals.none(), Counter[str]()
+    grouped_by = schema.grain[0]
+    totals, reasons = ValidTotals(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
     warnings = warn_of_plain_tokens(config)
@@ -103,7 +105,7 @@ def validate_shard(
                     good, bad = _check_block(checker, block, item, ordinal)
                     valid_bytes += record_bytes(good)
                     rejected_bytes += record_bytes(bad)
-                    alike += seems_alike(good["product"])
+                    alike += seems_alike(good[grouped_by])
                     bad = as_quarantine(bad, schema)
                     valid.add(good.select(valid_columns))
                     positions.add(good.select(POSITION_COLUMNS))
@@ -114,8 +116,9 @@ def validate_shard(
                     rejected_rows += bad.height
             if alike:
                 warnings.append(
-                    f"{item.uri}: {alike} valid rows have an invisible character in their product, "
-                    "which makes it another product than the one that looks the same"
+                    f"{item.uri}: {alike} valid rows have an invisible character in their "
+                    f"{grouped_by}, which makes it another {grouped_by} than the one that looks "
+                    "the same"
                 )
             objects.append(
                 ObjectBytes(
@@ -134,13 +137,9 @@ def validate_shard(
         run_id=run.run_id,
         shard=shard,
         rows_read=read,
-        rows_valid=totals.rows,
         rows_rejected=rejected_rows,
         reasons=dict(sorted(reasons.items())),
-        excluded=dict(sorted(totals.excluded.items())),
-        rows_excluded=totals.rows_excluded,
-        amount=totals.amount,
-        quantity=totals.quantity,
+        **totals.fields,
         key_id=tokens.key_id,
         valid=tuple(valid.parts),
         quarantine=tuple(quarantine.parts),

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sales_mart.config import Config
-    from sales_mart.lake.records import DayTotals
     from sales_mart.lake.storage import Storage
     from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.questions import DayTotals
 
 __all__ = ["Check", "Verification", "verify"]
 
@@ -162,7 +162,7 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
         between = [each for each in found if not each.is_of_record]
         questions = Questions(warehouse, session.query, published=True)
         side = _Side(target, published, questions.days(checksum=True), questions.marts())
-        rows = sum(day.rows for day in side.days.values())
+        rows = sum(day.sums.rows for day in side.days.values())
         agreed = f"{rows} rows of {len(side.days)} days, run {published.run_id}"
         if recorded:
             checks.add(f"{target}: marts and their publication", ours, agreed)
@@ -186,7 +186,7 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
             )
             differing = differing_days(warehouse.fact_table, "raw", shown, raw)
             waiting = f"; {len(waits)} more days wait to be published" if waits else ""
-            rows = sum(day.rows for day in raw.values())
+            rows = sum(day.sums.rows for day in raw.values())
             checks.add(name, differing, f"{rows} rows of {len(raw)} days{waiting}")
         if latest_publication(session) != published:
             msg = f"another run was published in {target} at the same moment"
@@ -214,7 +214,7 @@ def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
         for mart, (rows, checksum) in here.marts.items()
         if there.marts[mart] != (rows, checksum)
     ]
-    rows = sum(day.rows for day in here.days.values())
+    rows = sum(day.sums.rows for day in here.days.values())
     checks.add(name, found, f"{rows} rows of {len(here.days)} days are the same")
 
 

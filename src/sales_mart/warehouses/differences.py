@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sales_mart.errors import MartsChangedError
-from sales_mart.lake.records import DayTotals
-from sales_mart.warehouses.questions import Sums
+from sales_mart.rows.sums import Sums
+from sales_mart.warehouses.questions import DayTotals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ RECORD = "the publication"
 """Stands for what was recorded, where a mart is compared with that."""
 _SHOWN = 3
 _LISTED = 50
+_NOTHING = DayTotals(Sums(), None)
 
 
 class Difference(NamedTuple):
@@ -38,8 +39,8 @@ class Difference(NamedTuple):
         mart: The mart.
         other: The mart that it is compared with, or the publication.
         slice: The day or month; None for a mart without.
-        here: Rows, amount and quantity of the first.
-        there: Rows, amount and quantity of the second.
+        here: Rows and sums of the first.
+        there: Rows and sums of the second.
     """
 
     mart: str
@@ -72,7 +73,13 @@ def differing_days(
 ) -> list[Difference]:
     """Return the days on which two tables differ, ascending."""
     return [
-        Difference(mart, other, day.isoformat(), Sums.of(here.get(day)), Sums.of(there.get(day)))
+        Difference(
+            mart,
+            other,
+            day.isoformat(),
+            here.get(day, _NOTHING).sums,
+            there.get(day, _NOTHING).sums,
+        )
         for day in sorted(here.keys() | there.keys())
         if here.get(day) != there.get(day)
     ]
@@ -102,16 +109,13 @@ def check_reconciled(
     Args:
         warehouse: The warehouse.
         following: What `reconcile` found.
-        days: Rows, amount and quantity of the next facts now.
+        days: Rows and sums of the next facts now.
         marts: Rows and checksum of each other next mart now.
 
     Raises:
         MartsChangedError: They are not.
     """
-    then = {
-        day: DayTotals(sale_date=day, rows=rows, amount=amount, quantity=quantity, checksum=None)
-        for day, (rows, amount, quantity) in (following.facts or {}).items()
-    }
+    then = {day: DayTotals(sums, None) for day, sums in (following.facts or {}).items()}
     found = [
         *differing_days(f"the next {warehouse.fact_table}", "reconcile", days, then),
         *(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.schema import SaleColumn, TableColumn
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES
+from sales_mart.schema import MEASURES, SaleColumn, TableColumn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sales_mart.warehouses.base import Dialect
+    from sales_mart.warehouses.dialect import Dialect
 
-__all__ = ["LOAD_RUNS_COLUMNS", "check_columns"]
+__all__ = ["LOAD_TABLES", "PUBLISH_TABLES", "check_columns", "table_definition"]
 
 
 def _text(name: str, description: str, *, is_nullable: bool = False) -> TableColumn:
@@ -23,7 +24,17 @@ def _count(name: str, description: str, *, is_nullable: bool = False) -> TableCo
     return TableColumn(name=name, kind="integer", is_nullable=is_nullable, description=description)
 
 
-LOAD_RUNS_COLUMNS = (
+def _time(name: str, description: str) -> TableColumn:
+    return TableColumn(name=name, kind="timestamp", is_nullable=False, description=description)
+
+
+def _sum(name: str, description: str, *, is_nullable: bool = True) -> TableColumn:
+    return TableColumn(
+        name=name, kind="decimal", digits=0, is_nullable=is_nullable, description=description
+    )
+
+
+_LOAD_RUNS = (
     _count("sequence", "1 for the first load, then one more each."),
     _text("run_id", "Run that was loaded."),
     TableColumn(
@@ -35,9 +46,7 @@ LOAD_RUNS_COLUMNS = (
     _text("key_id", "Key of the tokens, never the key itself."),
     _text("sale_date_window", "JSON array of dates; null for all.", is_nullable=True),
     _text("seal_digest", "Digest of what was sealed."),
-    TableColumn(
-        name="loaded_at", kind="timestamp", is_nullable=False, description="When it was loaded."
-    ),
+    _time("loaded_at", "When it was loaded."),
     # What came after 0.1 is nullable, so that it can be added to the table that 0.1 made.
     _count("removed_rows", "Visible rows that are gone.", is_nullable=True),
     _count("superseded_rows", "Rows of earlier loads that it supersedes.", is_nullable=True),
@@ -46,7 +55,40 @@ LOAD_RUNS_COLUMNS = (
     _text("rules", "JSON object: the rules by reason.", is_nullable=True),
     _text("rejects", "JSON object: rejected rows by reason.", is_nullable=True),
 )
-"""Every load of a target."""
+_PUBLICATIONS = (
+    _count("sequence", "Sequence of the load that is shown."),
+    _text("run_id", "Run that was loaded."),
+    _text("mart_rules_digest", "Digest of the rules that the marts were built by."),
+    _text("mart_rows", "JSON object: rows of each table."),
+    _time("published_at", "When readers saw it first."),
+    _count("slices", "Slices recorded in published_slices.", is_nullable=True),
+)
+_PUBLISHED_SLICES = (
+    _text("mart", "Published table."),
+    TableColumn(name="slice", kind="date", description="Day or month; null for all of the mart."),
+    _count("row_count", "Rows of the slice."),
+    *(
+        _sum(name, "Sum over the rows; null where the mart has none.")
+        for name in MEASURES
+        if name != "rows"
+    ),
+    _sum("checksum", "Sum of the rows' checksums.", is_nullable=False),
+)
+LOAD_TABLES = {LOAD_RUNS: _LOAD_RUNS}
+"""What `load` keeps: every load of a target."""
+PUBLISH_TABLES = {PUBLICATIONS: _PUBLICATIONS, PUBLISHED_SLICES: _PUBLISHED_SLICES}
+"""What `publish` keeps: every publication, and the slices of the marts that are shown."""
+_KEYS = {LOAD_RUNS: "sequence"}
+
+
+def table_definition(
+    dialect: Dialect, schema: str, name: str, columns: Sequence[TableColumn]
+) -> str:
+    """Return the name of a table with its columns in parentheses, to create it by."""
+    parts = [dialect.definition(column) for column in columns]
+    if name in _KEYS:
+        parts.append(f"primary key ({_KEYS[name]})")
+    return f"{dialect.table(schema, name)} ({', '.join(parts)})"
 
 
 def check_columns(

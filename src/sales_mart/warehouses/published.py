@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.marts import MEASURES, Measure, fact
+from sales_mart.marts import fact
 from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES
 from sales_mart.rows import money
+from sales_mart.rows.sums import Sums
+from sales_mart.schema import MEASURES, Measure
 from sales_mart.warehouses.differences import RECORD, Difference
-from sales_mart.warehouses.questions import Sums
 from sales_mart.warehouses.windows import window_months, within, within_months
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PublishedMarts", "mart_window"]
 
-_COLUMNS: dict[Measure, str] = {"rows": "row_count", "amount": "amount", "quantity": "quantity"}
+_COLUMNS: dict[Measure, str] = {name: "row_count" if name == "rows" else name for name in MEASURES}
 """What the recorded slices call the sums."""
-_FIELDS = "mart, slice, row_count, amount, quantity, checksum"
+_SUMS = ", ".join(_COLUMNS.values())
+_FIELDS = f"mart, slice, {_SUMS}, checksum"
 _SUMMED = ", ".join(
     f"coalesce(sum({name}_{side}), 0) as {name}_{side}"
     for name in MEASURES
@@ -138,10 +140,7 @@ class PublishedMarts:
         slices = slices or self.slices
         fact_name, months_name = self._fact.name, self._months.name
         if recorded:
-            by_day = (
-                "select slice as sale_date, row_count, amount, quantity "
-                f"from {slices} where mart = '{fact_name}'"
-            )
+            by_day = f"select slice as sale_date, {_SUMS} from {slices} where mart = '{fact_name}'"
         else:
             sums = self._sums_of(self._fact, "sum({})", "count(*)")
             by_day = f"select sale_date, {sums} from {live[fact_name]} group by sale_date"
@@ -211,7 +210,8 @@ class PublishedMarts:
     def _mart_slices(self, mart: Mart, relation: str, condition: str) -> str:
         checksum = self._dialect.row_checksum(mart.columns)
         # With their digits: a plain NUMERIC of the emulator has 18.
-        scales: dict[Measure, int] = {"amount": self._decimals, "quantity": 0}
+        columns = {column.name: column for column in self._fact.columns}
+        scales = {name: columns[column].scale for name, column in self._fact.sums.items()}
         sums = ",\n    ".join(
             f"cast({f'sum({mart.sums[measure]})' if measure in mart.sums else 'null'} "
             f"as numeric({29 + scale}, {scale})) as {measure}"
@@ -233,6 +233,9 @@ where {condition}
         """Query of the slices that are not what was recorded of them."""
         name = self._fact.name
         found = self._slices(live, {name: within_months(facts, "sale_date")})
+        sides = {**_COLUMNS, "check": "checksum"}
+        here = ", ".join(f"{c} as {name}_here, 0 as {name}_there" for name, c in sides.items())
+        there = ", ".join(f"0, {column}" for column in sides.values())
         # With the name of the subquery: alone, it would be that of the selected sum.
         differing = " or ".join(
             f"sum(sides.{name}_here) <> sum(sides.{name}_there)" for name in ("rows", "check")
@@ -244,14 +247,10 @@ select
     {self._dialect.as_text("slice")} as slice,
     {_SUMMED}
 from (
-    select
-        mart, slice, row_count as rows_here, 0 as rows_there, amount as amount_here,
-        0 as amount_there, quantity as quantity_here, 0 as quantity_there,
-        checksum as check_here, 0 as check_there
+    select mart, slice, {here}
     from ({found}) as live
     union all
-    select
-        mart, slice, 0, row_count, 0, amount, 0, quantity, 0, checksum
+    select mart, slice, {there}
     from {slices}
     where mart <> '{name}' or {within_months(facts, "slice")}
 ) as sides

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from sales_mart.marts import Mart
-    from sales_mart.warehouses.base import Session
+    from sales_mart.rows.sums import Sums
+    from sales_mart.warehouses.base import Session, Warehouse
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.windows import Window
 
@@ -35,6 +36,7 @@ __all__ = [
     "NextMarts",
     "check_next",
     "column_changes",
+    "note_sql",
     "publish_in_transaction",
     "shown_already",
 ]
@@ -50,8 +52,8 @@ class NextMarts(NamedTuple):
         window: Sale dates that the next tables hold; None when they hold everything.
         sequence: The load that the next tables were built from.
         built: What `built_tables` gave when they were tested.
-        facts: Rows, amount and quantity of the next facts by sale date, as `reconcile` found
-            them; None to compare with nothing.
+        facts: Rows and sums of the next facts by sale date, as `reconcile` found them; None to
+            compare with nothing.
         marts: Rows and checksum of each other next mart, as `reconcile` found them.
         full_refresh: Publish although the load is published already.
     """
@@ -60,7 +62,7 @@ class NextMarts(NamedTuple):
     window: Window
     sequence: int
     built: Mapping[str, str]
-    facts: Mapping[date, tuple[int, Decimal, int]] | None = None
+    facts: Mapping[date, Sums] | None = None
     marts: Mapping[str, tuple[int, Decimal]] = {}
     full_refresh: bool = False
 
@@ -196,17 +198,29 @@ def publish_in_transaction(
     found = marts.differences(session.query, window if recorded else None, recorded=True)
     check_published(warehouse.name, found, "Nothing was published.", following.run_id)
     counts = dict(session.query(marts.rows_sql()))
-    dialect, schema = warehouse.dialect, warehouse.raw_schema
-    values = (
-        following.sequence,
-        following.run_id,
-        warehouse.config.mart_rules_digest,
-        json.dumps({mart.name: int(counts.get(mart.name, 0)) for mart in warehouse.marts}),
-    )
-    execute(
-        f"insert into {dialect.table(schema, PUBLICATIONS)}"
-        " (sequence, run_id, mart_rules_digest, mart_rows, slices)"
-        f" select {', '.join(map(dialect.literal, values))}, count(*)"
-        f" from {dialect.table(schema, PUBLISHED_SLICES)}"
-    )
+    rows = json.dumps({mart.name: int(counts.get(mart.name, 0)) for mart in warehouse.marts})
+    execute(note_sql(warehouse, following, warehouse.dialect.literal(rows)))
     return cast("Publication", latest_publication(session))
+
+
+def note_sql(warehouse: Warehouse, following: NextMarts, mart_rows: str) -> str:
+    """Return the statement that notes a publication.
+
+    Args:
+        warehouse: The warehouse.
+        following: What is published.
+        mart_rows: Expression of the rows of each mart, as a JSON object.
+    """
+    dialect, schema = warehouse.dialect, warehouse.raw_schema
+    values = {
+        "sequence": dialect.literal(following.sequence),
+        "run_id": dialect.literal(following.run_id),
+        "mart_rules_digest": dialect.literal(warehouse.config.mart_rules_digest),
+        "mart_rows": mart_rows,
+        "published_at": dialect.now,
+        "slices": f"(select count(*) from {dialect.table(schema, PUBLISHED_SLICES)})",
+    }
+    return (
+        f"insert into {dialect.table(schema, PUBLICATIONS)} ({', '.join(values)}) "
+        f"select {', '.join(values.values())}"
+    )

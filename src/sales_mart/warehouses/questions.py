@@ -7,23 +7,23 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sales_mart.lake.records import DayTotals
 from sales_mart.marts import fact
 from sales_mart.names import STAGING
 from sales_mart.rows import money
+from sales_mart.rows.sums import Sums
+from sales_mart.schema import MEASURES
 from sales_mart.warehouses.windows import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sales_mart.warehouses.base import Warehouse
     from sales_mart.warehouses.windows import Window
 
 __all__ = [
-    "AVERAGE_DECIMALS",
     "STAGING_FLAGS",
+    "DayTotals",
     "Questions",
-    "Sums",
 ]
 
 STAGING_FLAGS = {
@@ -37,33 +37,11 @@ STAGING_FLAGS = {
 """Reasons that keep a valid row out of the marts: code -> column of the staging view."""
 
 
-AVERAGE_DECIMALS = 2
-"""Decimals of `avg_price`, whatever the amounts have."""
+class DayTotals(NamedTuple):
+    """What is compared of one sale date."""
 
-
-class Sums(NamedTuple):
-    """Rows, and the sums of price x quantity and of quantity of those that the marts show."""
-
-    rows: int
-    amount: Decimal
-    quantity: int
-
-    @classmethod
-    def of(cls, day: DayTotals | None) -> Sums:
-        """Return the sums of a day; none when it has no rows."""
-        return cls(day.rows, day.amount, day.quantity) if day else cls(0, Decimal(0), 0)
-
-    def plus(self, other: Sums) -> Sums:
-        """Add up."""
-        return Sums(
-            self.rows + other.rows,
-            money.add(self.amount, other.amount),
-            self.quantity + other.quantity,
-        )
-
-    def __str__(self) -> str:
-        """Show the three numbers."""
-        return f"{self.rows} rows, amount {self.amount:f}, quantity {self.quantity}"
+    sums: Sums
+    checksum: Decimal | None
 
 
 class Questions:
@@ -88,6 +66,7 @@ class Questions:
         self._published = published
         self._staging = dialect.table(warehouse.raw_schema, STAGING)
         self._fact = named(facts)
+        self._sums = [(name, facts.sums[name]) for name in MEASURES if name in facts.sums]
         self._columns = ", ".join(dialect.identifier(column.name) for column in facts.columns)
         self._decimals = warehouse.config.rules.max_decimals
         self._checksum = dialect.row_checksum(facts.compared_columns)
@@ -115,11 +94,8 @@ class Questions:
         rows = self._ask(sql)
         return {
             row[0]: DayTotals(
-                sale_date=row[0],
-                rows=row[1],
-                amount=money.padded(Decimal(row[2] or 0), self._decimals),
-                quantity=int(row[3] or 0),
-                checksum=Decimal(row[4] or 0) if checksum else None,
+                Sums(row[1], money.padded(Decimal(row[2] or 0), self._decimals), int(row[3] or 0)),
+                Decimal(row[4] or 0) if checksum else None,
             )
             for row in rows
             # Whoever changes a published mart by hand may leave a date out.
@@ -155,13 +131,14 @@ class Questions:
 
     def days_sql(self, *, checksum: bool, facts: str | None = None) -> str:
         """SQL of `days`."""
-        checked = f",\n    sum({self._checksum}) as checksum" if checksum else ""
+        asked = {name: f"sum({column})" for name, column in self._sums}
+        if checksum:
+            asked["checksum"] = f"sum({self._checksum})"
         return f"""
 select
     sale_date,
     count(*) as row_count,
-    sum(amount) as amount,
-    sum(quantity) as quantity{checked}
+    {_as(asked)}
 from {facts or self._fact}
 group by sale_date
 order by sale_date
@@ -185,13 +162,15 @@ from {mart}
 
         What the marts leave out may be too large for any sum, so only its rows are counted.
         """
+        asked = {
+            name: f"sum(case when is_in_marts then {column} end)" for name, column in self._sums
+        }
         return f"""
 select
     run_id = '{run_id}' as is_of_run,
     is_in_marts,
     count(*) as row_count,
-    sum(case when is_in_marts then amount end) as amount,
-    sum(case when is_in_marts then quantity end) as quantity
+    {_as(asked)}
 from {self._staging}
 where {within(window)}
 group by 1, 2
@@ -199,13 +178,13 @@ group by 1, 2
 
     def reasons_sql(self, window: Window) -> str:
         """SQL of `reasons`."""
-        counts = ",\n    ".join(
-            f"count(case when {column} then 1 end) as {reason}"
+        counts = {
+            reason: f"count(case when {column} then 1 end)"
             for reason, column in STAGING_FLAGS.items()
-        )
+        }
         return f"""
 select
-    {counts}
+    {_as(counts)}
 from {self._staging}
 where
     not is_in_marts
@@ -236,3 +215,8 @@ where
     sale_date = date '{day.isoformat()}'
     and substr(transaction_id, 1, 3) in ({listed})
 """
+
+
+def _as(columns: Mapping[str, str]) -> str:
+    """List the columns of a query: name -> expression."""
+    return ",\n    ".join(f"{expression} as {name}" for name, expression in columns.items())

@@ -6,8 +6,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from sales_mart.names import LOAD_RUNS, raw_schema
-from sales_mart.warehouses.base import Dialect
 from sales_mart.warehouses.bigquery.connection import is_emulator, table_id
+from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,8 +78,15 @@ class BigQueryDialect(Dialect):
         """Return the first day of a date's month; the emulator has a DATETIME without the cast."""
         return f"cast(date_trunc({expression}, month) as date)"
 
+    @property
+    def now(self) -> str:
+        """The time of the server."""
+        return "current_timestamp()"
+
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column."""
+        if column.kind == "decimal" and not column.digits:
+            return "NUMERIC"
         if column.kind == "decimal":
             return f"NUMERIC({column.digits},{column.scale})"
         return {

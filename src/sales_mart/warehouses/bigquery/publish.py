@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from google.cloud import bigquery
 
 from sales_mart.errors import ConfigurationError, TemporaryError
-from sales_mart.names import PUBLICATIONS, PUBLISHED_SLICES, raw_schema
 from sales_mart.warehouses.bigquery import BigQuery
 from sales_mart.warehouses.bigquery.connection import (
     Client,
@@ -26,8 +25,9 @@ from sales_mart.warehouses.bigquery.connection import (
     query,
     table_id,
 )
-from sales_mart.warehouses.bigquery.dialect import conditional_script, empty_table, literal
+from sales_mart.warehouses.bigquery.dialect import conditional_script, empty_table
 from sales_mart.warehouses.bigquery.reader import BigQuerySession
+from sales_mart.warehouses.bigquery.staging import ensure
 from sales_mart.warehouses.differences import check_published
 from sales_mart.warehouses.history import (
     Publication,
@@ -36,8 +36,14 @@ from sales_mart.warehouses.history import (
     is_shown,
     latest_publication,
 )
+from sales_mart.warehouses.own_tables import PUBLISH_TABLES
 from sales_mart.warehouses.published import PublishedMarts, mart_window
-from sales_mart.warehouses.publishing import check_next, column_changes, shown_already
+from sales_mart.warehouses.publishing import (
+    check_next,
+    column_changes,
+    note_sql,
+    shown_already,
+)
 from sales_mart.warehouses.windows import Window
 
 if TYPE_CHECKING:
@@ -51,15 +57,6 @@ __all__ = ["publish", "publish_script"]
 
 _log = logging.getLogger(__name__)
 
-_SLICES_SCHEMA = (
-    bigquery.SchemaField("mart", "STRING", "REQUIRED"),
-    bigquery.SchemaField("slice", "DATE", description="day or month; null for all of the mart"),
-    bigquery.SchemaField("row_count", "INT64", "REQUIRED"),
-    bigquery.SchemaField("amount", "NUMERIC"),
-    bigquery.SchemaField("quantity", "NUMERIC"),
-    bigquery.SchemaField("checksum", "NUMERIC", "REQUIRED"),
-)
-
 
 def publish(warehouse: BigQuery, following: NextMarts) -> Publication:
     """Make the next marts the published ones, by one script."""
@@ -71,7 +68,7 @@ def publish(warehouse: BigQuery, following: NextMarts) -> Publication:
             return published
         before = latest_publication(session)
         columns = _ensure_live_tables(connected, warehouse, following.window)
-        _ensure_records(connected, config)
+        ensure(connected, config, PUBLISH_TABLES)
         check_next(session, following, built_tables(connected, warehouse))
         query(connected, publish_script(warehouse, following, columns, recorded=recorded))
         published = latest_publication(session)
@@ -117,27 +114,6 @@ def _ensure_live_tables(
         _evolve(client, config, live, built, window)
         columns[mart.name] = [field.name for field in built.schema]
     return columns
-
-
-def _ensure_records(client: Client, config: Config) -> None:
-    """Create the table of slices, and give the table of publications its column for them."""
-    schema = raw_schema(config)
-    slices = table_id(config, schema, PUBLISHED_SLICES)
-    if existing_table(client, slices) is None:
-        client.create_table(bigquery.Table(slices, schema=_SLICES_SCHEMA), exists_ok=True)
-    name = table_id(config, schema, PUBLICATIONS)
-    if "slices" in _columns(client, name):
-        return
-    query(client, f"alter table `{name}` add column if not exists slices int64")
-    if "slices" not in _columns(client, name):
-        # The emulator's description of a table does not follow the statement.
-        described = client.get_table(name)
-        described.schema = [*described.schema, bigquery.SchemaField("slices", "INT64")]
-        client.update_table(described, ["schema"])
-
-
-def _columns(client: Client, name: str) -> set[str]:
-    return {field.name for field in client.get_table(name).schema}
 
 
 def _evolve(
@@ -193,7 +169,8 @@ def publish_script(
             f"insert into {live} ({listed}) select {listed} from {warehouse.following(mart)}",
         ]
         counts.append(f"'\"{mart.name}\": ', cast((select count(*) from {live}) as string)")
-    statements.append(_note(warehouse, following, counts))
+    rows = ", ', ', ".join(counts)
+    statements.append(note_sql(warehouse, following, f"concat('{{', {rows}, '}}')"))
     wrong = marts.differences_sql(window if recorded else None, recorded=True)
     return conditional_script(
         warehouse.config, following.run_id, following.sequence, statements, unless=wrong
@@ -206,15 +183,3 @@ def _remove(warehouse: BigQuery, mart: Mart, window: Window) -> str:
             warehouse.config, table_id(warehouse.config, warehouse.schema_of(mart), mart.name)
         )
     return f"delete from {warehouse.live(mart)} where {mart_window(mart, window)}"
-
-
-def _note(warehouse: BigQuery, following: NextMarts, counts: Sequence[str]) -> str:
-    rows = ", ', ', ".join(counts)
-    dialect, schema = warehouse.dialect, warehouse.raw_schema
-    values = (following.run_id, following.sequence, warehouse.config.mart_rules_digest)
-    return (
-        f"insert into {dialect.table(schema, PUBLICATIONS)} "
-        "(run_id, sequence, mart_rules_digest, mart_rows, published_at, slices) "
-        f"select {', '.join(map(literal, values))}, concat('{{', {rows}, '}}'), "
-        f"current_timestamp(), (select count(*) from {dialect.table(schema, PUBLISHED_SLICES)})"
-    )

@@ -14,7 +14,7 @@ from google.cloud import bigquery
 
 from sales_mart.errors import UnexpectedError
 from sales_mart.lake.storage import is_gcs
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, raw_schema
+from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.schema import TableColumn, schema_of
 from sales_mart.warehouses.bigquery.connection import (
     Client,
@@ -26,16 +26,16 @@ from sales_mart.warehouses.bigquery.connection import (
     table_id,
 )
 from sales_mart.warehouses.bigquery.dialect import LOCK, BigQueryDialect
-from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
+from sales_mart.warehouses.own_tables import LOAD_TABLES, check_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.records import Part, Seal
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["MAX_URIS", "LoadTables", "ensure_tables", "stage"]
+__all__ = ["MAX_URIS", "LoadTables", "ensure", "ensure_tables", "stage"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,16 +47,7 @@ _UPLOADS = 2  # the client holds up to 100 MB of a file that it sends
 _EXPIRY = timedelta(days=1)
 _SPARE = timedelta(hours=2)
 
-_Field = bigquery.SchemaField
-_PUBLICATIONS_SCHEMA = (
-    _Field("run_id", "STRING", "REQUIRED"),
-    _Field("sequence", "INT64", "REQUIRED", description="sequence of the load that is shown"),
-    _Field("mart_rules_digest", "STRING", "REQUIRED"),
-    _Field("mart_rows", "STRING", "REQUIRED", description="JSON object: rows of each table"),
-    _Field("published_at", "TIMESTAMP", "REQUIRED"),
-    _Field("slices", "INT64", description="slices recorded in published_slices"),
-)
-_LOCK_SCHEMA = (_Field("run_id", "STRING", "REQUIRED"),)
+_LOCK_COLUMNS = (TableColumn(name="run_id", kind="text", is_nullable=False),)
 
 
 class LoadTables(NamedTuple):
@@ -92,23 +83,33 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
         ensure_dataset(client, config, schema)
         raw = bigquery.Table(tables.raw, schema=list(map(_field, sales.raw)))
         raw.time_partitioning = bigquery.TimePartitioning(field=sales.named("date"))
-        raw.clustering_fields = [sales.named("product")]
+        raw.clustering_fields = list(sales.grain[:-1])
         raw = client.create_table(raw, exists_ok=True)
     _evolve(client, config, raw, sales.raw)
-    for name, columns in (
-        (LOAD_RUNS, list(map(_field, LOAD_RUNS_COLUMNS))),
-        (PUBLICATIONS, _PUBLICATIONS_SCHEMA),
-        (LOCK, _LOCK_SCHEMA),
-    ):
-        full = table_id(config, schema, name)
+    made = ensure(client, config, {**LOAD_TABLES, LOCK: _LOCK_COLUMNS})
+    if not made[LOCK].num_rows:
+        lock = table_id(config, schema, LOCK)
+        query(client, f"insert into `{lock}` (run_id) values ('')")
+
+
+def ensure(
+    client: Client, config: Config, tables: Mapping[str, Sequence[TableColumn]]
+) -> dict[str, bigquery.Table]:
+    """Create the pipeline's own tables that are missing; add the columns that the others lack.
+
+    Raises:
+        ConfigurationError: A column has another type, or cannot be added.
+    """
+    made: dict[str, bigquery.Table] = {}
+    for name, columns in tables.items():
+        full = table_id(config, raw_schema(config), name)
         table = existing_table(client, full)
         if table is None:
-            table = bigquery.Table(full, schema=columns)
-            table = client.create_table(table, exists_ok=True)
-        if name == LOAD_RUNS:
-            _evolve(client, config, table, LOAD_RUNS_COLUMNS)
-        if name == LOCK and not table.num_rows:
-            query(client, f"insert into `{full}` (run_id) values ('')")
+            new = bigquery.Table(full, schema=list(map(_field, columns)))
+            table = client.create_table(new, exists_ok=True)
+        _evolve(client, config, table, columns)
+        made[name] = table
+    return made
 
 
 def _field(column: TableColumn, *, in_staging: bool = False) -> bigquery.SchemaField:
@@ -119,7 +120,7 @@ def _field(column: TableColumn, *, in_staging: bool = False) -> bigquery.SchemaF
     """
     name, kind = column.name, BigQueryDialect("").type_of(column).partition("(")[0]
     mode = "NULLABLE" if column.is_nullable or in_staging else "REQUIRED"
-    if column.kind != "decimal" or in_staging:
+    if column.kind != "decimal" or not column.digits or in_staging:
         return bigquery.SchemaField(name, kind, mode, description=column.description)
     return bigquery.SchemaField(
         name,

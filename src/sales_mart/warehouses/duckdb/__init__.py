@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
-    from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.base import Findings, Session
+    from sales_mart.warehouses.dialect import Dialect
     from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
@@ -93,7 +94,7 @@ class DuckDB(Warehouse):
         """How its SQL is written."""
         from sales_mart.warehouses.duckdb.dialect import DuckDBDialect
 
-        return DuckDBDialect(self.raw_schema, self.mart_schema)
+        return DuckDBDialect(self.raw_schema, self.mart_schema, self.config.data_warehouse.table)
 
     @property
     def place(self) -> dict[str, str]:
@@ -114,10 +115,10 @@ class DuckDB(Warehouse):
         return load(self, run, options or LoadOptions())
 
     def before_build(self) -> None:
-        """Copy the published sums by product and month to where dbt reads them."""
-        from sales_mart.warehouses.duckdb.publish import copy_product_months
+        """Copy what dbt reads of the published marts to where it does."""
+        from sales_mart.warehouses.duckdb.publish import copy_published
 
-        copy_product_months(self)
+        copy_published(self)
 
     def built_tables(self, named_by_dbt: Mapping[str, str]) -> dict[str, str]:  # noqa: ARG002 - asks the file
         """Return the rows and a checksum of each next mart: the same content is the same mart."""

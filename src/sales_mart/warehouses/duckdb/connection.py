@@ -14,11 +14,13 @@ from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.lake.temporary import make_folder
 from sales_mart.warehouses.base import Session
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
+from sales_mart.warehouses.own_tables import check_columns, table_definition
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from sales_mart.schema import TableColumn
     from sales_mart.warehouses.base import Findings
     from sales_mart.warehouses.duckdb import DuckDB
 
@@ -26,6 +28,7 @@ __all__ = [
     "DuckDBSession",
     "alone",
     "check",
+    "ensure_tables",
     "opened",
     "refused",
     "snapshot",
@@ -60,7 +63,7 @@ class DuckDBSession(Session):
 
     def columns(self, schema: str, table: str) -> tuple[str, ...]:
         """Return the names of a table's columns; none when there is no such table."""
-        catalog = self.warehouse.dialect.table(schema, table).partition(".")[0].strip('"')
+        catalog = _catalog(self.warehouse.dialect.table(schema, table))
         found = self.connection.execute(
             "select column_name from duckdb_columns()"
             " where database_name = ? and schema_name = ? and table_name = ?"
@@ -164,6 +167,34 @@ def _attach(
 
 def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
+
+
+def ensure_tables(session: DuckDBSession, tables: Mapping[str, Sequence[TableColumn]]) -> None:
+    """Create the pipeline's own tables that are missing; add the columns that the others lack.
+
+    Raises:
+        ConfigurationError: A column has another type, or cannot be added.
+    """
+    execute, schema = session.connection.execute, session.warehouse.raw_schema
+    dialect = session.warehouse.dialect
+    for table, columns in tables.items():
+        name = dialect.table(schema, table)
+        execute(f"create schema if not exists {name.rpartition('.')[0]}")
+        execute(f"create table if not exists {table_definition(dialect, schema, table, columns)}")
+        found = dict(
+            execute(
+                "select column_name, lower(data_type) from duckdb_columns()"
+                " where database_name = ? and schema_name = ? and table_name = ?",
+                [_catalog(name), schema, table],
+            ).fetchall()
+        )
+        for column in check_columns(dialect, f"{schema}.{table}", columns, found):
+            execute(f"alter table {name} add column {dialect.definition(column)}")
+
+
+def _catalog(table: str) -> str:
+    """Return the name under which the file of a table is attached."""
+    return table.partition(".")[0].strip('"')
 
 
 @contextmanager

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES
-from sales_mart.warehouses.base import Dialect
+from sales_mart.names import LOAD_RUNS, STAGING
+from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,22 +18,24 @@ __all__ = ["PUBLISHED", "WORK", "DuckDBDialect"]
 PUBLISHED, WORK = "published", "work"
 """Names under which the two files are attached."""
 _SHORT = 32
-_PUBLISHED_TOO = (PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES)
-"""Private tables that change with the marts, and so stand in their file."""
 
 
 class DuckDBDialect(Dialect):
     """DuckDB's SQL, in a connection to which both files are attached."""
 
-    def __init__(self, raw_schema: str, mart_schema: str) -> None:
-        """Take the names of the schemas, which say in which file a table is."""
+    def __init__(self, raw_schema: str, mart_schema: str, raw_table: str) -> None:
+        """Take the names that say in which file a table is.
+
+        Private tables that change with the marts stand in their file: all but what `load` fills.
+        """
         self._raw_schema = raw_schema
         self._mart_schema = mart_schema
+        self._loaded = (raw_table, LOAD_RUNS, STAGING)
 
     def table(self, schema: str, name: str) -> str:
         """Return the quoted name of a table."""
         shown = schema == self._mart_schema or (
-            schema == self._raw_schema and name in _PUBLISHED_TOO
+            schema == self._raw_schema and name not in self._loaded
         )
         return ".".join(map(self.identifier, (PUBLISHED if shown else WORK, schema, name)))
 
@@ -61,8 +63,15 @@ class DuckDBDialect(Dialect):
         """Return the first day of a date's month."""
         return f"cast(date_trunc('month', {expression}) as date)"
 
+    @property
+    def now(self) -> str:
+        """The time of the server."""
+        return "cast(get_current_timestamp() as timestamp)"
+
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column."""
+        if column.kind == "decimal" and not column.digits:
+            return "decimal(38,9)"
         if column.kind == "decimal":
             return f"decimal({column.digits},{column.scale})"
         if column.kind == "integer":

@@ -20,9 +20,9 @@ from sales_mart.warehouses.admission import (
     earlier_delivery,
     last_snapshot,
 )
-from sales_mart.warehouses.duckdb.connection import DuckDBSession, opened
+from sales_mart.warehouses.duckdb.connection import DuckDBSession, ensure_tables, opened
 from sales_mart.warehouses.history import Change, check_latest, latest_load, load_values, past_loads
-from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
+from sales_mart.warehouses.own_tables import LOAD_TABLES
 from sales_mart.warehouses.supersede import COUNTS, HIDE, INSERT, SETTLED, SHOW, WINDOW
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def load(warehouse: DuckDB, run: RunFolder, options: LoadOptions) -> Load:
     with opened(warehouse) as session:
         execute = session.connection.execute
         execute("begin transaction")
-        _ensure_tables(session)
+        raw = {warehouse.config.data_warehouse.table: schema_of(warehouse.config).raw}
+        ensure_tables(session, {**LOAD_TABLES, **raw})
         record = _already_loaded(session, seal) or _load(session, run, seal, options)
         execute("commit")
     run.write(f"load-{warehouse.name}", record)
@@ -108,7 +109,7 @@ def _load(session: DuckDBSession, run: RunFolder, seal: Seal, options: LoadOptio
     loads = session.warehouse.dialect.table(session.warehouse.raw_schema, LOAD_RUNS)
     execute(
         f"insert into {loads} (sequence, loaded_at, {names}) select coalesce(max(sequence), 0) + 1,"
-        f" cast(get_current_timestamp() as timestamp), {', '.join('?' * len(values))} from {loads}",
+        f" {session.warehouse.dialect.now}, {', '.join('?' * len(values))} from {loads}",
         list(values.values()),
     )
     return check_latest(session, seal.run_id)
@@ -184,26 +185,3 @@ def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Cha
         execute(statement.format(**names))
     (counts,) = session.query(COUNTS.format(**names))
     return Change(tuple(day for (day,) in session.query(WINDOW.format(**names))), *counts)
-
-
-def _ensure_tables(session: DuckDBSession) -> None:
-    """Create what is missing, and add the nullable columns that a table lacks."""
-    warehouse, execute = session.warehouse, session.connection.execute
-    dialect, schema = warehouse.dialect, warehouse.raw_schema
-    execute(f"create schema if not exists work.{dialect.identifier(schema)}")
-    for table, columns, key in (
-        (LOAD_RUNS, LOAD_RUNS_COLUMNS, ", primary key (sequence)"),
-        (warehouse.config.data_warehouse.table, schema_of(warehouse.config).raw, ""),
-    ):
-        name = dialect.table(schema, table)
-        listed = ", ".join(map(dialect.definition, columns))
-        execute(f"create table if not exists {name} ({listed}{key})")
-        found = dict(
-            execute(
-                "select column_name, lower(data_type) from duckdb_columns()"
-                " where database_name = 'work' and schema_name = ? and table_name = ?",
-                [schema, table],
-            ).fetchall()
-        )
-        for column in check_columns(dialect, f"{schema}.{table}", columns, found):
-            execute(f"alter table {name} add column {dialect.definition(column)}")

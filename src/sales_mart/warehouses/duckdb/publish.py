@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.temporary import sync
-from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES
-from sales_mart.warehouses.duckdb.connection import DuckDBSession, opened
+from sales_mart.names import PRODUCT_MONTHS
+from sales_mart.warehouses.duckdb.connection import DuckDBSession, ensure_tables, opened
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
 from sales_mart.warehouses.history import (
     Publication,
@@ -18,6 +18,7 @@ from sales_mart.warehouses.history import (
     check_latest,
     check_sequence,
 )
+from sales_mart.warehouses.own_tables import PUBLISH_TABLES
 from sales_mart.warehouses.published import mart_window
 from sales_mart.warehouses.publishing import (
     check_next,
@@ -35,43 +36,33 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.duckdb import DuckDB
     from sales_mart.warehouses.publishing import NextMarts
 
-__all__ = ["built_tables", "copy_product_months", "publish"]
+__all__ = ["built_tables", "copy_published", "publish"]
 
 _log = logging.getLogger(__name__)
 
-_PUBLICATIONS_DDL = """
-    create table if not exists {} (
-        sequence bigint not null,
-        run_id varchar not null,
-        mart_rules_digest varchar not null,
-        mart_rows varchar not null,
-        published_at timestamp not null default cast(get_current_timestamp() as timestamp),
-        slices bigint
-    )
-"""
-_SLICES_DDL = """
-    create table if not exists {} (
-        mart varchar not null,
-        slice date,
-        row_count bigint not null,
-        amount decimal(38, {scale}),
-        quantity decimal(38, 0),
-        checksum decimal(38, 0) not null
-    )
-"""
 
+def copy_published(warehouse: DuckDB) -> None:
+    """Copy into the pipeline's own file, which is all that dbt opens, what models read.
 
-def copy_product_months(warehouse: DuckDB) -> None:
-    """Copy the published sums by product and month into the pipeline's own file, for dbt."""
-    name = ".".join(f'"{each}"' for each in (WORK, warehouse.raw_schema, PRODUCT_MONTHS))
+    These are the sums by product and month, and the facts where the user's own models may read all
+    of them.
+    """
+    read = {PRODUCT_MONTHS}
+    if warehouse.config.transformation.models_path is not None:
+        read.add(warehouse.fact_table)
     with opened(warehouse) as session:
-        shown = session.exists(warehouse.raw_schema, PRODUCT_MONTHS)
-        table = warehouse.dialect.table(warehouse.raw_schema, PRODUCT_MONTHS)
-        session.connection.execute(
-            f"create or replace table {name} as from {table}"
-            if shown
-            else f"drop table if exists {name}"
-        )
+        execute = session.connection.execute
+        for mart in warehouse.marts:
+            if mart.name not in read:
+                continue
+            schema = warehouse.schema_of(mart)
+            folder = f"{WORK}.{warehouse.dialect.identifier(schema)}"
+            name = f"{folder}.{warehouse.dialect.identifier(mart.name)}"
+            execute(f"create schema if not exists {folder}")
+            if session.exists(schema, mart.name):
+                execute(f"create or replace table {name} as from {warehouse.live(mart)}")
+            else:
+                execute(f"drop table if exists {name}")
 
 
 def built_tables(session: Session) -> dict[str, str]:
@@ -107,7 +98,9 @@ def publish(warehouse: DuckDB, following: NextMarts) -> Publication:
             check_sequence(check_latest(session, following.run_id), following.sequence)
             _check_columns(session, following.window)
             check_built(warehouse.name, following.built, built_tables(session))
-            _ensure_records(session)
+            marts = warehouse.dialect.identifier(warehouse.mart_schema)
+            execute(f"create schema if not exists {PUBLISHED}.{marts}")
+            ensure_tables(session, PUBLISH_TABLES)
             made = publish_in_transaction(
                 session,
                 execute,
@@ -158,16 +151,6 @@ def _types(session: DuckDBSession, catalog: str, schema: str, name: str) -> dict
         [catalog, schema, name],
     )
     return dict(found.fetchall())
-
-
-def _ensure_records(session: DuckDBSession) -> None:
-    warehouse, execute = session.warehouse, session.connection.execute
-    dialect, schema = warehouse.dialect, warehouse.raw_schema
-    for each in (schema, warehouse.mart_schema):
-        execute(f"create schema if not exists {PUBLISHED}.{dialect.identifier(each)}")
-    execute(_PUBLICATIONS_DDL.format(dialect.table(schema, PUBLICATIONS)))
-    scale = warehouse.config.rules.max_decimals
-    execute(_SLICES_DDL.format(dialect.table(schema, PUBLISHED_SLICES), scale=scale))
 
 
 def _publish_mart(session: DuckDBSession, mart: Mart, window: Window) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import Load
     from sales_mart.lake.runs import RunFolder
     from sales_mart.warehouses.admission import LoadOptions
-    from sales_mart.warehouses.base import Dialect, Findings, Session
+    from sales_mart.warehouses.base import Findings, Session
+    from sales_mart.warehouses.dialect import Dialect
     from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from sales_mart.warehouses.base import Dialect
+from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,8 +51,15 @@ class PostgresDialect(Dialect):
         """Return the first day of a date's month, whatever the session's time zone."""
         return f"cast(date_trunc('month', cast({expression} as timestamp)) as date)"
 
+    @property
+    def now(self) -> str:
+        """The time of the server."""
+        return "clock_timestamp()"
+
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column."""
+        if column.kind == "decimal" and not column.digits:
+            return "numeric"
         if column.kind == "decimal":
             return f"numeric({column.digits},{column.scale})"
         if column.kind == "integer":

@@ -166,12 +166,8 @@ def _replace(connection: Connection, config: Config, run: RunFolder, seal: Seal)
         )
     )
     # Without it the transform plans by guesses until autovacuum comes round.
-    sales = schema_of(config)
-    connection.execute(
-        SQL("analyze {} ({}, {})").format(
-            table, Identifier(sales.named("product")), Identifier(sales.named("date"))
-        )
-    )
+    grain = SQL(", ").join(map(Identifier, schema_of(config).grain))
+    connection.execute(SQL("analyze {} ({})").format(table, grain))
     return rows
 
 

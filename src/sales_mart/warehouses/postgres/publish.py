@@ -15,10 +15,8 @@ from psycopg import Cursor
 from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
-from sales_mart.names import PUBLICATIONS, PUBLISHED_SLICES
-from sales_mart.warehouses.history import (
-    Publication,
-)
+from sales_mart.warehouses.history import Publication
+from sales_mart.warehouses.own_tables import PUBLISH_TABLES
 from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.connection import (
     Connection,
@@ -28,6 +26,7 @@ from sales_mart.warehouses.postgres.connection import (
 )
 from sales_mart.warehouses.postgres.owners import check_owners, exists
 from sales_mart.warehouses.postgres.reader import PostgresSession
+from sales_mart.warehouses.postgres.tables import ensure
 from sales_mart.warehouses.publishing import (
     check_next,
     column_changes,
@@ -48,30 +47,6 @@ __all__ = ["CHANGED_SLICES", "publish"]
 
 _log = logging.getLogger(__name__)
 
-_PUBLICATIONS_DDL: LiteralString = """
-    create table {} (
-        sequence bigint not null,
-        run_id text not null,
-        mart_rules_digest text not null,
-        mart_rows text not null,
-        published_at timestamptz not null default clock_timestamp(),
-        slices bigint
-    )
-"""
-_SLICES_DDL: LiteralString = """
-    create table {} (
-        mart text not null,
-        slice date,
-        row_count bigint not null,
-        amount numeric,
-        quantity numeric,
-        checksum numeric not null
-    )
-"""
-_RECORDS: tuple[tuple[str, LiteralString], ...] = (
-    (PUBLICATIONS, _PUBLICATIONS_DDL),
-    (PUBLISHED_SLICES, _SLICES_DDL),
-)
 CHANGED_SLICES: LiteralString = """
     with live as (
         select {column} as slice, count(*) as rows, sum({hash}) as checksum
@@ -118,7 +93,7 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
             if table.is_live():
                 table.evolve(following.window)
         check_next(session, following, marks)
-        _ensure_records(connection, warehouse.raw_schema)
+        ensure(connection, warehouse.raw_schema, PUBLISH_TABLES)
         made = publish_in_transaction(
             session,
             lambda sql: connection.execute(sql.encode()),
@@ -128,18 +103,6 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
         )
         connection.commit()
     return made
-
-
-def _ensure_records(connection: Connection, schema: str) -> None:
-    """Create the tables of publications and slices, or give the one that is there its column."""
-    for name, statement in _RECORDS:
-        if not exists(connection, schema, name):
-            connection.execute(SQL(statement).format(Identifier(schema, name)))
-    columns = connection.execute(_COLUMNS, (f'"{schema}"."{PUBLICATIONS}"',)).fetchall()
-    if "slices" not in {name for name, _ in columns}:
-        connection.execute(
-            SQL("alter table {} add column slices bigint").format(Identifier(schema, PUBLICATIONS))
-        )
 
 
 class _Table:

@@ -11,20 +11,20 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import UnexpectedError
-from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.names import raw_schema
 from sales_mart.schema import arrow_schema, schema_of
-from sales_mart.warehouses.own_tables import LOAD_RUNS_COLUMNS, check_columns
+from sales_mart.warehouses.own_tables import LOAD_TABLES, check_columns, table_definition
 from sales_mart.warehouses.postgres.connection import Connection, ensure_schema
 from sales_mart.warehouses.postgres.dialect import PostgresDialect
 from sales_mart.warehouses.postgres.owners import existing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_mart.config import Config
     from sales_mart.schema import Schema, TableColumn
 
-__all__ = ["drop_indexes", "ensure_indexes", "ensure_tables", "raw_table"]
+__all__ = ["drop_indexes", "ensure", "ensure_indexes", "ensure_tables", "raw_table"]
 
 _DIALECT = PostgresDialect()
 _ENCODED = {"bigint": "int8", "integer": "int4", "boolean": "bool"}
@@ -84,19 +84,25 @@ def ensure_tables(connection: Connection, config: Config) -> None:
     Raises:
         ConfigurationError: A column is missing or has another type.
     """
-    schema = raw_schema(config)
+    schema, sales = raw_schema(config), schema_of(config)
     ensure_schema(connection, schema)
-    sales = schema_of(config)
     _check_encoder(sales)
-    found = existing(connection, schema, [LOAD_RUNS, config.data_warehouse.table])
-    for table, columns, key in (
-        (LOAD_RUNS, LOAD_RUNS_COLUMNS, ", primary key (sequence)"),
-        (config.data_warehouse.table, sales.raw, ""),
-    ):
+    ensure(connection, schema, {**LOAD_TABLES, config.data_warehouse.table: sales.raw})
+
+
+def ensure(
+    connection: Connection, schema: str, tables: Mapping[str, Sequence[TableColumn]]
+) -> None:
+    """Create the tables that are missing, and add the columns that the others lack.
+
+    Raises:
+        ConfigurationError: A column has another type, or cannot be added.
+    """
+    found = existing(connection, schema, list(tables))
+    for table, columns in tables.items():
         if table not in found:
-            listed = ", ".join(map(_DIALECT.definition, columns))
-            name = _DIALECT.table(schema, table)
-            connection.execute(f"create table {name} ({listed}{key})".encode())
+            definition = table_definition(_DIALECT, schema, table, columns)
+            connection.execute(f"create table {definition}".encode())
         else:
             _evolve(connection, schema, table, columns)
 
