@@ -36,7 +36,7 @@ def test_a_tokeniser_takes_its_key_as_text_or_bytes() -> None:
 
 
 def test_an_expression_makes_tokens_of_any_column() -> None:
-    tokens = tokeniser(sales_mart.Config(security={"algorithm": "sha256"}))
+    tokens = tokeniser(sales_mart.Config.model_validate({"security": {"algorithm": "sha256"}}))
     made = FRAME.select(tokens.expression("email"))["email"].to_list()
     assert made == [tokens.token("ann@shop.example"), None]
 

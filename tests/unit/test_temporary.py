@@ -87,7 +87,7 @@ def test_what_a_killed_write_left_goes_with_the_next_one(tmp_path: Path) -> None
 def test_a_folder_is_held_by_one_at_a_time(tmp_path: Path) -> None:
     with (
         hold_folder(tmp_path, 0),
-        pytest.raises(TemporaryError, match="another process works"),
+        pytest.raises(TemporaryError, match="another process is working"),
         hold_folder(tmp_path, 0.1),
     ):
         pass

@@ -98,6 +98,7 @@ def test_the_vars_are_the_configuration() -> None:
         "next_schema": "public__next",
         "mart_schema": "public",
         "fact_table": "pg_sales",
+        "attributes": [],
         "integer_type": "bigint",
         "has_own_models": False,
         "emulator": False,
