@@ -134,11 +134,15 @@ def token(identifier: str) -> str:
 
 def valid_row(number: int, result: oracle.Checked, config: Config) -> dict[str, Any]:
     values = oracle.typed(result, config)
+    amount = None
+    if values.price is not None and values.quantity is not None:
+        amount = values.price * values.quantity
     return {
         "transaction_id": token(values.transaction_id),
         "product": values.product,
         "price": values.price,
         "quantity": values.quantity,
+        "amount": amount,
         "sale_date": values.sale_date,
         "source_file": number,
         "source_row": result.source_row,

@@ -46,11 +46,11 @@ def processes(servers: LocalServers, folder: Path, seconds: float, seed: int) ->
 
 
 ATTACKS: dict[str, tuple[Attack, float]] = {
-    "histories": (deliveries, 6.0),
+    "histories": (deliveries, 6.6),
     "outages": (outages, 1.2),
     "fuzz": (fuzz, 0.6),
     "size": (size, 1.2),
-    "processes": (processes, 9.0),
+    "processes": (processes, 8.4),
 }
 """What attacks, and how many of eighteen minutes it may take."""
 

@@ -28,6 +28,7 @@ __all__ = ["Campaign", "kills"]
 _ALONE = 0.9  # share of runs by single commands, whose strikes cost less time than those of `run`
 _EACH = 2  # times that each kind of SIGKILL strikes each command in such a run
 _ABANDONED = 0.3  # share of appends that the next snapshot finds half done
+_TRIES = 3  # to strike a run that is given up, before it ends
 _LEAST = 20  # kills of each step, and of dbt, when there is time
 _LEAST_SECONDS = 480.0
 _ORPHAN_SECONDS = 30.0  # how long dbt may take to end after its parent
@@ -113,9 +114,13 @@ class Campaign:
         self._begin(readers, item)
         later = self.site.steps[self.site.steps.index("seal") + 1 :]
         aims = [aim for aim in self._aims() if aim.step in later]
-        aim = self.dice.choice(aims)
-        self.striker.run(aim, "run", *self.site.run_options(item))
-        self._given_up += 1
+        for aim in self.dice.choices(aims, k=_TRIES):
+            before = self.ledger.attempts[aim]
+            self.striker.run(aim, "run", *self.site.run_options(item))
+            if self.ledger.attempts[aim] > before:
+                self._given_up += 1
+                break
+            self.site.forget(self.run_ids[item])  # it had ended before
         self.ledger.complain(readers.complaints())
 
     def _begin(self, readers: Readers, item: Input) -> None:
@@ -187,7 +192,8 @@ class Campaign:
     def run(self, deadline: float) -> None:
         """Strike until the time is over."""
         with polling(self.site, self.states[STORY[-1]]) as readers:
-            for item in cycle(STORY):
+            # Another snapshot comes first, so that a short attack has it, too.
+            for item in cycle((STORY[-1], *STORY[:-1])):
                 if item == STORY[-1]:
                     # Another snapshot is never finished; the one that follows replaces it.
                     self.abandon(readers, STORY[0])

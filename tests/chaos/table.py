@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Row", "as_table"]
+__all__ = ["Row", "added_up", "as_table"]
 
 _SHOWN = 500
 
@@ -19,6 +19,17 @@ class Row(NamedTuple):
     attempts: int
     survived: int
     found: str
+
+
+def added_up(rows: Iterable[Row]) -> list[Row]:
+    """Make one row of those that have the same name."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        one = found.get(row.attack, Row(row.attack, 0, 0, ""))
+        texts = "; ".join(filter(None, (one.found, row.found)))
+        attempts, survived = one.attempts + row.attempts, one.survived + row.survived
+        found[row.attack] = Row(row.attack, attempts, survived, texts)
+    return list(found.values())
 
 
 def as_table(rows: Iterable[Row]) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-EXAMPLES = {"postgres": 150, "duckdb": 50, "bigquery": 16}
+EXAMPLES = {"postgres": 170, "duckdb": 30, "bigquery": 8}
 LONGEST = {"bigquery": 4}
 
 

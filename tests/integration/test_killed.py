@@ -141,15 +141,6 @@ def load_runs(config: Config, target: Target) -> list[str]:
     return [row[0] for row in ask(config, target, f"select run_id from {name}")]
 
 
-def test_two_exports_at_once_leave_the_files_of_one(finished: Finished) -> None:
-    site = finished.struck.site
-    before = site.exported()
-    started = [site.start("export", "--run-id", finished.run_id) for _ in range(2)]
-    assert [running.end() for running in started] == [0, 0]
-    assert site.exported() == before
-    assert site.leftovers() == []
-
-
 def test_the_table_says_how_many_survived() -> None:
     rows = [
         Row("a kill", 1200, 1199, "a lost\nrow | a column"),

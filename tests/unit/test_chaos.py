@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from chaos.ledger import DBT, GIVEN_UP, STEPS, Aim, Ledger
+from chaos.loads import GROUPS
 from chaos.readers import State, polling
+from chaos.table import Row, added_up
 from published import digests
+from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
     from chaos.site import Site
@@ -117,3 +120,13 @@ def test_a_ledger_counts_what_did_not_hold_and_what_was_not_tried() -> None:
     assert rows["SIGTERM in any step"].found == "a stack trace"
     untried = [row for row in rows.values() if row.found == "fewer than 20 kills"]
     assert len(untried) == len(STEPS) - 1
+
+
+def test_what_several_processes_found_is_one_row() -> None:
+    rows = [Row("loads", 5, 5, ""), Row("other", 1, 1, ""), Row("loads", 3, 2, "a lost row")]
+    assert added_up(rows) == [Row("loads", 8, 7, "a lost row"), Row("other", 1, 1, "")]
+
+
+def test_histories_are_loaded_into_every_warehouse() -> None:
+    assert {target for targets, _ in GROUPS for target in targets} == set(names())
+    assert sum(share for _, share in GROUPS) == 1
