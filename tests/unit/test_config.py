@@ -155,6 +155,7 @@ def _some_other_value(dotted: str, default: object) -> str:
         "data_warehouse.postgres.secretName": "something-else",
         "ingestion.validation.required_fields": '["transaction_id", "date"]',
         "ingestion.trust_input": "true",
+        "ingestion.attributes": '{"store": {"from": "Branch"}}',
         "ingestion.validation.max_reject_share": "0.5",
         "ingestion.validation.max_removed_share": "0.5",
         "data_warehouse.bigquery.maximum_bytes_billed": "7",
@@ -242,10 +243,9 @@ connect_timeout, statement_timeout, application_name"""
         (
             "security: {pii_fields: [transaction_id, product]}\n",
             (
-                "c.yaml:1: security.pii_fields: must be exactly [transaction_id]: a token has no "
-                "prefix, price or date to check, and without a token the raw identifier "
-                "would reach "
-                "the warehouses"
+                "c.yaml:1: security.pii_fields: must be exactly [transaction_id]: the rules of "
+                "other fields cannot look into a token, and without a token the raw identifier "
+                "would reach the warehouses"
             ),
         ),
         (

@@ -35,6 +35,7 @@ RAW = {
     "product": "STRING",
     "price": NUMERIC,
     "quantity": "INT64",
+    "amount": NUMERIC,
     "sale_date": "DATE",
     "source_file": "INT64",
     "source_row": "INT64",
@@ -49,7 +50,7 @@ MEASURES = {
     "avg_price": NUMERIC,
 }
 MODELS = {
-    "stg_transactions": {name: RAW[name] for name in list(RAW)[:5]}
+    "stg_transactions": {name: RAW[name] for name in list(RAW)[:6]}
     | {"run_id": "STRING"}
     | dict.fromkeys(
         (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sales_mart.config import Config
 from sales_mart.config.keys import (
     fields_of,
+    key_of,
     keys,
     named_section_of,
     names_of,
@@ -82,8 +83,7 @@ def explain(
         if problem["type"] == "extra_forbidden":
             yield unknown(path, _section(path[:-1]), default)
             continue
-        while path and path not in keys():
-            path = path[:-1]
+        path = key_of(path)
         context = problem.get("ctx", {})
         allowed = str(context["error"]) if "error" in context else _allowed(problem["type"])
         allowed = allowed or problem["msg"].replace("Input should be", "must be")

@@ -16,6 +16,7 @@ from sales_mart.config.keys import (
     IGNORED_KEYS,
     Key,
     fields_of,
+    key_of,
     keys,
     named_section_of,
     names_of,
@@ -99,7 +100,9 @@ def load_with_origins(
         problems += explain(error, values)
     else:
         if not problems:
-            given = {".".join(path): value.origin for path, value in values.items()}
+            given = {".".join(at): value.origin for at, value in values.items()}
+            for at, value in values.items():  # a key with names of the user's own in it
+                given.setdefault(".".join(key_of(at)), value.origin)
             return config, {key.dotted: "default" for key in keys().values()} | given
     raise wrong(problems)
 

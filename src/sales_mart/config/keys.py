@@ -20,6 +20,7 @@ __all__ = [
     "Key",
     "Section",
     "fields_of",
+    "key_of",
     "keys",
     "named_section_of",
     "names_of",
@@ -139,6 +140,13 @@ def schema() -> dict[str, Any]:
 def keys() -> dict[tuple[str, ...], Key]:
     """List all keys that hold a value, in the order of the model."""
     return {key.path: key for key in _keys_below(Config, ())}
+
+
+def key_of(path: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the key in which a path ends, or which it leads on from; empty when there is none."""
+    while path and path not in keys():
+        path = path[:-1]
+    return path
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

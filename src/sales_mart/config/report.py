@@ -62,10 +62,7 @@ def effective(config: Config, origins: Mapping[str, str]) -> list[dict[str, Any]
         {
             "key": key.dotted,
             "value": _shown(key.value(config), secret=key.secret),
-            "origin": next(
-                (where for name, where in origins.items() if name.startswith(f"{key.dotted}.")),
-                origins[key.dotted],
-            ),
+            "origin": origins[key.dotted],
             "variable": key.variable,
             "effect": key.effect,
         }
