@@ -59,7 +59,7 @@ def files() -> Iterator[Path]:
 
 def is_text(path: Path) -> bool:
     """Return whether a file is one that people write or read."""
-    here = {"__pycache__", "lake_0_1", Path(__file__).name}
+    here = {"__pycache__", "lake_0_1", "version_0_1", Path(__file__).name}
     return path.is_file() and path.suffix in KINDS and not here & set(path.parts)
 
 

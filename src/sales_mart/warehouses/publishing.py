@@ -80,20 +80,25 @@ class ColumnChanges(NamedTuple):
 
 
 def column_changes(
-    where: str, live: Mapping[str, str], following: Mapping[str, str], window: Window
+    mart: Mart, where: str, live: Mapping[str, str], following: Mapping[str, str], window: Window
 ) -> ColumnChanges:
     """Compare the columns of a published mart with those of the next one.
 
     Args:
+        mart: What its YAML says of it.
         where: What to call the published mart in an error.
         live: Type by name of its columns.
         following: Type by name of the next one's.
         window: Sale dates that the next mart holds; None when it holds everything.
 
     Raises:
-        ConfigurationError: A column has another type, or there are others and only some of the
-            days were built.
+        ConfigurationError: The next mart lacks a column of its YAML, a column has another type,
+            or one is new and only some of the days were built.
     """
+    lacking = [column.name for column in mart.columns if column.name not in following]
+    if lacking:
+        msg = f"the next {mart.name} has other columns than its YAML: no {', '.join(lacking)}"
+        raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run again.")
     changed = [name for name, kind in following.items() if live.get(name, kind) != kind]
     if changed:
         shown = ", ".join(f"{name} is {live[name]}, now {following[name]}" for name in changed)

@@ -111,17 +111,22 @@ def _ensure_live_tables(
             if mart.cluster:
                 live.clustering_fields = list(mart.cluster)
             live = client.create_table(live, exists_ok=True)
-        _evolve(client, config, live, built, window)
+        _evolve(client, config, mart, live, built, window)
         columns[mart.name] = [field.name for field in built.schema]
     return columns
 
 
-def _evolve(
-    client: Client, config: Config, live: bigquery.Table, built: bigquery.Table, window: Window
+def _evolve(  # noqa: PLR0913 - two tables, and what they are
+    client: Client,
+    config: Config,
+    mart: Mart,
+    live: bigquery.Table,
+    built: bigquery.Table,
+    window: Window,
 ) -> None:
     """Give a live table the columns that it lacks; what the next one has no more may be null."""
     where = f"{live.dataset_id}.{live.table_id}"
-    changes = column_changes(where, _types(live), _types(built), window)
+    changes = column_changes(mart, where, _types(live), _types(built), window)
     add_columns(
         client,
         config,

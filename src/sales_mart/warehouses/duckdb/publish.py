@@ -141,7 +141,7 @@ def _check_columns(session: DuckDBSession, window: Window) -> None:
                 remedy="Run `sales-mart transform` and `reconcile` again, which build all of it.",
             )
         if live:
-            column_changes(f"{schema}.{name}", live, following, window)
+            column_changes(mart, f"{schema}.{name}", live, following, window)
 
 
 def _types(session: DuckDBSession, catalog: str, schema: str, name: str) -> dict[str, str]:

@@ -110,6 +110,7 @@ class _Table:
 
     def __init__(self, connection: Connection, warehouse: PostgreSQL, mart: Mart) -> None:
         self._connection = connection
+        self._mart = mart
         self._name = name = mart.name
         self._column = mart.slice
         self._schema, self._next_schema = warehouse.schema_of(mart), warehouse.next_schema
@@ -164,7 +165,9 @@ class _Table:
             dict(self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall())
             for schema in (self._schema, self._next_schema)
         )
-        changes = column_changes(f"{self._schema}.{self._name}", live, following, window)
+        changes = column_changes(
+            self._mart, f"{self._schema}.{self._name}", live, following, window
+        )
         for name in changes.added:
             self._execute(
                 "alter table {live} add column {column} {type}",
