@@ -156,6 +156,11 @@ class Schema:
         return self.named("product"), self.named("date")
 
     @property
+    def computed_amount(self) -> str:
+        """The amount of a row as SQL, from the columns that it is made of."""
+        return f"{self.named('price')} * {self.named('quantity')}"
+
+    @property
     def attributes(self) -> tuple[SaleColumn, ...]:
         """The columns that the configuration adds."""
         return tuple(column for column in self.columns if column.role == "attribute")

@@ -148,20 +148,20 @@ def test_each_hostile_prefix_is_a_literal(servers: LocalServers, target: Target)
 
 @pytest.mark.parametrize("prefix", ["\0", "a\0b"])
 def test_a_nul_is_refused(prefix: str) -> None:
-    with pytest.raises(ValueError, match="NUL"):
+    with pytest.raises(ConfigurationError, match="NUL"):
         Config.model_validate({"ingestion": {"validation": {"product_prefix": prefix}}})
 
 
 @pytest.mark.parametrize("project", ["a`b", "a b", "", "x;--", "../x", "a\nb", "p{{1}}", "-x"])
 def test_a_project_is_an_id_and_no_sql(project: str) -> None:
-    with pytest.raises(ValueError, match="id of a project"):
+    with pytest.raises(ConfigurationError, match="id of a project"):
         Config.model_validate({"data_warehouse": {"project_id": project}})
     assert Config.model_validate({"data_warehouse": {"project_id": "example.com:my-p1"}})
 
 
 @pytest.mark.parametrize("name", ["x' or '1", 'x"."y'])
 def test_a_database_with_quotes_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="must not contain quotes"):
+    with pytest.raises(ConfigurationError, match="must not contain quotes"):
         Config.model_validate({"data_warehouse": {"postgres": {"dbname": name}}})
 
 

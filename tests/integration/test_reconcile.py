@@ -264,7 +264,8 @@ def test_a_new_run_of_the_same_input_cures_a_table_that_was_changed(
     config = fresh_config(servers)
     run = loaded(config, sealed_run(config, tmp_path, "r1", ROWS), POSTGRES)
     raw = raw_table(config, PG)
-    change(config, PG, f"update {raw} set price = price + 1 where product = 'Halal Ink'")
+    dearer = "price = price + 1, amount = amount + quantity"
+    change(config, PG, f"update {raw} set {dearer} where product = 'Halal Ink'")
     transform(config, run, POSTGRES)
     with pytest.raises(ReconciliationError) as raised:
         reconcile(config, run, POSTGRES)

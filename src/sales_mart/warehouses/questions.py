@@ -11,7 +11,7 @@ from sales_mart.marts import fact
 from sales_mart.names import STAGING
 from sales_mart.rows import money
 from sales_mart.rows.sums import Sums
-from sales_mart.schema import MEASURES
+from sales_mart.schema import MEASURES, schema_of
 from sales_mart.warehouses.windows import within
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Questions:
         self._staging = dialect.table(warehouse.raw_schema, STAGING)
         self._fact = named(facts)
         self._sums = [(name, facts.sums[name]) for name in MEASURES if name in facts.sums]
+        self._raw = {"amount": schema_of(warehouse.config).computed_amount}
         self._columns = ", ".join(dialect.identifier(column.name) for column in facts.columns)
         self._decimals = warehouse.config.rules.max_decimals
         self._checksum = dialect.row_checksum(facts.compared_columns)
@@ -162,8 +163,10 @@ from {mart}
 
         What the marts leave out may be too large for any sum, so only its rows are counted.
         """
+        # The amount is made anew: a price that somebody has changed is not in the one that is kept.
         asked = {
-            name: f"sum(case when is_in_marts then {column} end)" for name, column in self._sums
+            name: f"sum(case when is_in_marts then {self._raw.get(name, column)} end)"
+            for name, column in self._sums
         }
         return f"""
 select
