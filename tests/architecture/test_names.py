@@ -46,7 +46,7 @@ def words(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def named(text: str) -> list[int]:
-    return [line for line, word in words(ast.parse(text)) if NAMED.search(word)]
+    return sorted(line for line, word in words(ast.parse(text)) if NAMED.search(word))
 
 
 def test_three_modules_name_the_columns_of_a_sale() -> None:

@@ -159,7 +159,7 @@ def _check_rule(reason: str, rule: object) -> None:
     if not isinstance(rule, pl.Expr):
         msg = f"rules: {reason} is no expression of Polars"
         raise ConfigurationError(
-            msg, remedy='Write it as {"reason": pl.col("price") < 100}, true for a valid row.'
+            msg, remedy='Write it as {"reason": pl.col("discount") < 100}, true for a valid row.'
         )
     if not reason or reason in REASONS:
         msg = f"rules: {reason!r} cannot be the reason of an own rule"

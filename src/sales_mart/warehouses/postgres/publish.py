@@ -178,6 +178,11 @@ class _Table:
             self._execute(
                 "alter table {live} alter column {column} drop not null", column=Identifier(name)
             )
+            if window is None:  # slices that are the same otherwise are not written again
+                self._execute(
+                    "update {live} set {column} = null where {column} is not null",
+                    column=Identifier(name),
+                )
         return tuple(following)
 
     def _changed(self, columns: Sequence[str], column: str, window: Window) -> list[date]:
