@@ -209,13 +209,13 @@ def test_a_value_that_fails_late_changes_nothing(places: Config, target: str, ta
 def test_files_and_lazy_frames_are_loaded_piece_by_piece(
     places: Config, target: str, table: str, tmp_path: Path
 ) -> None:
-    frame = pl.DataFrame({"n": range(150_000)}).with_columns(
+    frame = pl.DataFrame({"n": range(70_000)}).with_columns(
         (pl.col("n") * 3).cast(pl.Decimal(12, 3)).alias("x")
     )
     path = tmp_path / "rows.parquet"
     frame.write_parquet(path)
     wanted = as_typed(target, frame)
-    for data in (path, str(path), frame.lazy()):
+    for data in (str(path), frame.lazy()):
         assert load(data, target, table=table, config=places).rows == frame.height
         assert_frame_equal(found(places, target, table), wanted)
 

@@ -56,9 +56,8 @@ def test_the_pipeline_can_be_installed_beside(tmp_path: Path, beside: str) -> No
     assert {re.split("[<>]", beside)[0], "polars", "dbt-bigquery", "dbt-duckdb"} <= found
 
 
-@pytest.mark.parametrize("python", ["3.11", "3.13"])
-def test_all_extras_can_be_installed_together(tmp_path: Path, python: str) -> None:
-    found = names(resolve(tmp_path, "", "--extra", "all", "--python-version", python))
+def test_all_extras_can_be_installed_together(tmp_path: Path) -> None:
+    found = names(resolve(tmp_path, "", "--extra", "all", "--python-version", "3.13"))
     assert {"bqemulator", "dbt-core", "hera", "hypothesis", "kubernetes"} <= found
 
 
