@@ -20,6 +20,7 @@ __all__ = [
     "Key",
     "Section",
     "fields_of",
+    "hint",
     "key_of",
     "keys",
     "named_section_of",
@@ -154,6 +155,12 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     known = {candidate.lower(): candidate for candidate in candidates}
     found = difflib.get_close_matches(word.lower(), known, n=1, cutoff=0.6)
     return known[found[0]] if found else None
+
+
+def hint(word: str, candidates: Iterable[str]) -> str:
+    """Return the end of a message that names what `word` probably means; empty for nothing."""
+    meant = nearest(word, candidates)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def nearest_key(path: tuple[str, ...], section: Section) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sales_mart.config.keys import nearest
+from sales_mart.config.keys import hint
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import in_pieces
 from sales_mart.lake.disk import disk_errors
@@ -111,8 +111,6 @@ def _format(given: str | None, name: str) -> FileFormat:
     for kind in FORMATS:
         if said == kind:
             return kind
-    meant = nearest(said, FORMATS)
-    hint = f"; did you mean {meant}?" if meant else ""
     what = f"{given!r} is no format" if given is not None else "the path ends in no known format"
-    msg = f"{what}{hint}"
+    msg = f"{what}{hint(said, FORMATS)}"
     raise ConfigurationError(msg, remedy=f"Say format as one of {', '.join(FORMATS)}.")

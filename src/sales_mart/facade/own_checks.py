@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import polars as pl
 from pydantic import BaseModel, ValidationError
 
-from sales_mart.config.keys import nearest
+from sales_mart.config.keys import hint
 from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.facade.compiled_models import compiled
 from sales_mart.facade.frames import unquoted
@@ -167,9 +167,7 @@ def _check_rule(reason: str, rule: object) -> None:
 
 
 def _lacks(name: str, known: Sequence[str], where: str) -> SourceFormatError:
-    meant = nearest(name, known)
-    hint = f"; did you mean {meant}?" if meant else ""
-    msg = f"{where}: the frame has no column {name}{hint}"
+    msg = f"{where}: the frame has no column {name}{hint(name, known)}"
     return SourceFormatError(msg, remedy=f"There are {', '.join(dict.fromkeys(known))}.")
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from sales_mart.business_date import business_date as find_date
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
-from sales_mart.config.keys import nearest
+from sales_mart.config.keys import hint
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
 from sales_mart.lake.disk import disk_errors, temporary_folder
@@ -255,9 +255,7 @@ def _mode(mode: str | None) -> Mode | None:
 def _check_names(given: Sequence[str], known: Any, what: str) -> None:
     for name in given:
         if name not in known:
-            meant = nearest(name, known)
-            hint = f"; did you mean {meant}?" if meant else ""
-            msg = f"{name!r} is no {what}{hint}"
+            msg = f"{name!r} is no {what}{hint(name, known)}"
             raise ConfigurationError(msg, remedy=f"There are {', '.join(known)}.")
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
-from sales_mart.config.keys import nearest
+from sales_mart.config.keys import hint
 from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
 from sales_mart.marts import marts_of
@@ -173,9 +173,7 @@ def opened_at(to: str | Config, config: Config | None = None) -> tuple[Warehouse
     if "://" not in to:
         if to in names():
             return open_warehouse(config or load_config(), to), None
-        meant = nearest(to, names())
-        hint = f"; did you mean {meant}?" if meant else ""
-        msg = f"the place is neither an address nor the name of a warehouse{hint}"
+        msg = f"the place is neither an address nor the name of a warehouse{hint(to, names())}"
         raise ConfigurationError(
             msg, remedy=f"The warehouses are {', '.join(names())}; addresses are {_FORMS}."
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import polars as pl
 
-from sales_mart.config.keys import nearest
+from sales_mart.config.keys import hint
 from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.facade.frames import as_kind, kind_of, to_polars, unquoted
 from sales_mart.rows.characters import normalised
@@ -192,9 +192,7 @@ def _tokeniser(key: str | bytes | None, algorithm: str) -> Tokeniser:
 def _check_names(chosen: Sequence[str], names: Sequence[str]) -> None:
     for name in chosen:
         if name not in names:
-            meant = nearest(name, names)
-            hint = f"; did you mean {meant}?" if meant else ""
-            msg = f"the frame has no column {name}{hint}"
+            msg = f"the frame has no column {name}{hint(name, names)}"
             raise SourceFormatError(msg, remedy=f"Its columns are {', '.join(names)}.")
 
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
-from sales_mart.config.keys import nearest
+from sales_mart.config.keys import hint
 from sales_mart.errors import SourceFormatError
 from sales_mart.facade.frames import as_kind, kind_of, to_polars, unquoted
 from sales_mart.facade.own_checks import OwnChecks
@@ -126,9 +126,7 @@ def _renamed(
     for ours, theirs in columns.items():
         for name, known, whose in ((ours, FIELDS, "ours"), (theirs, names, "the frame's")):
             if name not in known:
-                meant = nearest(name, known)
-                hint = f"; did you mean {meant}?" if meant else ""
-                msg = f"columns: {name} is no name of {whose}{hint}"
+                msg = f"columns: {name} is no name of {whose}{hint(name, known)}"
                 raise SourceFormatError(msg, remedy=f"There are {', '.join(known)}.")
     kept = [name for name in names if name not in {*columns, *columns.values()}]
     return frame.select(*kept, *(pl.col(theirs).alias(ours) for ours, theirs in columns.items()))
