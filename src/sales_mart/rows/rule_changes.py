@@ -6,8 +6,8 @@ from decimal import Decimal
 from operator import gt, ne
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.rows.rules import TRUSTED
-from sales_mart.schema import PRICE_DIGITS, schema_of
+from sales_mart.rows.rules import TRUSTED, attribute_rules
+from sales_mart.schema import PRICE_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,9 +36,8 @@ def rules_as_data(config: Config) -> dict[str, Any]:
         "price_too_low": f"{lowest:f}",
         "quantity_range": site.max_quantity,
         **{
-            f"{column.name}_format": f"{column.kind} {column.scale}"
-            for column in schema_of(config).attributes
-            if column.kind != "text"
+            rule.reason: f"{column.kind} {column.scale}"
+            for column, rule in attribute_rules(config).items()
         },
     }
     if config.ingestion.trust_input:

@@ -29,6 +29,7 @@ __all__ = [
     "TRUSTED",
     "Present",
     "Rule",
+    "attribute_rules",
     "mart_rules",
     "reasons_of",
     "rules",
@@ -311,11 +312,7 @@ def rules(config: Config) -> tuple[Rule, ...]:
         QuantityRange("quantity_range", "quantity", site.max_quantity),
         Present("missing_date", "date"),
         CalendarDate("date_format", "date"),
-        *(
-            _attribute_rule(column)
-            for column in schema_of(config).attributes
-            if column.kind != "text"
-        ),
+        *attribute_rules(config).values(),
     )
     return tuple(
         rule
@@ -333,8 +330,16 @@ _ATTRIBUTE_REASONS = {
 }
 
 
+def attribute_rules(config: Config) -> dict[SaleColumn, Rule]:
+    """Return the rules that columns of the configuration can be read; a text always can."""
+    return {
+        column: _attribute_rule(column)
+        for column in schema_of(config).attributes
+        if column.kind != "text"
+    }
+
+
 def _attribute_rule(column: SaleColumn) -> Rule:
-    """Return the rule that a column of the configuration can be read as what it holds."""
     reason = f"{column.name}_format"
     if column.kind == "integer":
         return SignedWhole(reason, column.name)
@@ -350,12 +355,10 @@ def _attribute_rule(column: SaleColumn) -> Rule:
 
 def reasons_of(config: Config) -> dict[str, str]:
     """Return every reason to reject a row under a configuration, and what each means."""
-    own = {
-        f"{column.name}_format": f"{column.name} {_ATTRIBUTE_REASONS[column.kind]}"
-        for column in schema_of(config).attributes
-        if column.kind != "text"
+    return REASONS | {
+        rule.reason: f"{column.name} {_ATTRIBUTE_REASONS[column.kind]}"
+        for column, rule in attribute_rules(config).items()
     }
-    return REASONS | own
 
 
 def mart_rules(config: Config) -> Config:
