@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
-    from sales_mart.schema import Column, TableColumn
+    from sales_mart.schema import Column, Kind, TableColumn
 
 __all__ = ["NULL_TEXT", "Dialect"]
 
+_SHORT = 32
 NULL_TEXT = "<null>"
 """Stands for a missing value in the text that a row's checksum is made of."""
 
 
 class Dialect(ABC):
-    """How a warehouse's SQL says what all of them can say."""
+    """How a warehouse's SQL says what all of them can say.
+
+    Attributes:
+        types: What the catalogue calls the type of each kind of column.
+        short_integer: What it calls whole numbers of 32 bits.
+        any_decimal: What it calls the decimals with the most digits.
+    """
+
+    types: ClassVar[Mapping[Kind, str]]
+    short_integer: ClassVar[str]
+    any_decimal: ClassVar[str]
 
     @abstractmethod
     def table(self, schema: str, name: str) -> str:
@@ -49,9 +60,15 @@ class Dialect(ABC):
     def now(self) -> str:
         """What gives the time of the server, of the column type of a timestamp."""
 
-    @abstractmethod
     def type_of(self, column: TableColumn) -> str:
         """Return the type of a table's column, as the catalogue spells it."""
+        if column.kind == "decimal":
+            if not column.digits:
+                return self.any_decimal
+            return f"{self.types['decimal']}({column.digits},{column.scale})"
+        if column.kind == "integer" and column.digits <= _SHORT:
+            return self.short_integer
+        return self.types[column.kind]
 
     def definition(self, column: TableColumn) -> str:
         """Return a column as the statement that creates a table has it."""

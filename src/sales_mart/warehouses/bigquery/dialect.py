@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.warehouses.bigquery.connection import is_emulator, table_id
 from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sales_mart.config import Config
-    from sales_mart.schema import Column, TableColumn
+    from sales_mart.schema import Column, Kind
 
 __all__ = [
     "LOCK",
@@ -50,6 +50,17 @@ def literal(value: Value) -> str:
 class BigQueryDialect(Dialect):
     """The SQL of a project."""
 
+    types: ClassVar[Mapping[Kind, str]] = {
+        "text": "STRING",
+        "integer": "INT64",
+        "decimal": "NUMERIC",
+        "date": "DATE",
+        "timestamp": "TIMESTAMP",
+        "boolean": "BOOL",
+    }
+    short_integer = "INT64"
+    any_decimal = "NUMERIC"
+
     def __init__(self, project: str) -> None:
         """Take the name of the project, in which all tables are."""
         self._project = project
@@ -82,20 +93,6 @@ class BigQueryDialect(Dialect):
     def now(self) -> str:
         """The time of the server."""
         return "current_timestamp()"
-
-    def type_of(self, column: TableColumn) -> str:
-        """Return the type of a table's column."""
-        if column.kind == "decimal" and not column.digits:
-            return "NUMERIC"
-        if column.kind == "decimal":
-            return f"NUMERIC({column.digits},{column.scale})"
-        return {
-            "text": "STRING",
-            "integer": "INT64",
-            "date": "DATE",
-            "timestamp": "TIMESTAMP",
-            "boolean": "BOOL",
-        }[column.kind]
 
     def text(self, column: Column) -> str:
         """Return a column's text; that of a NUMERIC lacks the zeros at its end."""

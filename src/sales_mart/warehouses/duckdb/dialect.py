@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sales_mart.names import LOAD_RUNS, STAGING
 from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sales_mart.schema import Column, TableColumn
+    from sales_mart.schema import Column, Kind
 
 __all__ = ["PUBLISHED", "WORK", "DuckDBDialect"]
 
 PUBLISHED, WORK = "published", "work"
 """Names under which the two files are attached."""
-_SHORT = 32
 
 
 class DuckDBDialect(Dialect):
     """DuckDB's SQL, in a connection to which both files are attached."""
+
+    types: ClassVar[Mapping[Kind, str]] = {
+        "text": "varchar",
+        "integer": "bigint",
+        "decimal": "decimal",
+        "date": "date",
+        "timestamp": "timestamp",
+        "boolean": "boolean",
+    }
+    short_integer = "integer"
+    any_decimal = "decimal(38,9)"
 
     def __init__(self, raw_schema: str, mart_schema: str, raw_table: str) -> None:
         """Take the names that say in which file a table is.
@@ -67,21 +77,6 @@ class DuckDBDialect(Dialect):
     def now(self) -> str:
         """The time of the server."""
         return "cast(get_current_timestamp() as timestamp)"
-
-    def type_of(self, column: TableColumn) -> str:
-        """Return the type of a table's column."""
-        if column.kind == "decimal" and not column.digits:
-            return "decimal(38,9)"
-        if column.kind == "decimal":
-            return f"decimal({column.digits},{column.scale})"
-        if column.kind == "integer":
-            return "bigint" if column.digits > _SHORT else "integer"
-        return {
-            "text": "varchar",
-            "date": "date",
-            "timestamp": "timestamp",
-            "boolean": "boolean",
-        }[column.kind]
 
     def text(self, column: Column) -> str:
         """Return a column's text: that of a decimal has all its digits."""

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from sales_mart.warehouses.dialect import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from sales_mart.schema import Column, TableColumn
+    from sales_mart.schema import Column, Kind, TableColumn
 
 __all__ = ["PostgresDialect"]
-
-_SHORT = 32
 
 
 class PostgresDialect(Dialect):
     """PostgreSQL's SQL, in a session whose dates are ISO text."""
+
+    types: ClassVar[Mapping[Kind, str]] = {
+        "text": "text",
+        "integer": "bigint",
+        "decimal": "numeric",
+        "date": "date",
+        "timestamp": "timestamp with time zone",
+        "boolean": "boolean",
+    }
+    short_integer = "integer"
+    any_decimal = "numeric"
 
     def table(self, schema: str, name: str) -> str:
         """Return the quoted name of a table."""
@@ -55,21 +64,6 @@ class PostgresDialect(Dialect):
     def now(self) -> str:
         """The time of the server."""
         return "clock_timestamp()"
-
-    def type_of(self, column: TableColumn) -> str:
-        """Return the type of a table's column."""
-        if column.kind == "decimal" and not column.digits:
-            return "numeric"
-        if column.kind == "decimal":
-            return f"numeric({column.digits},{column.scale})"
-        if column.kind == "integer":
-            return "bigint" if column.digits > _SHORT else "integer"
-        return {
-            "text": "text",
-            "date": "date",
-            "timestamp": "timestamp with time zone",
-            "boolean": "boolean",
-        }[column.kind]
 
     def definition(self, column: TableColumn) -> str:
         """Return a column as the statement that creates a table has it; texts in code points."""
