@@ -90,8 +90,7 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
         tables = {mart.name: _Table(connection, warehouse, mart) for mart in warehouse.marts}
         marks = {name: table.hold() for name, table in tables.items()}
         for table in tables.values():
-            if table.is_live():
-                table.evolve(following.window)
+            table.evolve(following.window)
         check_next(session, following, marks)
         ensure(connection, warehouse.raw_schema, PUBLISH_TABLES)
         made = publish_in_transaction(
@@ -116,6 +115,7 @@ class _Table:
         self._schema, self._next_schema = warehouse.schema_of(mart), warehouse.next_schema
         self._live = Identifier(self._schema, name)
         self._next = Identifier(self._next_schema, name)
+        self._columns: tuple[str, ...] = ()  # none where there is no live table
 
     def hold(self) -> str:
         """Keep dbt from replacing the next table in this transaction; gives the table's number."""
@@ -128,18 +128,13 @@ class _Table:
             name=Literal(self._next.as_string(self._connection)),
         ).fetchall()[0][0]
 
-    def is_live(self) -> bool:
-        """Return whether there is a live table."""
-        return exists(self._connection, self._schema, self._name)
-
     def publish(self, window: Window) -> None:
-        """Make the next rows the live ones."""
-        if not self.is_live():
+        """Make the next rows the live ones; `evolve` has been called."""
+        if not self._columns:
             self._move(window)
             return
-        columns = self.evolve(window)
-        changed = self._changed(columns, self._column, window) if self._column else None
-        self._rewrite(columns, changed)
+        changed = self._changed(self._columns, self._column, window) if self._column else None
+        self._rewrite(self._columns, changed)
 
     def _move(self, window: Window) -> None:
         """First publication: the next table itself becomes the live one, with its comments."""
@@ -159,8 +154,10 @@ class _Table:
             )
         self._execute("analyze {live}")
 
-    def evolve(self, window: Window) -> tuple[str, ...]:
-        """Give the live table the columns that it lacks; return those of the next one."""
+    def evolve(self, window: Window) -> None:
+        """Give the live table, if there is one, the columns that it lacks."""
+        if not exists(self._connection, self._schema, self._name):
+            return
         live, following = (
             dict(self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall())
             for schema in (self._schema, self._next_schema)
@@ -183,7 +180,7 @@ class _Table:
                     "update {live} set {column} = null where {column} is not null",
                     column=Identifier(name),
                 )
-        return tuple(following)
+        self._columns = tuple(following)
 
     def _changed(self, columns: Sequence[str], column: str, window: Window) -> list[date]:
         """Find the slices to rewrite, so that a day that stayed the same costs no write."""
