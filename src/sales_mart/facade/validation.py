@@ -86,7 +86,6 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
 
     Your own model is asked about rows that the pipeline's rules accept, your own rules about those
     that the model accepts too; then duplicates are looked for.
-    duplicates are looked for; the rules about rows of any, whatever the model says.
 
     Returns:
         The rows that passed and those that did not.
