@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, get_args
 
 import polars as pl
@@ -43,7 +44,7 @@ class Writer(Protocol):
         ...
 
 
-class _TextWriter:
+class _TextWriter(ABC):
     """A file of lines, each made from the texts of a row's values."""
 
     missing: ClassVar[str]
@@ -88,8 +89,9 @@ class _TextWriter:
             made = self._of_number(column)
         return made.fill_null(self.missing)
 
+    @abstractmethod
     def _of_words(self, texts: pl.Series) -> pl.Series:
-        raise NotImplementedError
+        """Return texts as the format writes them."""
 
     def _of_moment(self, texts: pl.Series) -> pl.Series:
         return texts
@@ -97,11 +99,12 @@ class _TextWriter:
     def _of_number(self, column: pl.Series) -> pl.Series:
         return column.cast(pl.String)
 
+    @abstractmethod
     def _write_lines(self, texts: pl.DataFrame) -> None:
-        raise NotImplementedError
+        """Write the lines of some rows, which are at least one."""
 
-    def _end(self) -> None:
-        return
+    def _end(self) -> None:  # noqa: B027 - a format may have nothing there
+        """Write what stands behind the last row."""
 
 
 class JsonWriter(_TextWriter):
