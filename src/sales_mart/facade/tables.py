@@ -16,7 +16,7 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
 from sales_mart.marts import marts_of
 from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
-from sales_mart.warehouses.frames import FIELD_NAME, Place, rows_of
+from sales_mart.warehouses.frames import LONGEST_NAME, Place, is_plain_name, rows_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadResult", "load", "opened_at", "read"]
 
-_LONGEST = 63
 _MODES = ("replace", "append")
 _FORMS = "postgresql://user:password@host/database, bigquery://project/dataset, duckdb:///file"
 
@@ -191,12 +190,12 @@ def _place(table: str, schema: str) -> Place:
     parts = table.split(".")
     place = Place(*parts) if len(parts) == len(Place._fields) else Place(schema, table)
     for name in place:
-        if not FIELD_NAME.fullmatch(name) or len(name.encode()) > _LONGEST:
+        if not is_plain_name(name):
             msg = f"{table[:100]!r} is not the name of a table"
             raise ConfigurationError(
                 msg,
                 remedy="Write schema.name, or name: letters, digits and underscores, no digit "
-                f"first, up to {_LONGEST} bytes each.",
+                f"first, up to {LONGEST_NAME} bytes each.",
             )
     return place
 

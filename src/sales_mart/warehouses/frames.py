@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "FIELD_NAME",
+    "LONGEST_NAME",
     "Field",
     "Place",
     "Rows",
@@ -27,6 +27,7 @@ __all__ = [
     "Written",
     "family",
     "fitted",
+    "is_plain_name",
     "plain_type",
     "rows_of",
     "table_of",
@@ -36,9 +37,9 @@ __all__ = [
 TableMode = Literal["replace", "append"]
 """Whether the rows take the place of those of the table, or come beside them."""
 
-FIELD_NAME = re.compile(r"[^\W\d]\w*")
-"""A column's name that every warehouse takes: letters, digits and underscores, no digit first."""
-_LONGEST = 63
+LONGEST_NAME = 63
+"""Bytes of a name that every warehouse takes."""
+_NAME = re.compile(r"[^\W\d]\w*")
 _PAGE = 10_000
 _ANY_INTEGER = pa.decimal128(19, 0)
 _NANOSECONDS = 1_000
@@ -130,6 +131,11 @@ class Rows:
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
+def is_plain_name(name: str) -> bool:
+    """Return whether every warehouse takes a name: letters, digits, underscores, no digit first."""
+    return _NAME.fullmatch(name) is not None and len(name.encode()) <= LONGEST_NAME
+
+
 def rows_of(schema: pl.Schema, pieces: Callable[[], Iterator[pl.DataFrame]]) -> Rows:
     """Return rows that come in pieces of a schema.
 
@@ -145,12 +151,12 @@ def _fields(schema: pl.Schema) -> tuple[Field, ...]:
         raise DataError(msg, remedy="Give it at least one.")
     seen: dict[str, str] = {}
     for name in schema:
-        if not FIELD_NAME.fullmatch(name) or len(name.encode()) > _LONGEST:
+        if not is_plain_name(name):
             msg = f"{name[:100]!r} is not a column's name that every warehouse takes"
             raise DataError(
                 msg,
                 remedy="Rename the column: letters, digits and underscores, no digit first, up to "
-                f"{_LONGEST} bytes.",
+                f"{LONGEST_NAME} bytes.",
             )
         other = seen.setdefault(name.lower(), name)
         if other != name:
