@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LONGEST_NAME",
     "Field",
+    "FoundColumn",
     "Place",
     "Rows",
-    "TableColumn",
     "TableMode",
     "Written",
     "family",
@@ -70,8 +70,8 @@ class Field(NamedTuple):
     type: Any
 
 
-class TableColumn(NamedTuple):
-    """A column of a table.
+class FoundColumn(NamedTuple):
+    """A column that a table has.
 
     Attributes:
         name: Its name.
@@ -213,7 +213,7 @@ def family(kind: Any) -> str:
 
 
 def fitted(
-    rows: Rows, table: Sequence[TableColumn], place: Place
+    rows: Rows, table: Sequence[FoundColumn], place: Place
 ) -> tuple[list[Field], list[Field]]:
     """Compare a frame with a table that is there.
 
@@ -261,7 +261,7 @@ def _takes(table: Any, frame: Any) -> bool:
     )
 
 
-def table_of(rows: Iterator[tuple[Any, ...]], columns: Sequence[TableColumn]) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
+def table_of(rows: Iterator[tuple[Any, ...]], columns: Sequence[FoundColumn]) -> pa.Table:  # pyright: ignore[reportUnknownParameterType]
     """Return rows as an Arrow table.
 
     Values of a type that no frame has are texts here. Decimals of any scale get the digits that all

@@ -23,7 +23,7 @@ from sales_mart.warehouses.bigquery.connection import (
 )
 from sales_mart.warehouses.frames import (
     Field,
-    TableColumn,
+    FoundColumn,
     Written,
     fitted,
     table_of,
@@ -153,7 +153,7 @@ def read_table(config: Config, place: Place) -> pa.Table:  # pyright: ignore[rep
         return table_of((row.values() for row in rows), columns)
 
 
-def _column(field: bigquery.SchemaField) -> TableColumn:
+def _column(field: bigquery.SchemaField) -> FoundColumn:
     name = _FORMER.get(field.field_type, field.field_type)
     required = field.mode == "REQUIRED" and not field.default_value_expression
     kind: Any = None
@@ -165,7 +165,7 @@ def _column(field: bigquery.SchemaField) -> TableColumn:
         elif name == "NUMERIC":
             kind = pa.decimal128(_MOST_DIGITS, _SCALE)
         loose = name == "BIGNUMERIC" and kind is None
-    return TableColumn(field.name, kind, _ddl(field).lower(), required, loose)
+    return FoundColumn(field.name, kind, _ddl(field).lower(), required, loose)
 
 
 def _field(field: Field) -> bigquery.SchemaField:

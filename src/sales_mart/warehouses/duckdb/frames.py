@@ -14,7 +14,7 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.lake.disk import temporary_folder
 from sales_mart.lake.temporary import make_folder
 from sales_mart.warehouses.duckdb.connection import alone, refused, translated, wait
-from sales_mart.warehouses.frames import TableColumn, Written, fitted, write_parquet
+from sales_mart.warehouses.frames import FoundColumn, Written, fitted, write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -125,10 +125,10 @@ def _opened(warehouse: DuckDB, *, read_only: bool) -> Generator[duckdb.DuckDBPyC
         raise refused(warehouse, error.strerror or type(error).__name__) from error
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, place: Place) -> list[TableColumn]:
+def _columns(connection: duckdb.DuckDBPyConnection, place: Place) -> list[FoundColumn]:
     found = connection.execute(_COLUMNS, [place.schema, place.name]).fetchall()
     return [
-        TableColumn(name, _type(shown), shown.lower(), bool(must)) for name, shown, must in found
+        FoundColumn(name, _type(shown), shown.lower(), bool(must)) for name, shown, must in found
     ]
 
 

@@ -12,7 +12,7 @@ from psycopg.errors import DuplicateSchema, DuplicateTable, UniqueViolation
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError, DataError, TemporaryError
-from sales_mart.warehouses.frames import Field, TableColumn, Written, fitted, table_of
+from sales_mart.warehouses.frames import Field, FoundColumn, Written, fitted, table_of
 from sales_mart.warehouses.postgres.connection import Connection, connect, ensure_schema
 from sales_mart.warehouses.postgres.owners import check_relations, exists
 
@@ -129,10 +129,10 @@ def _ddl(kind: Any) -> SQL:
     return SQL(next(shown for shown, each in _TYPES.items() if each == kind))  # pyright: ignore[reportArgumentType] - of our table
 
 
-def _columns(connection: Connection, place: Place) -> list[TableColumn]:
+def _columns(connection: Connection, place: Place) -> list[FoundColumn]:
     found = connection.execute(_COLUMNS, (f'"{place.schema}"."{place.name}"',))
     return [
-        TableColumn(name, _type(shown), shown, bool(must), shown == "numeric")
+        FoundColumn(name, _type(shown), shown, bool(must), shown == "numeric")
         for name, shown, must in found
     ]
 
