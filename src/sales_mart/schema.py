@@ -26,13 +26,16 @@ __all__ = [
     "AMOUNT_DIGITS",
     "FIELDS",
     "MEASURES",
+    "POSITIONS",
     "PRICE_DIGITS",
     "RESERVED_NAMES",
     "STAMPS",
     "Column",
     "FieldName",
     "Kind",
+    "MappedName",
     "Measure",
+    "Origin",
     "Role",
     "SaleColumn",
     "Schema",
@@ -44,16 +47,39 @@ __all__ = [
 
 Kind = Literal["text", "integer", "decimal", "date", "timestamp", "boolean"]
 """What a column holds, whatever a file, a frame or a warehouse calls its type."""
-Role = Literal["key", "product", "price", "quantity", "amount", "date", "attribute"]
+Role = Literal[
+    "key", "product", "price", "quantity", "amount", "date", "dimension", "currency", "attribute"
+]
 """What a column means to the pipeline; an attribute is carried and means nothing to it."""
 FieldName = Literal["transaction_id", "product", "price", "quantity", "date"]
+MappedName = Literal["transaction_id", "product", "price", "quantity", "amount", "date"]
+"""What a column of the files may be mapped to."""
 Measure = Literal["rows", "amount", "quantity"]
 """What is added up over the facts."""
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
 """What every file or frame must have."""
+POSITIONS = frozenset({"$row", "$file"})
+"""What stands for the number of a row in its file, and for the path of the file."""
 PRICE_DIGITS = 18
 AMOUNT_DIGITS = 29
+
+
+class Origin(BaseModel):
+    """Where the values of a field come from.
+
+    Attributes:
+        parts: Of each part that the field is joined from, the names that its column may have in a
+            file, or one of `POSITIONS`. One part, but for an identifier of several columns.
+        value: The value of every row, where there are no parts.
+        scale: Number that each value is multiplied by, as text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: tuple[tuple[str, ...], ...] = ()
+    value: str | None = None
+    scale: str | None = None
 
 
 class Column(BaseModel):
@@ -94,13 +120,13 @@ class SaleColumn(TableColumn):
         role: What it means to the pipeline.
         field: What it is called before it has a type, in a file's mapping and in the quarantine;
             None where it is computed.
-        header: What a file or frame calls it, if not as its field is called.
+        origin: Where its values come from.
         is_personal: Whether its text is replaced by a token.
     """
 
     role: Role
     field: str | None
-    header: str = ""
+    origin: Origin = Origin()
     is_personal: bool = False
 
 
@@ -153,22 +179,27 @@ class Schema:
     @property
     def grain(self) -> tuple[str, ...]:
         """Names of the columns that the marts group rows by, the date last."""
-        return self.named("product"), self.named("date")
+        currency = [column.name for column in self.of_role("currency")]
+        return self.named("product"), *currency, self.named("date")
 
     @property
     def computed_amount(self) -> str:
         """The amount of a row as SQL, from the columns that it is made of."""
         return f"{self.named('price')} * {self.named('quantity')}"
 
+    def of_role(self, *roles: Role) -> tuple[SaleColumn, ...]:
+        """Return the columns that have one of some roles."""
+        return tuple(column for column in self.columns if column.role in roles)
+
     @property
     def attributes(self) -> tuple[SaleColumn, ...]:
         """The columns that the configuration adds."""
-        return tuple(column for column in self.columns if column.role == "attribute")
+        return self.of_role("attribute", "dimension", "currency")
 
     @property
-    def fields(self) -> dict[str, str]:
-        """What is read of each row: our name of the field -> what a file or frame calls it."""
-        return {name: column.header or name for name, column in self.by_field.items()}
+    def fields(self) -> dict[str, Origin]:
+        """What is read of each row: our name of the field -> where it comes from."""
+        return {name: column.origin for name, column in self.by_field.items()}
 
     @property
     def by_field(self) -> dict[str, SaleColumn]:
@@ -193,67 +224,96 @@ class Schema:
 
 def schema_of(config: Config) -> Schema:
     """Return the columns of a configuration's sales."""
+    site = config.rules
+    mapped = {name: source.origin(name) for name, source in config.ingestion.columns.items()}
     attributes = tuple(
         SaleColumn(
             name=name,
             kind=attribute.type,
-            role="attribute",
+            role=attribute.role or ("dimension" if attribute.dimension else "attribute"),
             field=name,
-            header=attribute.from_ or "",
+            origin=attribute.origin(name),
+            is_personal=attribute.pii or name in config.security.pii_fields,
             scale=attribute.decimals if attribute.type == "decimal" else 0,
             digits=AMOUNT_DIGITS if attribute.type == "decimal" else 64,
             description=attribute.description,
         )
         for name, attribute in config.ingestion.attributes.items()
     )
-    return _schema(config.rules.max_decimals, attributes)
+    origins = tuple(sorted(mapped.items()))
+    return _schema(site.max_decimals, site.quantity_decimals, origins, attributes)
 
 
 @lru_cache(maxsize=64)
-def _schema(max_decimals: int, attributes: tuple[SaleColumn, ...]) -> Schema:
+def _schema(
+    max_decimals: int,
+    quantity_decimals: int = 0,
+    mapped: tuple[tuple[str, Origin], ...] = (),
+    attributes: tuple[SaleColumn, ...] = (),
+) -> Schema:
+    origins = {name: Origin(parts=((name,),)) for name in FIELDS} | dict(mapped)
+    has_total = "amount" in origins
+    # With a line total and no price of its own, the price is computed from it.
+    has_price = not has_total or "price" in dict(mapped)
     core = (
         SaleColumn(
             name="transaction_id",
             kind="text",
             role="key",
             field="transaction_id",
+            origin=origins["transaction_id"],
             is_nullable=False,
             is_personal=True,
             description="Token of the identifier, 64 lower-case hex characters.",
         ),
         SaleColumn(
-            name="product", kind="text", role="product", field="product", description="Product."
+            name="product",
+            kind="text",
+            role="product",
+            field="product",
+            origin=origins["product"],
+            description="Product.",
         ),
         SaleColumn(
             name="price",
             kind="decimal",
             role="price",
-            field="price",
+            field="price" if has_price else None,
+            origin=origins["price"],
             digits=PRICE_DIGITS,
             scale=max_decimals,
-            description="Price of one piece.",
+            description="Price of one piece."
+            if has_price
+            else "Amount divided by quantity, rounded half away from zero.",
         ),
         SaleColumn(
             name="quantity",
-            kind="integer",
+            kind="decimal" if quantity_decimals else "integer",
             role="quantity",
             field="quantity",
+            origin=origins["quantity"],
+            digits=PRICE_DIGITS if quantity_decimals else 64,
+            scale=quantity_decimals,
             description="Pieces.",
         ),
         SaleColumn(
             name="amount",
             kind="decimal",
             role="amount",
-            field=None,
+            field="amount" if has_total else None,
+            origin=origins.get("amount", Origin()),
             digits=AMOUNT_DIGITS,
             scale=max_decimals,
-            description="Price times quantity.",
+            description="Total of the line, as the source has it."
+            if has_total
+            else "Price times quantity.",
         ),
         SaleColumn(
             name="sale_date",
             kind="date",
             role="date",
             field="date",
+            origin=origins["date"],
             is_nullable=False,
             description="Day of the sale.",
         ),
@@ -264,7 +324,7 @@ def _schema(max_decimals: int, attributes: tuple[SaleColumn, ...]) -> Schema:
 RESERVED_NAMES = frozenset(
     (
         *FIELDS,
-        *(column.name for column in _schema(0, ()).raw),
+        *(column.name for column in _schema(0).raw),
         # Columns of the quarantine and of the marts.
         *("source_uri", "line", "line_end", "byte_offset", "byte_length", "reasons"),
         *("sale_month", "is_in_marts"),

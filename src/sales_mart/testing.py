@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from sales_mart.config import Config, Validation
 from sales_mart.extras import need
 from sales_mart.rows.characters import holds_invisible
-from sales_mart.rows.transaction import WHITE_SPACE, Transaction, check
+from sales_mart.rows.characters import WHITE_SPACE
+from sales_mart.rows.transaction import Transaction, check
 from sales_mart.schema import FIELDS, schema_of
 
 try:

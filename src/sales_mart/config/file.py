@@ -21,6 +21,7 @@ from sales_mart.config.keys import (
     named_section_of,
     names_of,
     section_of,
+    shorthand_of,
 )
 from sales_mart.config.renamed import rename
 from sales_mart.config.yaml import Given, read_yaml
@@ -233,7 +234,10 @@ def _flatten_named(
         return
     for name, given in tree.items():
         here = (*path, name)
-        if isinstance(given, Given) and given.value is not None:
+        shorthand = shorthand_of(section)
+        if isinstance(given, Given) and given.value is not None and shorthand:
+            yield from _flatten({shorthand: given}, section, here, problems)
+        elif isinstance(given, Given) and given.value is not None:
             allowed = ", ".join(names_of(section, here))
             dotted = ".".join(here)
             problems.append(f"{given.origin}: {dotted} must be a section with keys: {allowed}")

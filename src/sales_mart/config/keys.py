@@ -29,6 +29,7 @@ __all__ = [
     "nearest_key",
     "schema",
     "section_of",
+    "shorthand_of",
 ]
 
 Section = type[BaseModel]
@@ -124,6 +125,11 @@ def named_section_of(field: FieldInfo) -> Section | None:
     """Return the section of which a field holds any number, by name; None for any other field."""
     kind = get_args(field.annotation)[1] if get_origin(field.annotation) is dict else None
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def shorthand_of(section: Section) -> str | None:
+    """Return the key of a section that a plain value in its place means."""
+    return getattr(section, "shorthand", None)
 
 
 def schema() -> dict[str, Any]:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
-    AfterValidator,
+    BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -24,22 +23,18 @@ from pydantic import (
 
 from sales_mart.config.renamed import rename
 from sales_mart.config.section import CHART, UNSHOWN, Section
-from sales_mart.config.texts import (
-    Address,
-    ExactDecimal,
-    Identifier,
-    Project,
-    TargetName,
-    Zone,
-    is_own_table,
-)
-from sales_mart.rows.characters import nfc
-from sales_mart.schema import FIELDS, RESERVED_NAMES, FieldName
+from sales_mart.config.ingestion import Ingestion, Validation
+from sales_mart.config.texts import Address, Identifier, Project, TargetName, Zone, is_own_table
+from sales_mart.schema import FIELDS, schema_of
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings
 
-__all__ = ["Config", "DataMart", "Security", "Validation"]
+__all__ = ["Config", "DataMart", "Ingestion", "Security", "Validation"]
+
+
+def _list_of_one(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 class Pipeline(Section):
@@ -53,11 +48,16 @@ class DataLake(Section):
     """Bucket of the raw files; with `path` it gives the default of `source` and `lake`."""
     path: str = "raw/transactions"
     """Prefix of the raw files inside `gcs_bucket`."""
-    source: Address | None = None
-    """Files, folders or globs, local or gs://; `{date}` in it makes the source daily. Default:
-    `gs://<gcs_bucket>/<path>/*.csv`."""
+    source: Annotated[tuple[Address, ...], BeforeValidator(_list_of_one)] = ()
+    """Files, folders or globs, local or gs://, one or a list; `{date}`, or a part of it such as
+    `{date:%Y%m%d}`, makes the source daily. Default: `gs://<gcs_bucket>/<path>/*.csv`."""
     lake: Address | None = None
     """Folder or gs:// prefix that runs are kept in. Default: `gs://<gcs_bucket>/sales-mart`."""
+    ready_marker: str | None = Field(default=None, min_length=1)
+    """File that says that a delivery is whole: a run waits for it, and does not read it. A name,
+    such as _SUCCESS, stands in the folder of each file; {file}.done stands beside each file."""
+    minimum_age: int = Field(default=0, ge=0)
+    """Seconds for which a file must not have changed before it is read."""
 
 
 class DataWarehouse(Section):
@@ -117,77 +117,6 @@ class DataMart(Section):
     """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
 
 
-class Validation(Section):
-    """The rules of a valid transaction that a site may set."""
-
-    min_price: Annotated[ExactDecimal, AfterValidator(abs)] = Field(
-        default=Decimal(0), ge=0, max_digits=18
-    )
-    """Lowest valid price; a price must be above 0 in any case."""
-    max_quantity: int = Field(default=100, ge=1, le=1_000_000_000)
-    """Highest valid quantity."""
-    required_fields: tuple[FieldName, ...] = FIELDS
-    """Fields that must be present; `transaction_id` and `date` always must."""
-    product_prefix: Annotated[str, AfterValidator(nfc)] = ""
-    """What a valid product's name starts with, case-sensitive."""
-    max_decimals: int = Field(default=2, ge=0, le=9)
-    """Most decimals of a price; the scale of every amount."""
-    max_reject_share: float = Field(default=1.0, ge=0, le=1)
-    """Share of rejected rows above which a run fails before anything is loaded."""
-    max_removed_share: float = Field(default=1.0, ge=0, le=1)
-    """Share of the visible rows above which a load that takes them away is refused. Below 1, an
-    input without rows needs `--allow-empty`."""
-
-    @field_validator("required_fields")
-    @classmethod
-    def _always_required(cls, fields: tuple[FieldName, ...]) -> tuple[FieldName, ...]:
-        missing = [name for name in ("transaction_id", "date") if name not in fields]
-        if missing:
-            msg = (
-                f"{' and '.join(missing)} must be in it: a row without an identifier cannot be "
-                "told from another, and one without a date belongs to no day"
-            )
-            raise ValueError(msg)
-        return tuple(name for name in FIELDS if name in fields)
-
-
-def _not_taken(name: str) -> str:
-    if name in RESERVED_NAMES:
-        msg = f"{name} cannot be the name of an attribute: the pipeline has a column of that name"
-        raise ValueError(msg)
-    return name
-
-
-AttributeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,56}$"), AfterValidator(_not_taken)]
-"""Name of a column that the configuration adds."""
-
-
-class Attribute(Section):
-    """A column beside the five of every sale: it is carried, loaded and shown."""
-
-    from_: str | None = Field(default=None, alias="from", min_length=1)
-    """What the files call it. Default: its own name."""
-    type: Literal["text", "integer", "decimal", "date", "boolean"] = "text"
-    """What it holds."""
-    decimals: int = Field(default=2, ge=0, le=9)
-    """Most decimals, where it holds decimals."""
-    description: str = ""
-    """What it means, for the readers of the tables."""
-
-
-class Ingestion(Section):
-    """How raw rows are checked."""
-
-    trust_input: bool = False
-    """Leave `product_prefix`, `price_too_low` and `quantity_range` to the marts."""
-    attributes: dict[AttributeName, Attribute] = Field(
-        default={}, max_length=100, examples=[{"store": {"from": "Branch"}}]
-    )
-    """Columns beside the five of every sale: our name → what the files call it, and its type."""
-    validation: Validation = Validation()
-    """The rules."""
-
-
 class Transformation(Section):
     """The dbt project, which ships with the package."""
 
@@ -210,7 +139,7 @@ class Security(Section):
     """How identifiers become tokens."""
 
     pii_fields: tuple[str, ...] = ("transaction_id",)
-    """Columns to replace by a token: exactly `[transaction_id]`."""
+    """Columns to replace by a token: transaction_id, and any of the attributes."""
     algorithm: Literal["sha256", "hmac-sha256"] = "sha256"
     """How a token is made. `sha256` needs no key, and whoever can enumerate ids can undo it."""
     key_file: str | None = Field(default=None, json_schema_extra=UNSHOWN)
@@ -218,11 +147,11 @@ class Security(Section):
 
     @field_validator("pii_fields")
     @classmethod
-    def _only_the_id(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
-        if fields != ("transaction_id",):
+    def _the_id_among_them(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        if "transaction_id" not in fields:
             msg = (
-                "must be exactly [transaction_id]: the rules of other fields cannot look into a "
-                "token, and without a token the raw identifier would reach the warehouses"
+                "must name transaction_id: without a token the raw identifier would reach the "
+                "warehouses"
             )
             raise ValueError(msg)
         return fields
@@ -244,6 +173,21 @@ class Kubernetes(Section):
     """Namespace of the secrets."""
     resources: Resources = Resources()
     """Resources of a pod."""
+
+
+_RULES_OF_0_1 = frozenset(
+    {
+        *("min_price", "max_quantity", "required_fields", "product_prefix", "max_decimals"),
+        "max_reject_share",
+    }
+)
+
+
+def _without_new_defaults(rules: Validation) -> dict[str, Any]:
+    """Return the rules for a digest, which stays the same while a newer rule is not set."""
+    every = rules.model_dump(mode="json", exclude={"max_removed_share"})
+    said = rules.model_dump(mode="json", exclude_defaults=True)
+    return {name: value for name, value in every.items() if name in _RULES_OF_0_1 or name in said}
 
 
 class Config(Section):
@@ -294,6 +238,25 @@ class Config(Section):
             raise ValueError(msg)
         return self
 
+    @model_validator(mode="after")
+    def _personal_columns_exist(self) -> Config:
+        attributes = self.ingestion.attributes
+        for name in self.security.pii_fields:
+            if name in FIELDS or name == "amount":
+                if name != "transaction_id":
+                    msg = (
+                        f"security.pii_fields: {name} cannot be personal: its rules cannot look "
+                        "into a token"
+                    )
+                    raise ValueError(msg)
+            elif name not in attributes:
+                msg = f"security.pii_fields: {name} is no column; add it to ingestion.attributes"
+                raise ValueError(msg)
+            elif attributes[name].type != "text" or attributes[name].dimension:
+                msg = f"security.pii_fields: {name} must be text, and no dimension"
+                raise ValueError(msg)
+        return self
+
     # It stands behind the others, so that it is told what they say.
     @model_validator(mode="wrap")
     @classmethod
@@ -316,12 +279,12 @@ class Config(Section):
         return self.ingestion.validation
 
     @property
-    def source(self) -> str | None:
-        """The source, from `data_lake.source` or the bucket; None when neither is set."""
+    def sources(self) -> tuple[str, ...]:
+        """The sources, from `data_lake.source` or the bucket; none when neither is set."""
         lake = self.data_lake
         if lake.source or not lake.gcs_bucket:
             return lake.source
-        return f"gs://{lake.gcs_bucket}/{lake.path.strip('/')}/*.csv"
+        return (f"gs://{lake.gcs_bucket}/{lake.path.strip('/')}/*.csv",)
 
     @property
     def lake(self) -> str | None:
@@ -344,12 +307,16 @@ class Config(Section):
             ),
             "mart": self.data_mart.model_dump(mode="json", include={"dataset", "postgres_schema"}),
             "trust_input": self.ingestion.trust_input,
-            "rules": self.rules.model_dump(mode="json", exclude={"max_removed_share"}),
+            "rules": _without_new_defaults(self.rules),
             "algorithm": self.security.algorithm,
             "timezone": self.orchestration.timezone,
         }
-        if self.ingestion.attributes:  # without, digests are those of 0.1
-            shaping["attributes"] = self.ingestion.model_dump(mode="json", include={"attributes"})
+        # Without them digests are those of 0.1.
+        for name in ("attributes", "columns", "format"):
+            if said := self.ingestion.model_dump(mode="json", exclude_defaults=True).get(name):
+                shaping[name] = said
+        if len(self.security.pii_fields) > 1:
+            shaping["pii_fields"] = sorted(self.security.pii_fields)
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -366,11 +333,16 @@ class Config(Section):
         )
         models = models_digest(self.transformation.models_path)
         shaping: list[Any] = [rules, models]
-        if self.ingestion.attributes:
+        schema = schema_of(self)
+        if schema.attributes:
             shaping.append(
-                [
-                    [name, each.type, each.decimals]
-                    for name, each in self.ingestion.attributes.items()
-                ]
+                [[each.name, each.kind, each.scale, each.role] for each in schema.attributes]
             )
+        returns = self.rules.model_dump(
+            mode="json", include={"allow_returns", "quantity_decimals"}, exclude_defaults=True
+        )
+        if returns:
+            shaping.append(returns)
+        if "amount" in self.ingestion.columns:
+            shaping.append("line totals")
         return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()

@@ -138,7 +138,8 @@ class _Reader:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             items = [self._value(item, (*path, ""), item) for item in node.value]
-            return Given([i.value if isinstance(i, Given) else {} for i in items], origin)
+            values = [i.value if isinstance(i, Given) else _plain(i) for i in items]
+            return Given(values, origin)
         try:
             value = self._loader.construct_object(node)
         except Exception as error:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INVISIBLE",
+    "WHITE_SPACE",
     "all_visible",
     "holds_invisible",
     "is_ascii",
@@ -22,6 +23,12 @@ __all__ = [
     "normalised",
     "seems_alike",
 ]
+
+WHITE_SPACE = (
+    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+"""The characters with the Unicode property White_Space, which is what is stripped."""
 
 _JOINERS = ((0x200C, 0x200D), (0xFE00, 0xFE0F), (0xE0020, 0xE007F), (0xE0100, 0xE01EF))
 """ZWNJ and ZWJ spell words of Persian and Hindi, the others are part of emoji and of Han."""

@@ -11,17 +11,11 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from sales_mart.config import Config
-from sales_mart.rows.characters import nfc
+from sales_mart.rows.characters import WHITE_SPACE, nfc
 from sales_mart.rows.rules import GATES, Present, reasons_of, rules
 from sales_mart.schema import schema_of
 
-__all__ = ["WHITE_SPACE", "Transaction", "check", "strip"]
-
-WHITE_SPACE = (
-    "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
-"""The characters with the Unicode property White_Space, which is what is stripped."""
+__all__ = ["Transaction", "check", "strip"]
 
 
 def strip(value: object) -> str | None:

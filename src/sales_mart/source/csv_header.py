@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import SourceFormatError
-from sales_mart.rows.transaction import WHITE_SPACE
+from sales_mart.rows.characters import WHITE_SPACE
+from sales_mart.rows.mapping import Mapped, Unmapped, map_columns, normal_name, wanted_names
 from sales_mart.source.csv_structure import FIELD
 
 if TYPE_CHECKING:

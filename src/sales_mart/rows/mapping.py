@@ -1,0 +1,153 @@
+"""The columns of a file or a frame into the fields of a sale: ours from theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sales_mart.rows.characters import WHITE_SPACE
+from sales_mart.schema import POSITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import polars as pl
+
+    from sales_mart.schema import Origin
+
+__all__ = ["Mapped", "Unmapped", "fields_of", "map_columns", "normal_name", "wanted_names"]
+
+_SEPARATOR = "\x1f"
+_ESCAPES = (("\x1b", "\x1b0"), (_SEPARATOR, "\x1b1"))
+"""What keeps the separator out of the parts, so that no two lists of parts give one text."""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Where each field stands among the columns of a file or a frame.
+
+    Attributes:
+        parts: Of each field, where its parts stand, from 0, or one of `POSITIONS`; none where it
+            has one value in all rows.
+        values: Value of each field that has one in all rows.
+    """
+
+    parts: Mapping[str, tuple[int | str, ...]]
+    values: Mapping[str, str]
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Positions of the columns that are read, in order."""
+        found = {part for parts in self.parts.values() for part in parts if isinstance(part, int)}
+        return tuple(sorted(found))
+
+
+@dataclass(frozen=True)
+class Unmapped(Exception):  # noqa: N818 - it is turned into an error of ours
+    """Some fields have no column, or more than one.
+
+    Attributes:
+        missing: The names of each column that is missing, joined where any of several would do.
+        twice: The names that stand twice, or of which only one may stand.
+    """
+
+    missing: tuple[str, ...]
+    twice: tuple[str, ...]
+
+
+def normal_name(name: str) -> str:
+    """Return the name of a column as names are compared."""
+    return name.strip(WHITE_SPACE).lower()
+
+
+def wanted_names(fields: Mapping[str, Origin]) -> tuple[tuple[str, ...], ...]:
+    """Return the columns that a file must have, each with the names that it may have there."""
+    parts = (part for origin in fields.values() for part in origin.parts)
+    return tuple(dict.fromkeys(part for part in parts if not POSITIONS & set(part)))
+
+
+def map_columns(names: Sequence[str], fields: Mapping[str, Origin]) -> Mapped:
+    """Find the columns of the fields.
+
+    Args:
+        names: Names of the columns, as `normal_name` returns them.
+        fields: Our name of each field -> where it comes from.
+
+    Raises:
+        Unmapped: A column is missing, or there are several.
+    """
+    missing: list[str] = []
+    twice: list[str] = []
+    found: dict[tuple[str, ...], int] = {}
+    for part in wanted_names(fields):
+        normal = {normal_name(name): name for name in part}
+        places = [(place, name) for place, name in enumerate(names) if name in normal]
+        if not places:
+            missing.append(" or ".join(part))
+        elif len(places) > 1:
+            twice.append(" and ".join(dict.fromkeys(normal[name] for _, name in places)))
+        else:
+            found[part] = places[0][0]
+    if missing or twice:
+        raise Unmapped(tuple(missing), tuple(sorted(twice)))
+    return Mapped(
+        parts={
+            name: tuple(
+                found[part] if part in found else next(iter(POSITIONS & set(part)))
+                for part in origin.parts
+            )
+            for name, origin in fields.items()
+        },
+        values={name: origin.value for name, origin in fields.items() if origin.value is not None},
+    )
+
+
+def fields_of(
+    mapped: Mapped,
+    columns: Mapping[int, pl.Expr],
+    positions: Mapping[str, pl.Expr],
+    null_values: Sequence[str] = (),
+) -> list[pl.Expr]:
+    """Return the fields as expressions.
+
+    Args:
+        mapped: Where they stand.
+        columns: The texts of the columns that are read, by their position.
+        positions: What `$row` and `$file` stand for.
+        null_values: Texts that mean that a value is missing.
+    """
+    import polars as pl
+
+    def field(name: str, parts: tuple[int | str, ...]) -> pl.Expr:
+        if not parts:
+            return pl.lit(mapped.values[name], pl.String).alias(name)
+        texts = [
+            columns[part] if isinstance(part, int) else positions[part].cast(pl.String)
+            for part in parts
+        ]
+        if len(texts) == 1:
+            return texts[0].alias(name)
+        # Where a part is missing, so is the whole: what is left would be another identifier.
+        stripped = (present(text, null_values) for text in texts)
+        return pl.concat_str([_escaped(each) for each in stripped], separator=_SEPARATOR).alias(
+            name
+        )
+
+    return [field(name, parts) for name, parts in mapped.parts.items()]
+
+
+def present(text: pl.Expr, null_values: Sequence[str] = ()) -> pl.Expr:
+    """Return a column of texts without white space around them, null where nothing is left."""
+    import polars as pl
+
+    stripped = text.str.strip_chars()
+    there = stripped.str.len_bytes() > 0
+    if null_values:
+        there &= ~stripped.is_in(list(null_values))
+    return pl.when(there).then(stripped)
+
+
+def _escaped(text: pl.Expr) -> pl.Expr:
+    for found, instead in _ESCAPES:
+        text = text.str.replace_all(found, instead, literal=True)
+    return text
