@@ -26,16 +26,19 @@ REASONS = (
     "product_prefix",
     "missing_price",
     "price_format",
+    "negative_price",
     "price_decimals",
     "price_too_low",
     "missing_quantity",
     "quantity_format",
+    "negative_quantity",
     "quantity_range",
     "missing_date",
     "date_format",
     "malformed_row",
     "encoding",
     "duplicate_transaction_id",
+    "conflicting_transaction_id",
 )
 """Every reason code, in the order of the design's table."""
 SKIPPED_WHEN_TRUSTED = ("product_prefix", "price_too_low", "quantity_range")
@@ -232,13 +235,15 @@ def _is_invisible(character: str) -> bool:
 
 
 def _check_price(text: str, config: Config) -> list[str]:
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+    if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text):
         return ["price_format"]
     whole, _, decimals = text.partition(".")
-    if len(whole.lstrip("0")) > 18 - config.rules.max_decimals:
+    if len(whole.lstrip("-0")) > 18 - config.rules.max_decimals:
         return ["price_format"]
+    if Decimal(text) < 0:
+        return ["negative_price"]
     reasons: list[str] = []
-    if len(decimals) > config.rules.max_decimals:
+    if len(decimals.rstrip("0")) > config.rules.max_decimals:
         reasons.append("price_decimals")
     if Decimal(text) < config.rules.min_price or Decimal(text) <= 0:
         reasons.append("price_too_low")
@@ -246,12 +251,15 @@ def _check_price(text: str, config: Config) -> list[str]:
 
 
 def _check_quantity(text: str, config: Config) -> list[str]:
-    if not re.fullmatch(r"[0-9]+", text):
+    if not re.fullmatch(r"-?[0-9]+(\.0+)?", text):
         return ["quantity_format"]
-    digits = text.lstrip("0") or "0"
-    if len(digits) > 19 or int(digits) > LARGEST_INTEGER:
+    digits = text.partition(".")[0].lstrip("-0") or "0"
+    number = -int(digits[:20]) if text.startswith("-") else int(digits[:20])
+    if not -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER:
         return ["quantity_format"]
-    return [] if 1 <= int(digits) <= config.rules.max_quantity else ["quantity_range"]
+    if number < 0:
+        return ["negative_quantity"]
+    return [] if 1 <= number <= config.rules.max_quantity else ["quantity_range"]
 
 
 def _check_date(text: str) -> list[str]:
@@ -321,18 +329,21 @@ def check_file(
         )
 
 
-def settle(results: Iterable[Checked], seen: set[str]) -> Iterator[Checked]:
+def settle(results: Iterable[Checked], seen: dict[str, Typed], config: Config) -> Iterator[Checked]:
     """Yield all but the first valid row of an id its reason; `seen` grows from file to file."""
     for result in results:
         if result.reasons or result.fields is None:
             yield result
             continue
         identifier = result.fields["transaction_id"] or ""
-        if identifier in seen:
+        values = typed(result, config)
+        if identifier not in seen:
+            seen[identifier] = values
+            yield result
+        elif seen[identifier] == values:
             yield replace(result, reasons=("duplicate_transaction_id",))
         else:
-            seen.add(identifier)
-            yield result
+            yield replace(result, reasons=("conflicting_transaction_id",))
 
 
 def typed(result: Checked, config: Config) -> Typed:
@@ -346,6 +357,6 @@ def typed(result: Checked, config: Config) -> Typed:
         transaction_id=fields["transaction_id"] or "",
         product=fields["product"],
         price=None if price is None else Decimal(price).quantize(scale),
-        quantity=None if quantity is None else int(quantity),
+        quantity=None if quantity is None else int(Decimal(quantity)),
         sale_date=date.fromisoformat(fields["date"] or ""),
     )

@@ -22,7 +22,7 @@ from sales_mart.lake import parquet
 from sales_mart.lake.runs import RunFolder
 from sales_mart.schema import FIELDS
 from sales_mart.source import csv_reader, csv_structure
-from sales_mart.steps import seal, validate
+from sales_mart.steps import duplicates, seal, validate
 from sales_mart.steps.plan import plan
 from sales_mart.testing import configs, dirty_rows
 
@@ -52,7 +52,7 @@ class Case:
     block_bytes: int = csv_reader.BLOCK_BYTES
     longest: int = csv_reader.MAX_RECORD_BYTES
     part_rows: int = parquet.PART_ROWS
-    bucket_rows: int = seal.BUCKET_ROWS
+    bucket_rows: int = duplicates.BUCKET_ROWS
 
 
 @st.composite
@@ -76,15 +76,19 @@ def cases(draw: st.DrawFn) -> Case:
         block_bytes=draw(st.sampled_from((csv_reader.BLOCK_BYTES, 1, 17, 100, 500))),
         longest=draw(st.sampled_from((csv_reader.MAX_RECORD_BYTES, 64, 120))),
         part_rows=draw(st.sampled_from((parquet.PART_ROWS, 1, 7))),
-        bucket_rows=draw(st.sampled_from((seal.BUCKET_ROWS, 1, 5))),
+        bucket_rows=draw(st.sampled_from((duplicates.BUCKET_ROWS, 1, 5))),
     )
 
 
 def expected(case: Case) -> list[list[oracle.Checked]]:
     """Return the oracle's results by file."""
-    seen: set[str] = set()
+    seen: dict[str, oracle.Typed] = {}
     return [
-        list(oracle.settle(oracle.check_file(data, case.config, longest=case.longest), seen))
+        list(
+            oracle.settle(
+                oracle.check_file(data, case.config, longest=case.longest), seen, case.config
+            )
+        )
         for data in case.files
     ]
 
@@ -110,7 +114,7 @@ def to_seal(case: Case, folder: Path) -> tuple[RunFolder, Seal]:
         for module in (csv_reader, csv_structure):
             patch.setattr(module, "MAX_RECORD_BYTES", case.longest)
         patch.setattr(parquet, "PART_ROWS", case.part_rows)
-        patch.setattr(seal, "BUCKET_ROWS", case.bucket_rows)
+        patch.setattr(duplicates, "BUCKET_ROWS", case.bucket_rows)
         for shard in range(len(made.shards)):
             validate.validate_shard(case.config, run, shard, block_bytes=case.block_bytes)
         return run, seal.seal(case.config, run)
@@ -155,7 +159,7 @@ def quarantine_row(number: int, result: oracle.Checked, config: Config) -> dict[
         fields = dict(result.fields)
         identifier = fields["transaction_id"]
         fields["transaction_id"] = None if identifier is None else token(identifier)
-    if result.reasons == ("duplicate_transaction_id",):
+    if result.reasons in {("duplicate_transaction_id",), ("conflicting_transaction_id",)}:
         # A duplicate was valid, so its text is that of its values.
         values = oracle.typed(replace(result, reasons=()), config)
         fields["price"] = None if values.price is None else f"{values.price:f}"

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 
 from sales_mart.config import Config, Validation
 from sales_mart.extras import need
-from sales_mart.rows.characters import holds_invisible
-from sales_mart.rows.characters import WHITE_SPACE
+from sales_mart.rows.characters import WHITE_SPACE, holds_invisible
 from sales_mart.rows.transaction import Transaction, check
 from sales_mart.schema import FIELDS, schema_of
 

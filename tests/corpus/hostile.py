@@ -545,7 +545,7 @@ VALUES = [
     ),
     Hostile(
         "identifiers that look alike are not the same",
-        Counted(4, {"duplicate_transaction_id": 2, "transaction_id_format": 2}),
+        Counted(4, {"conflicting_transaction_id": 2, "transaction_id_format": 2}),
         only(
             HEADER
             + b"".join(

@@ -98,7 +98,9 @@ def test_an_input_is_counted(case: Hostile, tmp_path: Path) -> None:
     assert sealed.rows_rejected == case.outcome.rejected
     assert sealed.rows_valid == case.outcome.valid
     assert sealed.rows_read == sealed.rows_valid + sealed.rows_rejected
-    results = list(oracle.settle(oracle.check_file(unpacked(source.read_bytes()), CONFIG), set()))
+    results = list(
+        oracle.settle(oracle.check_file(unpacked(source.read_bytes()), CONFIG), {}, CONFIG)
+    )
     assert rows(run, sealed.quarantine) == [
         (v.source_row, v.line, v.offset, v.length, list(v.reasons)) for v in results if v.reasons
     ]

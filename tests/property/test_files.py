@@ -95,7 +95,7 @@ def test_a_million_rows_lose_none(tmp_path: Path) -> None:
     read = 0
     reasons: Counter[str] = Counter()
     valid = 0
-    for result in oracle.settle(oracle.check_file(data, config), set()):
+    for result in oracle.settle(oracle.check_file(data, config), {}, config):
         read += 1
         valid += not result.reasons
         reasons.update(result.reasons)

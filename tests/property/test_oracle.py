@@ -123,14 +123,15 @@ VALID = {
         ({"price": "20."}, ("price_format",)),
         ({"price": ".5"}, ("price_format",)),
         ({"price": "+20"}, ("price_format",)),
-        ({"price": "-20"}, ("price_format",)),
+        ({"price": "-20"}, ("negative_price",)),
         ({"price": "2e1"}, ("price_format",)),
         ({"price": "1,000"}, ("price_format",)),
         ({"price": "1_000"}, ("price_format",)),
         ({"price": "2\u0660"}, ("price_format",)),
         ({"price": "20\x1f"}, ("price_format",)),
         ({"price": "20\u0085"}, ()),
-        ({"price": "20.000"}, ("price_decimals",)),
+        ({"price": "20.000"}, ()),
+        ({"price": "20.001"}, ("price_decimals",)),
         ({"price": "1.234"}, ("price_decimals", "price_too_low")),
         ({"price": "9.99"}, ("price_too_low",)),
         ({"price": "0"}, ("price_too_low",)),
@@ -143,8 +144,9 @@ VALID = {
         ({"quantity": "9223372036854775808"}, ("quantity_format",)),
         ({"quantity": "9" * 5000}, ("quantity_format",)),
         ({"quantity": "0" * 5000 + "1"}, ()),
-        ({"quantity": "1.0"}, ("quantity_format",)),
-        ({"quantity": "-1"}, ("quantity_format",)),
+        ({"quantity": "1.0"}, ()),
+        ({"quantity": "1.5"}, ("quantity_format",)),
+        ({"quantity": "-1"}, ("negative_quantity",)),
         ({"quantity": "\uff11"}, ("quantity_format",)),
         ({"date": ""}, ("missing_date",)),
         ({"date": " 2024-02-29 "}, ()),
@@ -203,7 +205,8 @@ def test_max_decimals_moves_the_integer_digits() -> None:
     whole = config(max_decimals=0)
     assert oracle.check({**VALID, "price": "9" * 18}, whole) == ()
     assert oracle.check({**VALID, "price": "1" + "0" * 18}, whole) == ("price_format",)
-    assert oracle.check({**VALID, "price": "20.0"}, whole) == ("price_decimals",)
+    assert oracle.check({**VALID, "price": "20.0"}, whole) == ()
+    assert oracle.check({**VALID, "price": "20.1"}, whole) == ("price_decimals",)
     assert oracle.check({**VALID, "price": "9" * 9 + ".123456789"}, config(max_decimals=9)) == ()
 
 
@@ -253,17 +256,19 @@ def test_the_first_valid_row_of_an_id_wins() -> None:
         b"a,Halal,30,1,2023-10-02\n"
         b"A,Halal,30,0,2023-10-02\n"
     )
-    seen: set[str] = set()
-    first = list(oracle.settle(oracle.check_file(HEADER + rows, config()), seen))
+    seen: dict[str, oracle.Typed] = {}
+    first = list(oracle.settle(oracle.check_file(HEADER + rows, config()), seen, config()))
     assert [v.reasons for v in first] == [
         ("quantity_range",),
         (),
-        ("duplicate_transaction_id",),
+        ("conflicting_transaction_id",),
         (),
         ("quantity_range",),
     ]
-    again = list(oracle.settle(oracle.check_file(HEADER + rows, config()), seen))
-    assert [v.reasons for v in again].count(("duplicate_transaction_id",)) == 3
+    again = list(oracle.settle(oracle.check_file(HEADER + rows, config()), seen, config()))
+    reasons = [v.reasons for v in again]
+    assert reasons.count(("duplicate_transaction_id",)) == 2
+    assert reasons.count(("conflicting_transaction_id",)) == 1
 
 
 def test_clean_gives_exact_values() -> None:

@@ -41,7 +41,7 @@ def test_normal_forms_make_one_identifier_and_one_product() -> None:
     result: Any = validate(rows)
     assert result.valid["transaction_id"].to_list() == [sha256(COMPOSED), sha256("T2")]
     assert result.valid["product"].to_list() == ["Th\u00e9 \u00c5"] * 2
-    assert result.counts == {"duplicate_transaction_id": 1}
+    assert result.counts == {"conflicting_transaction_id": 1}
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,22 @@ def _some_other_value(dotted: str, default: object) -> str:
         "ingestion.validation.max_reject_share": "0.5",
         "ingestion.validation.max_removed_share": "0.5",
         "data_warehouse.bigquery.maximum_bytes_billed": "7",
+        "ingestion.format.type": "parquet",
+        "ingestion.format.delimiter": ";",
+        "ingestion.format.quote": "'",
+        "ingestion.format.escape": "|",
+        "ingestion.format.encoding": "cp1252",
+        "ingestion.format.header": '["transaction_id", "product"]',
+        "ingestion.format.decimal_separator": ",",
+        "ingestion.format.thousands": " ",
+        "ingestion.format.currency_sign": "€",
+        "ingestion.format.date_format": "%d.%m.%Y",
+        "ingestion.format.timezone": "Asia/Jakarta",
+        "ingestion.format.jagged_rows": "true",
+        "ingestion.columns": '{"product": {"from": "Item"}}',
+        "ingestion.validation.quantity_decimals": "3",
+        "ingestion.validation.rounding": "half_up",
+        "ingestion.validation.allow_returns": "true",
     }
     number = isinstance(default, int | Decimal)
     return special.get(dotted, "7" if number else "something_else")
@@ -243,9 +259,8 @@ connect_timeout, statement_timeout, application_name"""
         (
             "security: {pii_fields: [transaction_id, product]}\n",
             (
-                "c.yaml:1: security.pii_fields: must be exactly [transaction_id]: the rules of "
-                "other fields cannot look into a token, and without a token the raw identifier "
-                "would reach the warehouses"
+                "c.yaml:1: security.pii_fields: can name transaction_id and attributes: the rules "
+                "of the other columns cannot look into a token"
             ),
         ),
         (
@@ -661,6 +676,12 @@ CANARY = "Canaryaslongasakeythathasfortyletters123"
         "security: {%s: true}",
         "security: {algorithm: %s}",
         "security: {pii_fields: [%s]}",
+        "security: {pii_fields: [transaction_id, %s]}",
+        "ingestion: {columns: {%s: Item}}",
+        "ingestion: {columns: {price: {%s: Item}}}",
+        "ingestion: {format: {encoding: %s}}",
+        "ingestion: {format: {date_format: %s}}",
+        "ingestion: {format: {timezone: %s}}",
         "%s",
         "- %s",
     ],

@@ -15,7 +15,7 @@ from sales_mart import Config, ConfigurationError
         ({"secruity": {}}, "Config: secruity is not a key; did you mean security?"),
         ({"security": {"algoritm": "x"}}, "did you mean security.algorithm?"),
         ({"security": {"algorithm": "hmac-sha265"}}, "did you mean hmac-sha256?"),
-        ({"security": {"pii_fields": ["transaction_id", "email"]}}, "exactly [transaction_id]"),
+        ({"security": {"pii_fields": ["transaction_id", "email"]}}, "names what is no attribute"),
         ({"security": "hunter2"}, "Config: security: must be"),
         ({"data_warehouse": {"targets": ["postgre"]}}, "did you mean postgres?"),
         ({"data_warehouse": {"postgres": {"pasword": "hunter2"}}}, "postgres.password?"),

@@ -66,7 +66,7 @@ def test_the_kind_that_goes_in_comes_out(kind: Callable[[Any], Any]) -> None:
     rejected = rows(result.rejected)
     assert [row["source_row"] for row in rejected] == [2, 3, 4]
     assert [list(row["reasons"]) for row in rejected] == [
-        ["duplicate_transaction_id"],
+        ["conflicting_transaction_id"],
         ["price_decimals", "quantity_range", "date_format"],
         ["missing_transaction_id", "missing_product", "price_format"],
     ]

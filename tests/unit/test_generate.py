@@ -33,7 +33,7 @@ HALAL = configuration(min_price="10", product_prefix="Halal")
 def checked(config: Config, rows: int, **options: Any) -> list[oracle.Checked]:
     options.setdefault("valid_share", 0.6)
     data = b"".join(generate(rows, config=config, **options))
-    return list(oracle.settle(oracle.check_file(data, config), set()))
+    return list(oracle.settle(oracle.check_file(data, config), {}, config))
 
 
 def valid(results: list[oracle.Checked]) -> int:

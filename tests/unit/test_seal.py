@@ -23,7 +23,7 @@ from sales_mart.errors import (
 from sales_mart.lake import parquet
 from sales_mart.lake.records import Plan
 from sales_mart.lake.runs import RunFolder
-from sales_mart.steps import seal as seal_module
+from sales_mart.steps import duplicates
 from sales_mart.steps.plan import plan
 from sales_mart.steps.seal import seal
 from sales_mart.steps.validate import validate_shard
@@ -86,7 +86,7 @@ def test_the_first_valid_row_in_source_order_wins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shards: int, *, small: bool
 ) -> None:
     if small:
-        monkeypatch.setattr(seal_module, "BUCKET_ROWS", 2)
+        monkeypatch.setattr(duplicates, "BUCKET_ROWS", 2)
         monkeypatch.setattr(parquet, "PART_ROWS", 1)
     source = write(
         tmp_path / "raw",
@@ -101,13 +101,15 @@ def test_the_first_valid_row_in_source_order_wins(
     assert rows["source_file"].to_list() == [0, 1, 2]
     assert (made.rows_read, made.rows_valid, made.rows_rejected) == (8, 3, 5)
     assert made.reasons == {
-        "duplicate_transaction_id": 3,
+        "conflicting_transaction_id": 3,
         "missing_price": 1,
         "price_too_low": 1,
     }
     assert made.sale_dates == (date(2023, 10, 1), date(2023, 10, 3), date(2023, 10, 5))
     assert (made.amount, made.quantity) == (Decimal("14.00"), 4)
-    lost = quarantine(run, made).filter(pl.col("reasons").list.contains("duplicate_transaction_id"))
+    lost = quarantine(run, made).filter(
+        pl.col("reasons").list.contains("conflicting_transaction_id")
+    )
     first_line = len(HEADER)
     assert lost["line"].to_list() == [4, 3, 3]
     assert lost["byte_offset"].to_list() == [first_line + 46, first_line + 24, first_line + 24]

@@ -79,7 +79,9 @@ def explain(
     """
     for problem in error.errors(include_url=False):
         location = problem["loc"]
-        named = path = tuple(str(part) for part in location if part != "[key]")
+        # A name that cannot be one may be a secret in the wrong place.
+        shown = location[:-2] if location[-1:] == ("[key]",) else location
+        named = path = tuple(str(part) for part in shown)
         if problem["type"] == "extra_forbidden":
             yield unknown(path, _section(path[:-1]), default)
             continue
@@ -87,8 +89,13 @@ def explain(
         context = problem.get("ctx", {})
         allowed = str(context["error"]) if "error" in context else _allowed(problem["type"])
         allowed = allowed or problem["msg"].replace("Input should be", "must be")
+        if not path and not named:  # about several keys, and it begins with one of them
+            first = tuple(allowed.partition(" ")[0].strip(":").split("."))
+            given = next((each for at, each in values.items() if at == first), None)
+            yield f"{given.origin}: {allowed}" if given else allowed
+            continue
         if not path:
-            yield f"{default}: {'.'.join(named)}: {allowed}" if named else allowed
+            yield f"{default}: {'.'.join(named)}: {allowed}"
             continue
         key = keys()[path]
         if named_section_of(key.field) is not None:

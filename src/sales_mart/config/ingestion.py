@@ -101,7 +101,7 @@ class Format(Section):
 
     @field_validator("header")
     @classmethod
-    def _true_or_names(cls, value: bool | tuple[str, ...]) -> bool | tuple[str, ...]:  # noqa: FBT001 - Pydantic gives it so
+    def _true_or_names(cls, value: bool | tuple[str, ...]) -> bool | tuple[str, ...]:
         if value is not True and not 0 < len(value or ()) <= _MOST_NAMES:
             msg = "must be true, or a list of the columns' names for files without a header"
             raise ValueError(msg)
@@ -303,7 +303,9 @@ class Ingestion(Section):
             raise ValueError(msg)
         for name, each in attributes.items():
             parts = each.origin(name).parts
-            if len(parts) > 1 or (each.scale is not None and each.type not in {"integer", "decimal"}):
+            if len(parts) > 1 or (
+                each.scale is not None and each.type not in {"integer", "decimal"}
+            ):
                 msg = f"{name}: an attribute is one column, and only numbers have a scale"
                 raise ValueError(msg)
         return attributes

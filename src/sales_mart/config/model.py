@@ -21,9 +21,9 @@ from pydantic import (
     model_validator,
 )
 
+from sales_mart.config.ingestion import Ingestion, Validation
 from sales_mart.config.renamed import rename
 from sales_mart.config.section import CHART, UNSHOWN, Section
-from sales_mart.config.ingestion import Ingestion, Validation
 from sales_mart.config.texts import Address, Identifier, Project, TargetName, Zone, is_own_table
 from sales_mart.schema import FIELDS, schema_of
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
@@ -154,6 +154,12 @@ class Security(Section):
                 "warehouses"
             )
             raise ValueError(msg)
+        if {*fields} & {*FIELDS[1:], "amount"}:
+            msg = (
+                "can name transaction_id and attributes: the rules of the other columns cannot "
+                "look into a token"
+            )
+            raise ValueError(msg)
         return fields
 
 
@@ -242,18 +248,17 @@ class Config(Section):
     def _personal_columns_exist(self) -> Config:
         attributes = self.ingestion.attributes
         for name in self.security.pii_fields:
-            if name in FIELDS or name == "amount":
-                if name != "transaction_id":
-                    msg = (
-                        f"security.pii_fields: {name} cannot be personal: its rules cannot look "
-                        "into a token"
-                    )
-                    raise ValueError(msg)
-            elif name not in attributes:
-                msg = f"security.pii_fields: {name} is no column; add it to ingestion.attributes"
+            if name == "transaction_id":
+                continue
+            if name not in attributes:
+                # Its name may be a secret in the wrong place.
+                msg = (
+                    "security.pii_fields names what is no attribute: add it to ingestion.attributes"
+                )
                 raise ValueError(msg)
-            elif attributes[name].type != "text" or attributes[name].dimension:
-                msg = f"security.pii_fields: {name} must be text, and no dimension"
+            given = attributes[name]
+            if given.type != "text" or given.dimension or given.role:
+                msg = f"security.pii_fields: {name} must be text, no dimension and no currency"
                 raise ValueError(msg)
         return self
 

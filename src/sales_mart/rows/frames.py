@@ -13,8 +13,9 @@ import polars as pl
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.rows.characters import normalised
-from sales_mart.rows.checker import REASON_TYPE, Checker, count_reasons
-from sales_mart.rows.rules import DUPLICATE
+from sales_mart.rows.checker import Checker, count_reasons
+from sales_mart.rows.identity import contents, reason_of
+from sales_mart.rows.mapping import Unmapped, fields_of, map_columns, normal_name, wanted_names
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.rows.transaction import strip
 from sales_mart.schema import schema_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from sales_mart.schema import Schema
+    from sales_mart.schema import Origin, Schema
 
 __all__ = ["OWN", "OwnCheck", "ValidationResult", "check_frame", "validate_frame"]
 
@@ -103,13 +104,13 @@ def check_frame(  # pyright: ignore[reportUnknownParameterType]
             table.
     """
     schema = schema_of(config)
-    texts = _texts(frame, schema.fields)
+    texts, typed = _texts(frame, schema.fields, config.ingestion.format.null_values)
     row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).alias("source_row")
     tokens = tokeniser(config)
     warn_of_plain_tokens(config)
     besides = _besides(frame, texts, carried)
     given = texts.lazy().with_columns(row, *besides)
-    valid, rejected = Checker(config, tokens).check(given)
+    valid, rejected = Checker(config, tokens).check(given, typed)
     rejected = rejected.drop(each.name for each in besides)
     if own is not None:
         valid, reasons = own(valid)
@@ -117,8 +118,11 @@ def check_frame(  # pyright: ignore[reportUnknownParameterType]
         rejected = _moved(rejected, valid.filter(failed), schema, reasons.filter(failed))
         valid = valid.filter(~failed)
     first = valid["transaction_id"].is_first_distinct()
-    twice = pl.lit([DUPLICATE], REASON_TYPE)
-    rejected = _moved(rejected, valid.filter(~first), schema, twice).sort("source_row")
+    told = valid.select("transaction_id", contents(schema))
+    differs = pl.col("contents") != pl.col("contents").first().over("transaction_id")
+    reasons = told.select(pl.concat_list(reason_of(differs)).alias("reasons"))["reasons"]
+    rejected = _moved(rejected, valid.filter(~first), schema, reasons.filter(~first))
+    rejected = rejected.sort("source_row")
     valid = valid.filter(first)
     return ValidationResult(
         valid=valid,
@@ -154,12 +158,15 @@ def _besides(frame: object, texts: pl.DataFrame, names: Sequence[str]) -> list[p
     ]
 
 
-def _texts(frame: object, fields: Mapping[str, str]) -> pl.DataFrame:
-    """Return the fields of any frame as text.
+def _texts(
+    frame: object, fields: Mapping[str, Origin], null_values: Sequence[str]
+) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Return the fields of any frame as text, and those that had a type of their own.
 
     Args:
         frame: The frame.
-        fields: Our name of each field -> what the frame calls it.
+        fields: Our name of each field -> the columns that it comes from.
+        null_values: Texts that mean that a value is missing.
     """
     kind = type(frame).__module__.partition(".")[0]
     if kind not in {"polars", "pandas", "pyarrow"}:
@@ -171,29 +178,55 @@ def _texts(frame: object, fields: Mapping[str, str]) -> pl.DataFrame:
             names = list(found.lazy().collect_schema().names())
     else:
         names = [str(name) for name in (found.columns if kind == "pandas" else found.column_names)]
-    plain = [name.strip().lower() for name in names]
-    columns = dict(zip(plain, names, strict=True))
-    found_as = {name: theirs.strip().lower() for name, theirs in fields.items()}
-    missing = [fields[name] for name, theirs in found_as.items() if theirs not in columns]
-    if missing:
-        msg = f"the frame lacks the columns {', '.join(missing)}"
-        raise SourceFormatError(
-            msg, remedy=f"It must have the columns {', '.join(fields.values())}."
-        )
-    twice = sorted(fields[name] for name, theirs in found_as.items() if plain.count(theirs) > 1)
-    if twice:
-        msg = f"the frame names {', '.join(twice)} twice"
-        raise SourceFormatError(msg, remedy="Keep one column of each name.")
+    try:
+        mapped = map_columns([normal_name(name) for name in names], fields)
+    except Unmapped as problem:
+        if problem.missing:
+            wanted = ", ".join(" or ".join(part) for part in wanted_names(fields))
+            msg = f"the frame lacks the columns {', '.join(problem.missing)}"
+            raise SourceFormatError(msg, remedy=f"It must have the columns {wanted}.") from None
+        msg = f"the frame names {', '.join(problem.twice)} twice"
+        raise SourceFormatError(msg, remedy="Keep one column of each name.") from None
+    places = mapped.columns
+    chosen = [names[place] for place in places]
     if kind == "pyarrow":
-        table = found.select(list(dict.fromkeys(columns[each] for each in found_as.values())))
-        found = cast("pl.DataFrame", pl.from_arrow(table))
+        found = cast("pl.DataFrame", pl.from_arrow(found.select(chosen)))
     if kind == "polars":
         with _unquoted():
-            wanted = dict.fromkeys(columns[each] for each in found_as.values())
-            found = found.lazy().select(list(wanted)).collect()
-    return pl.DataFrame(
-        {name: _column(found[columns[each]], kind, name) for name, each in found_as.items()}
+            found = found.lazy().select(chosen).collect()
+    ours = {
+        place: field
+        for field, parts in reversed(mapped.parts.items())
+        for place in parts
+        if isinstance(place, int)
+    }
+    columns = [
+        (place, found[name], _column(found[name], kind, ours[place]))
+        for place, name in zip(places, chosen, strict=True)
+    ]
+    height = len(found)
+    texts = pl.DataFrame({f"c{place}": text for place, _, text in columns}).with_columns(
+        pl.int_range(1, height + 1, dtype=pl.Int64).alias("$row")
     )
+    typed = {place for place, series, _ in columns if not _is_text(series, kind)}
+    return (
+        texts.select(
+            fields_of(
+                mapped,
+                {place: pl.col(f"c{place}") for place in places},
+                {"$row": pl.col("$row"), "$file": pl.lit("")},
+                null_values,
+            )
+        ),
+        frozenset(name for name, parts in mapped.parts.items() if typed.issuperset(parts)),
+    )
+
+
+def _is_text(series: Any, kind: str) -> bool:
+    """Return whether a column holds texts, or anything that Python has, texts among them."""
+    if kind == "pandas":
+        return bool(series.dtype == object) or str(series.dtype).startswith(("str", "category"))
+    return series.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Object)
 
 
 @contextmanager

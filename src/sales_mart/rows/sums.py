@@ -19,7 +19,7 @@ class Sums(NamedTuple):
 
     rows: int = 0
     amount: Decimal = Decimal(0)
-    quantity: int = 0
+    quantity: int | Decimal = 0
 
     def plus(self, other: Sums, sign: int = 1) -> Sums:
         """Add up, or with -1 take away, without rounding."""
@@ -45,7 +45,7 @@ class Totals(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: Decimal = Field(description="sum of price x quantity of the rows that the marts show")
-    quantity: int = Field(description="sum of quantity of the rows that the marts show")
+    quantity: int | Decimal = Field(description="sum of quantity of the rows that the marts show")
 
     def sums(self, rows: int) -> Sums:
         """Return the sums, which are of so many rows."""

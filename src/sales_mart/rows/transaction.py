@@ -12,7 +12,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from sales_mart.config import Config
 from sales_mart.rows.characters import WHITE_SPACE, nfc
-from sales_mart.rows.rules import GATES, Present, reasons_of, rules
+from sales_mart.rows.readers import readers
+from sales_mart.rows.rule_kinds import Present
+from sales_mart.rows.rules import GATES, reasons_of, row_rules, rules
 from sales_mart.schema import schema_of
 
 __all__ = ["Transaction", "check", "strip"]
@@ -43,7 +45,12 @@ def strip(value: object) -> str | None:
 def _texts(fields: Mapping[str, object], config: Config) -> dict[str, str | None]:
     """Return the fields of a row as text, as the rules see them."""
     schema = schema_of(config)
-    texts = {name: strip(fields.get(name)) for name in schema.fields}
+    missing = config.ingestion.format.null_values
+    texts = {
+        name: strip(fields.get(name)) if origin.value is None else origin.value
+        for name, origin in schema.fields.items()
+    }
+    texts |= {name: None for name, text in texts.items() if text in missing}
     return texts | {name: nfc(text) for name in schema.compared_texts if (text := texts[name])}
 
 
@@ -51,7 +58,7 @@ def check(fields: Mapping[str, object], config: Config | None = None) -> tuple[s
     """Check one row by every rule but the one on duplicates.
 
     Args:
-        fields: Value by column; a column that is not there is missing.
+        fields: Value by column, as we call it; a column that is not there is missing.
         config: The configuration with the rules. Default: the default configuration.
 
     Returns:
@@ -59,15 +66,40 @@ def check(fields: Mapping[str, object], config: Config | None = None) -> tuple[s
     """
     config = config or Config()
     texts = _texts(fields, config)
+    if readers(config) or row_rules(config):
+        return _checked_as_frame(fields, texts, config)[0]
     found: list[str] = []
     for rule in rules(config):
         text = texts[rule.field]
         if text is None:
             if isinstance(rule, Present):
                 found.append(rule.reason)
-        elif GATES.get(rule.field) not in found and not rule.holds(text):
+        elif not {*GATES.get(rule.field, ())} & {*found} and not rule.holds(text):
             found.append(rule.reason)
     return tuple(found)
+
+
+def _checked_as_frame(
+    fields: Mapping[str, object], texts: Mapping[str, str | None], config: Config
+) -> tuple[tuple[str, ...], dict[str, object]]:
+    """Check a row as a frame of one: the forms of numbers and dates are read in one place only.
+
+    Returns:
+        The reasons to reject it, and what it comes to when there are none.
+    """
+    import polars as pl
+
+    from sales_mart.rows.checker import Checker
+    from sales_mart.rows.tokens import Tokeniser
+
+    frame = pl.LazyFrame(
+        {name: [text] for name, text in texts.items()}, schema=dict.fromkeys(texts, pl.String())
+    )
+    typed = [name for name, value in fields.items() if not isinstance(value, str)]
+    valid, rejected = Checker(config, Tokeniser()).check(frame, typed)
+    if rejected.height:
+        return tuple(rejected["reasons"][0]), {}
+    return (), valid.row(0, named=True)
 
 
 class Transaction(BaseModel):
@@ -80,7 +112,7 @@ class Transaction(BaseModel):
         transaction_id: The identifier, in NFC: it becomes a token only in `validate`.
         product: Product name; None when the configuration does not require it.
         price: Price of one piece, exact.
-        quantity: Pieces.
+        quantity: Pieces; a decimal where the configuration allows decimals.
         date: Day of the sale.
     """
 
@@ -89,7 +121,7 @@ class Transaction(BaseModel):
     transaction_id: str
     product: str | None
     price: Decimal | None
-    quantity: int | None
+    quantity: int | Decimal | None
     date: date
 
     @model_validator(mode="before")
@@ -101,8 +133,10 @@ class Transaction(BaseModel):
                 cls.__name__, [InitErrorDetails(type=problem, input=None)], hide_input=True
             )
         config = info.context if isinstance(info.context, Config) else Config()
+        fields = cast("Mapping[str, object]", row)
         meanings = reasons_of(config)
         by_reason = {rule.reason: rule.field for rule in rules(config)}
+        by_reason |= {rule.reason: rule.fields[0] for rule in row_rules(config)}
         errors: list[InitErrorDetails] = [
             InitErrorDetails(
                 type=PydanticCustomError(
@@ -111,8 +145,13 @@ class Transaction(BaseModel):
                 loc=(by_reason[reason],),
                 input=None,
             )
-            for reason in check(row, config)
+            for reason in check(fields, config)
         ]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
-        return {**row, **_texts(row, config)}
+        texts = _texts(fields, config)
+        if not (readers(config) or row_rules(config)):
+            return {**fields, **texts}
+        found = _checked_as_frame(fields, texts, config)[1]
+        made = {field: found[each.name] for field, each in schema_of(config).by_field.items()}
+        return {**fields, **found, **made, "transaction_id": texts["transaction_id"]}

@@ -8,19 +8,21 @@ lines.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    import re
+
+    from sales_mart.source.dialect import Grammar
+
 __all__ = [
     "ENCODING",
-    "FIELD",
     "MALFORMED",
     "MAX_RECORD_BYTES",
-    "OPEN_RECORD",
-    "RECORD",
     "Flags",
     "Integers",
     "Small",
@@ -37,15 +39,8 @@ Integers = npt.NDArray[np.int64]
 Small = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
 
-_NUL, _TAB, _LF, _CR, _SPACE, _QUOTE, _COMMA = 0, 9, 10, 13, 32, 34, 44
+_NUL, _TAB, _LF, _CR, _SPACE = 0, 9, 10, 13, 32
 _FIRST_BEYOND_ASCII = 128
-_QUOTED = rb'"[^"]*+(?:""[^"]*+)*+'
-FIELD = rb'(?:%b"|[^",\n]*+)' % _QUOTED
-RECORD = re.compile(rb"%b(?:,%b)*+(?=\r?\n|\Z)" % (FIELD, FIELD))
-OPEN_RECORD = re.compile(rb"(?:%b,)*+%b\Z" % (FIELD, _QUOTED))
-_CLOSED_FIELDS = re.compile(rb"(?:%b,)*+" % FIELD)
-_REST_OF_TEXT = re.compile(rb'[^"]*+(?:""[^"]*+)*+"?')
-_QUOTES = re.compile(rb'"[^"]*"')
 
 
 @dataclass(frozen=True)
@@ -54,44 +49,53 @@ class Split:
 
     Attributes:
         consumed: Bytes of the data that the records and the blank lines take.
-        lines: Line ends in them.
         payload: The records without a flaw, to parse.
         starts: First byte of each record.
         lengths: Its bytes without the line end.
         line_ends: Bytes of its line end.
         first_lines: Line on which it starts.
+        last_lines: Line on which it ends.
         flaws: Its bits `MALFORMED` and `ENCODING`.
-        blank: Bytes of blank lines.
         swallowed: First and last line of each quote that swallowed rows.
     """
 
     consumed: int
-    lines: int
     payload: bytes
     starts: Integers
     lengths: Integers
     line_ends: Small
     first_lines: Integers
+    last_lines: Integers
     flaws: npt.NDArray[np.uint8]
-    blank: int = 0
     swallowed: tuple[tuple[int, int], ...] = ()
 
     @staticmethod
     def oversized(length: int, line_end: int, flaws_found: int) -> Split:
         """Return the one broken record of a line that was too long to hold."""
-        one = np.zeros(1, np.int64)
+        zero = np.zeros(1, np.int64)
         flaws = np.full(1, flaws_found, np.uint8)
         ends = np.full(1, line_end, np.int8)
-        return Split(length + line_end, 1, b"", one, one + length, ends, one, flaws)
+        return Split(length + line_end, b"", zero, zero + length, ends, zero, zero, flaws)
 
 
-def split_records(data: bytes, width: int, *, final: bool) -> Split:
-    """Find the records of `data`, which ends with a line end unless it is the last."""
-    real = len(data)
-    if not data.endswith(b"\n"):
-        data += b"\n"
+def split_records(
+    source: bytes, width: int, grammar: Grammar, *, final: bool, jagged: bool = False
+) -> Split:
+    """Find the records of some text in UTF-8.
+
+    Args:
+        source: The text, which ends with a line end unless it is the last.
+        width: Fields of a record.
+        grammar: What stands between and around fields.
+        final: No text follows.
+        jagged: Fields may be missing at the end of a record.
+    """
+    real = len(source)
+    if not source.endswith(b"\n"):
+        source += b"\n"
+    data = grammar.coded(source)
     array = np.frombuffer(data, np.uint8)
-    marks = np.flatnonzero((array == _LF) | (array == _COMMA))
+    marks = np.flatnonzero((array == _LF) | (array == ord(grammar.delimiter)))
     at_end = np.flatnonzero(array[marks] == _LF)
     ends = marks[at_end]
     commas = np.diff(at_end, prepend=-1) - 1
@@ -100,20 +104,18 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
     spans: dict[int, tuple[int, int]] = {}
     swallowed: list[tuple[int, int]] = []
     broken_lines = np.zeros(len(ends), np.bool_)
-    if b'"' in data:
-        quotes = np.flatnonzero(array == _QUOTE)
-        irregular = _check_quotes(array, real, quotes, starts, ends, marks, commas)
-        lines = _Lines(data[:real], starts, ends, width, spans, swallowed, broken_lines)
+    if grammar.quote and grammar.quote in data:
+        quotes = np.flatnonzero(array == ord(grammar.quote))
+        irregular = _check_quotes(array, real, quotes, starts, ends, marks, commas, grammar)
+        lines = _Lines(data[:real], starts, ends, width, grammar, spans, swallowed, broken_lines)
         cut = _mark_records(lines, irregular, final=final)
         if cut is not None:
             starts, ends, commas = starts[:cut], ends[:cut], commas[:cut]
             broken_lines = broken_lines[:cut]
-            data = data[: ends[-1] + 1] if cut else b""
-            real = len(data)
-            array = array[:real]
+            real = int(ends[-1]) + 1 if cut else 0
+            source, data, array = source[:real], data[:real], array[:real]
 
-    inside = _inside(spans, len(ends))
-    first = _first_lines(array, real, starts, ends, commas, inside)
+    first = _first_lines(array, real, starts, ends, commas, _inside(spans, len(ends)))
     last = first.copy()
     fields = commas[first] + 1
     stops = ends[first]
@@ -122,23 +124,23 @@ def split_records(data: bytes, width: int, *, final: bool) -> Split:
         last[index], stops[index], fields[index] = stop_line, ends[stop_line], width_found
     trimmed = (stops > starts[first]) & (stops < real) & (array[stops - 1] == _CR)
     too_long = stops - starts[first] - trimmed > MAX_RECORD_BYTES
-    broken = broken_lines[first] | (fields != width) | too_long
+    fits = (fields <= width) if jagged else (fields == width)
+    broken = broken_lines[first] | ~fits | too_long
     flaws = np.where(broken, MALFORMED, 0).astype(np.uint8)
-    if b"\0" in data:
-        flaws[_holders(starts[first], array == _NUL)] |= MALFORMED
-    if not data.isascii():
-        _check_encoding(data, starts[first], stops, flaws)
+    if b"\0" in source:
+        flaws[_holders(starts[first], np.frombuffer(source, np.uint8) == _NUL)] |= MALFORMED
+    if not source.isascii():
+        _check_encoding(source, starts[first], stops, flaws)
     return Split(
         consumed=min(len(data), real),
-        lines=len(ends) - (0 if data[:real].endswith(b"\n") or not len(ends) else 1),
         payload=_payload(data, starts[first], ends[last] + 1, flaws == 0),
         starts=starts[first],
         lengths=stops - starts[first] - trimmed,
         # The last line of a file may have no end.
         line_ends=(np.minimum(ends[last] + 1, real) - stops + trimmed).astype(np.int8),
         first_lines=first,
+        last_lines=last,
         flaws=flaws,
-        blank=_blank_bytes(real, starts, ends, first, inside),
         swallowed=tuple(swallowed),
     )
 
@@ -151,6 +153,7 @@ def _check_quotes(  # noqa: PLR0913 - the arrays of one pass
     ends: Integers,
     marks: Integers,
     commas: Integers,
+    grammar: Grammar,
 ) -> Integers:
     """Find the lines whose quotes do not make sense by themselves; fill the others' `commas`.
 
@@ -162,10 +165,11 @@ def _check_quotes(  # noqa: PLR0913 - the arrays of one pass
     rank = np.arange(len(quotes)) - np.repeat(fresh, np.diff(np.append(fresh, len(quotes))))
     closes = (rank & 1).astype(np.bool_)
     before, after = array[quotes - 1], array[quotes + 1]
-    opens_well = (quotes == starts[line]) | (before == _COMMA) | (before == _QUOTE)
+    mark, quote = ord(grammar.delimiter), ord(grammar.quote)
+    opens_well = (quotes == starts[line]) | (before == mark) | (before == quote)
     two_on = np.minimum(quotes + 2, len(array) - 1)
     at_line_end = (after == _LF) | ((after == _CR) & (array[two_on] == _LF) & (two_on < real))
-    closes_well = (after == _COMMA) | (after == _QUOTE) | at_line_end
+    closes_well = (after == mark) | (after == quote) | at_line_end
     wrong = np.where(closes, ~closes_well, ~opens_well)
     with_quotes = line[fresh]
     unclosed = np.diff(np.append(fresh, len(quotes))) & 1 == 1
@@ -174,7 +178,7 @@ def _check_quotes(  # noqa: PLR0913 - the arrays of one pass
     quoted_line = np.zeros(len(ends), np.bool_)
     quoted_line[with_quotes] = True
     comma_line = np.repeat(np.arange(len(ends)), commas)
-    positions = marks[array[marks] == _COMMA]
+    positions = marks[array[marks] == mark]
     chosen = quoted_line[comma_line]
     comma_line, positions = comma_line[chosen], positions[chosen]
     first_quote = np.searchsorted(quotes, starts[comma_line])
@@ -192,6 +196,7 @@ class _Lines:
         starts: First byte of each line.
         ends: Line feed of each line.
         width: Fields of the header.
+        grammar: What stands between and around them.
         spans: Last line and number of fields of a record of several lines, by its first line.
         swallowed: First and last line of each quote that swallowed rows.
         broken: The lines that no quote can repair.
@@ -201,6 +206,7 @@ class _Lines:
     starts: Integers
     ends: Integers
     width: int
+    grammar: Grammar
     spans: dict[int, tuple[int, int]]
     swallowed: list[tuple[int, int]]
     broken: Flags
@@ -216,13 +222,13 @@ def _mark_records(lines: _Lines, irregular: Integers, *, final: bool) -> int | N
     Returns:
         The line at which to stop, since its record goes on after the data; None to take all.
     """
-    data = lines.data
+    data, grammar = lines.data, lines.grammar
     free = 0
     for line in irregular.tolist():
         if line < free:
             continue
         start = int(lines.starts[line])
-        match = RECORD.match(data, start)
+        match = grammar.record.match(data, start)
         if match and len(match.group().removesuffix(b"\r")) <= MAX_RECORD_BYTES:
             stop_line = int(np.searchsorted(lines.ends, match.end()))
             free = stop_line + 1
@@ -230,8 +236,12 @@ def _mark_records(lines: _Lines, irregular: Integers, *, final: bool) -> int | N
                 lines.swallowed.append((line, stop_line))
                 lines.broken[line:free] = True
             else:
-                lines.spans[line] = (stop_line, _QUOTES.sub(b"", match.group()).count(b",") + 1)
-        elif not final and len(data) - start <= MAX_RECORD_BYTES and OPEN_RECORD.match(data, start):
+                lines.spans[line] = (stop_line, grammar.count_delimiters(match.group()) + 1)
+        elif (
+            not final
+            and len(data) - start <= MAX_RECORD_BYTES
+            and grammar.open_record.match(data, start)
+        ):
             return line
         else:
             lines.broken[line] = True
@@ -245,23 +255,20 @@ def _swallows_rows(lines: _Lines, line: int, stop_line: int) -> bool:
     Its first and its last line then have the header's number of fields, each read as a row of its
     own. A text of several lines cuts the first or the last one short.
     """
+    grammar = lines.grammar
     first, last = lines.text(line), lines.text(stop_line)
-    opened = _end(_CLOSED_FIELDS, first)
-    closed = _end(_REST_OF_TEXT, last)
+    opened = _end(grammar.closed_fields, first)
+    closed = _end(grammar.rest_of_text, last)
+    mark, count = grammar.delimiter, grammar.count_delimiters
     # The stray quote is no quote; the others of its row may be, or not.
-    first_counts = (first.count(b","), _separators(first[:opened]) + first[opened:].count(b","))
-    last_counts = (last.count(b","), last[:closed].count(b",") + _separators(last[closed:]))
+    first_counts = (first.count(mark), count(first[:opened]) + first[opened:].count(mark))
+    last_counts = (last.count(mark), last[:closed].count(mark) + count(last[closed:]))
     return lines.width - 1 in first_counts and lines.width - 1 in last_counts
 
 
 def _end(pattern: re.Pattern[bytes], text: bytes) -> int:
     match = pattern.match(text)
     return match.end() if match else 0
-
-
-def _separators(text: bytes) -> int:
-    """Count the commas outside of quotes."""
-    return _QUOTES.sub(b"", text).count(b",")
 
 
 def _inside(spans: dict[int, tuple[int, int]], count: int) -> Flags:
@@ -291,15 +298,6 @@ def _first_lines(  # noqa: PLR0913 - the arrays of one pass
         np.cumsum((array != _SPACE) & (array != _TAB), out=solid[1:])
         takes_part[alone] = solid[stops] > solid[first]
     return np.flatnonzero(takes_part)
-
-
-def _blank_bytes(
-    real: int, starts: Integers, ends: Integers, first: Integers, inside: Flags
-) -> int:
-    """Count the bytes of the lines that no record takes, line ends included."""
-    blank = ~inside
-    blank[first] = False
-    return int((np.minimum(ends[blank] + 1, real) - starts[blank]).sum())
 
 
 def _holders(starts: Integers, marked: Flags) -> Integers:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from sales_mart.errors import (
@@ -23,10 +22,12 @@ from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record_bytes
 from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
 from sales_mart.rows.checker import Checker
-from sales_mart.rows.rules import DUPLICATE
+from sales_mart.rows.identity import conflict_warning, reason_of
+from sales_mart.rows.rules import CONFLICT
 from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.schema import AMOUNT_DIGITS, Schema, schema_of
+from sales_mart.steps.duplicates import find_losers, is_conflict
 from sales_mart.steps.plan import open_run
 from sales_mart.steps.validate import step_name
 
@@ -36,17 +37,11 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.steps.duplicates import First
 
-__all__ = ["BUCKET_ROWS", "seal"]
+__all__ = ["seal"]
 
 _log = logging.getLogger(__name__)
-
-BUCKET_ROWS = 1_000_000
-"""About how many rows are compared at a time: memory follows this, not the run."""
-
-_ZEROS = 1 << 20
-_FINGERPRINT = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])
-_Entries = npt.NDArray[np.void]
 
 
 def seal(config: Config, run: RunFolder) -> Seal:
@@ -83,12 +78,13 @@ def seal(config: Config, run: RunFolder) -> Seal:
     for shard in shards:
         totals.add(_totals(shard))
         reasons.update(shard.reasons)
+    schema = schema_of(config)
+    lost_rows = 0
     with run.temporary("seal") as folder:
         with disk_errors(folder):
-            losers = _losers(run, parts, folder)
+            losers = find_losers(run, [pair.valid for pair in parts], schema, folder)
         lost = PartWriter(run, folder, "quarantine/duplicates")
         checker = Checker(config, Tokeniser())
-        schema = schema_of(config)
         valid: list[Part] = []
         dates: set[date] = set()
         lost_bytes = Counter[int]()
@@ -96,19 +92,20 @@ def seal(config: Config, run: RunFolder) -> Seal:
         for pair in parts:
             out = losers[start : start + pair.valid.rows]
             start += pair.valid.rows
-            kept, rows = _settle(run, pair, out, folder)
+            kept, rows = _settle(run, pair, out, schema, folder)
             valid.extend(kept)
             dates.update(rows.dates)
             if rows.lost is not None:
                 totals.add(checker.totals(rows.lost), sign=-1)
-                reasons[DUPLICATE] += rows.lost.height
+                lost_rows += rows.lost.height
+                reasons.update(dict(rows.lost["reason"].value_counts().iter_rows()))
                 lost.add(_duplicates(rows.lost, plan, schema))
                 for each in rows.lost.partition_by("source_file"):
                     lost_bytes[int(each["source_file"][0])] += record_bytes(each)
         lost.flush()
         del losers
     rows_read = sum(shard.rows_read for shard in shards)
-    rejected = sum(shard.rows_rejected for shard in shards) + reasons[DUPLICATE]
+    rejected = sum(shard.rows_rejected for shard in shards) + lost_rows
     _check_share(config, run, rows_read, rejected, reasons)
     _check_amount(config, run, totals.shown.amount)
     record = Seal(
@@ -126,6 +123,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         warnings=(
             # Several shards may say the same: once is enough.
             *dict.fromkeys(each for shard in shards for each in shard.warnings),
+            *conflict_warning(config, reasons[CONFLICT]),
             *_no_rows(plan, rows_read),
         ),
         allow_empty=plan.allow_empty,
@@ -155,86 +153,18 @@ def _totals(shard: Validate) -> ValidTotals:
     return ValidTotals(shard.rows_valid, Counter(shard.excluded), shard.shown)
 
 
-def _losers(run: RunFolder, parts: list[_Pair], folder: Path) -> npt.NDArray[np.bool_]:
-    """Mark the rows, in source order, whose transaction_id an earlier row has.
-
-    Tokens are compared by 128 bits of hash. Rows are spread over buckets on the disk by the hash,
-    so that a bucket fits into memory and equal tokens meet in it. A part's own duplicates are
-    marked before, so that one identifier repeated a million times does not fill a bucket.
-    """
-    total = sum(pair.valid.rows for pair in parts)
-    if not total:
-        return np.zeros(0, np.bool_)
-    losers = _flags(folder / "losers", total)
-    buckets = -(-total // BUCKET_ROWS)
-    files = [(folder / f"bucket-{number}").open("w+b") for number in range(buckets)]
-    try:
-        start = 0
-        for pair in parts:
-            token = pl.col("transaction_id")
-            hashes = read_part(run, pair.valid, ["transaction_id"]).select(
-                token.hash(0).alias("high"), token.hash(1).alias("low")
-            )
-            entries = np.empty(hashes.height, _FINGERPRINT)
-            entries["high"], entries["low"] = hashes["high"].to_numpy(), hashes["low"].to_numpy()
-            entries["row"] = np.arange(start, start + hashes.height)
-            start += hashes.height
-            entries = _settle_entries(entries, losers)
-            bucket = entries["high"] % np.uint64(buckets)
-            for number, file in enumerate(files):
-                file.write((entries[bucket == number] if buckets > 1 else entries).tobytes())
-        for file in files:
-            file.seek(0)
-            _settle_entries(np.frombuffer(file.read(), _FINGERPRINT), losers)
-    finally:
-        for file in files:
-            file.close()
-    return losers
-
-
-def _flags(path: Path, count: int) -> npt.NDArray[np.bool_]:
-    """Return `count` flags, all false, that live in a file.
-
-    The file is written first: on a full disk a page of a hole in it would end the process with
-    SIGBUS.
-    """
-    with path.open("wb") as file:
-        for start in range(0, count, _ZEROS):
-            file.write(bytes(min(_ZEROS, count - start)))
-    return np.memmap(path, np.bool_, mode="r+", shape=(count,))
-
-
-def _settle_entries(entries: _Entries, losers: npt.NDArray[np.bool_]) -> _Entries:
-    """Mark the entries that repeat an earlier one, and give the others.
-
-    A sort of the bare hashes is quick and finds the few that occur twice; only those are compared
-    in full and in order.
-    """
-    high = np.ascontiguousarray(entries["high"])
-    ordered = np.sort(high)
-    twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(twice):
-        return entries
-    places = np.minimum(np.searchsorted(twice, high), len(twice) - 1)
-    candidates = np.flatnonzero(twice[places] == high)
-    chosen = entries[candidates]
-    frame = pl.DataFrame({"high": chosen["high"], "low": chosen["low"]})
-    first = frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-    losers[chosen["row"][~first]] = True
-    return np.delete(entries, candidates[~first])
-
-
 def _settle(
-    run: RunFolder, pair: _Pair, out: npt.NDArray[np.bool_], folder: Path
+    run: RunFolder, pair: _Pair, first: First, schema: Schema, folder: Path
 ) -> tuple[list[Part], _Settled]:
     """Keep a part as it is, or write it again without its losers."""
-    if not out.any():
+    if not first.any():
         dates = read_part(run, pair.valid, ["sale_date"], checked=True)["sale_date"]
         return [pair.valid], _Settled(dates.unique().to_list(), None)
     rows = read_part(run, pair.valid, checked=True)
-    mask = pl.Series(np.asarray(out))
+    mask = pl.Series(np.asarray(first) != 0)
     kept = rows.filter(~mask)
-    lost = rows.hstack(read_part(run, pair.positions)).filter(mask)
+    reasons = pl.select(reason_of(is_conflict(rows, first, schema)).alias("reason"))
+    lost = rows.hstack(read_part(run, pair.positions)).hstack(reasons).filter(mask)
     writer = PartWriter(run, folder, pair.valid.name.replace("valid/", "valid/sealed-", 1)[:-8])
     writer.add(kept)
     writer.flush()
@@ -247,7 +177,7 @@ def _duplicates(lost: pl.DataFrame, plan: Plan, schema: Schema) -> pl.DataFrame:
     return as_quarantine(
         lost.with_columns(
             uris.gather(lost["source_file"]).alias("source_uri"),
-            pl.concat_list(pl.lit(DUPLICATE)).alias("reasons"),
+            pl.concat_list("reason").alias("reasons"),
             *(pl.col(column.name).alias(field) for field, column in schema.by_field.items()),
         ),
         schema,

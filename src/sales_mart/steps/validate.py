@@ -25,6 +25,7 @@ from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
+from sales_mart.source.dialect import dialect_of
 from sales_mart.source.objects import open_object
 from sales_mart.steps.plan import open_run
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.records import SourceObject
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.schema import Origin
+    from sales_mart.source.dialect import Dialect
 
 __all__ = ["POSITION_COLUMNS", "step_name", "validate_shard"]
 
@@ -95,6 +98,7 @@ def validate_shard(
             pieces = _blocks(
                 item,
                 schema.fields,
+                dialect_of(config.ingestion.format),
                 block_bytes,
                 warnings.append,
                 account,
@@ -153,7 +157,8 @@ def validate_shard(
 
 def _blocks(  # noqa: PLR0913 - what a file is read by
     item: SourceObject,
-    fields: Mapping[str, str],
+    fields: Mapping[str, Origin],
+    dialect: Dialect,
     block_bytes: int,
     warn: Callable[[str], None],
     account: Account,
@@ -165,6 +170,7 @@ def _blocks(  # noqa: PLR0913 - what a file is read by
             stream,
             item.uri,
             fields,
+            dialect,
             block_bytes=block_bytes,
             warn=warn,
             account=account,

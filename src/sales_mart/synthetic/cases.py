@@ -45,7 +45,7 @@ class Form(NamedTuple):
 
 
 PLAIN = Form("", {})
-DUPLICATE = Form("duplicate_transaction_id", {})
+DUPLICATE = Form("conflicting_transaction_id", {})
 """A valid row but for its identifier, which is that of another valid row."""
 
 _COMMON = (
