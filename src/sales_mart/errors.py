@@ -32,6 +32,7 @@ __all__ = [
     "SalesMartError",
     "SourceChangedError",
     "SourceFormatError",
+    "SourceNotReadyError",
     "SupersededError",
     "TemporaryError",
     "TestFailedError",
@@ -150,3 +151,9 @@ class TemporaryError(SalesMartError):
 
     exit_code = 75
     advice = "Run the same command again."
+
+
+class SourceNotReadyError(TemporaryError):
+    """A delivery is not whole yet, by `data_lake.ready_marker` or `data_lake.minimum_age`."""
+
+    advice = "Wait for the upload, then run the same command again."

@@ -25,7 +25,8 @@ from sales_mart.errors import SourceFormatError
 from sales_mart.lake.records import SourceObject
 from sales_mart.schema import FIELDS, schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, MALFORMED, Account, read_blocks
-from sales_mart.source.objects import find_objects, open_object
+from sales_mart.source.listing import find_objects
+from sales_mart.source.objects import open_object
 from sealed_files import cases, check
 
 if TYPE_CHECKING:

@@ -189,11 +189,11 @@ def _doubled(config: Config) -> list[str]:
 
 
 def _with_source(config: Config, folder: Path, number: int) -> Config:
-    lake = config.data_lake.model_copy(update={"source": str(folder / f"in{number}.csv")})
+    lake = config.data_lake.model_copy(update={"source": (str(folder / f"in{number}.csv"),)})
     return config.model_copy(update={"data_lake": lake})
 
 
 def _write(config: Config, lines: Sequence[str]) -> None:
-    assert config.source is not None
+    (source,) = config.sources
     header = "transaction_id,product,price,quantity,date"
-    Path(config.source).write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    Path(source).write_text("\n".join([header, *lines, ""]), encoding="utf-8")

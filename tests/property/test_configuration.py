@@ -23,7 +23,7 @@ from hostile_settings import (
 from sales_mart.config import Config
 from sales_mart.config.file import load_with_origins
 from sales_mart.errors import ConfigurationError, NoSourceObjectError
-from sales_mart.source.objects import find_objects
+from sales_mart.source.listing import find_objects
 from sales_mart.steps.plan import sources
 
 if TYPE_CHECKING:

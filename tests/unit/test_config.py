@@ -56,7 +56,7 @@ def test_the_users_file_loads_unchanged() -> None:
     assert config.rules.product_prefix == "Halal"
     assert config.data_warehouse.postgres.secret_name == "postgres-credentials"
     assert config.data_warehouse.targets == (Target.POSTGRES, Target.BIGQUERY)
-    assert config.source == "gs://hijra-transactions/raw/transactions/*.csv"
+    assert config.sources == ("gs://hijra-transactions/raw/transactions/*.csv",)
     assert config.lake == "gs://hijra-transactions/sales-mart"
     assert config.security.algorithm == "sha256"
     assert config.orchestration.airflow_dag == "transaction_etl"
@@ -290,7 +290,10 @@ connect_timeout, statement_timeout, application_name"""
         ),
         (
             "data_lake: 5\n",
-            "c.yaml:1: data_lake must be a section with keys: gcs_bucket, path, source, lake",
+            (
+                "c.yaml:1: data_lake must be a section with keys: gcs_bucket, path, source, lake, "
+                "ready_marker, minimum_age"
+            ),
         ),
         (
             "data_lake:\n  path: {a: 1}\n",
@@ -529,7 +532,7 @@ def test_init_writes_what_is_recommended(tmp_path: Path) -> None:
 def test_what_init_comments_out_can_be_commented_in(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text(template().replace("  # gcs_bucket:", "  gcs_bucket: b"))
-    assert load_config(path, environ={}).source == "gs://b/raw/transactions/*.csv"
+    assert load_config(path, environ={}).sources == ("gs://b/raw/transactions/*.csv",)
 
 
 def test_show_redacts_secrets_and_tells_origins() -> None:
@@ -704,4 +707,4 @@ def test_an_at_sign_or_a_query_is_no_login() -> None:
         "gs://b/x?.csv",
     ):
         environ = {"SALES_MART_DATA_LAKE__SOURCE": place, "SALES_MART_DATA_LAKE__LAKE": "l@ke"}
-        assert load_config(environ=environ).source == place
+        assert load_config(environ=environ).sources == (place,)

@@ -21,7 +21,7 @@ DAY = date(2023, 10, 1)
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     folder = tmp_path / "raw"
-    for name in ("b.csv", "a.csv", "Z.csv.gz", "note.txt", "2023-10-01/x.csv", "2023-10-02/x.csv"):
+    for name in ("b.csv", "a.csv", "Z.csv.gz", "note.md", "2023-10-01/x.csv", "2023-10-02/x.csv"):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)

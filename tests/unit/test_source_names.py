@@ -11,8 +11,8 @@ import pytest
 
 from sales_mart.errors import ConfigurationError, NoSourceObjectError, SalesMartError
 from sales_mart.lake.runs import RunFolder
-from sales_mart.source.objects import _glob as glob  # pyright: ignore[reportPrivateUsage]
-from sales_mart.source.objects import find_objects
+from sales_mart.source.listing import _glob as glob  # pyright: ignore[reportPrivateUsage]
+from sales_mart.source.listing import find_objects
 
 ODD = (
     "a b",
@@ -95,7 +95,7 @@ def delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with two files that are read, and others that are not."""
     folder = tmp_path / "in"
     (folder / "older.csv").mkdir(parents=True)
-    for name in ("a.csv", "B.CSV", ".hidden.csv", "~$a.csv", "note\x1b[2J.txt"):
+    for name in ("a.csv", "B.CSV", ".hidden.csv", "~$a.csv", "note\x1b[2J.md"):
         (folder / name).write_text("x")
     os.mkfifo(folder / "pipe.csv")
     monkeypatch.chdir(folder)  # the name of a socket is short
@@ -108,9 +108,9 @@ def delivery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("pattern", "read", "named"),
     [
-        ("", "B.CSV a.csv", "link older pipe socket .hidden ~$a note\\x1b[2J.txt"),
-        ("/*.csv", ".hidden.csv a.csv ~$a.csv", "link older pipe socket"),
-        ("/[a-z]*", "a.csv note\x1b[2J.txt", "link older pipe socket"),
+        ("", "B.CSV a.csv", "link older pipe socket .hidden ~$a note\\x1b[2J.md"),
+        ("/*.csv", "a.csv", "link older pipe socket .hidden ~$a"),
+        ("/[a-z]*", "a.csv note\x1b[2J.md", "link older pipe socket"),
     ],
 )
 def test_every_entry_that_is_not_read_is_named(
@@ -135,7 +135,7 @@ def test_a_pipe_that_is_all_there_is_says_so(delivery: Path) -> None:
 
 def test_only_so_many_entries_are_named(tmp_path: Path) -> None:
     for number in range(1030):
-        (tmp_path / f"{number}.txt").touch()
+        (tmp_path / f"{number}.md").touch()
     (tmp_path / "a.csv").touch()
     warnings: list[str] = []
     find_objects([str(tmp_path)], warnings.append)

@@ -26,7 +26,8 @@ from sales_mart.lake.parquet import read_part
 from sales_mart.lake.records import Part, SourceObject
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
-from sales_mart.source.objects import Listed, find_objects, list_objects, open_object
+from sales_mart.source.listing import Listed, find_objects, list_objects
+from sales_mart.source.objects import open_object
 from sales_mart.steps.pipeline import run
 from sales_mart.steps.plan import plan
 from sales_mart.synthetic.generate import generate, write
@@ -228,7 +229,7 @@ def test_a_file_that_goes_away_while_it_is_looked_at_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = Listed(str(tmp_path / "in.csv"), 3)
-    monkeypatch.setattr("sales_mart.source.objects.list_objects", lambda *_: [gone])  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr("sales_mart.source.listing.list_objects", lambda *_: [gone])  # pyright: ignore[reportUnknownLambdaType]
     with pytest.raises(SourceChangedError, match=r"in\.csv disappeared"):
         find_objects([gone.uri])
 

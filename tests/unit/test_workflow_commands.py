@@ -71,6 +71,23 @@ def test_a_wrong_word_is_refused(
     assert message in document["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("text", "objects", "source"),
+    [
+        ('["a.csv", "c.csv"]', 2, "a.csv c.csv"),
+        ("[ab].csv", 2, "[ab].csv"),
+        ("[1].csv", 0, ""),
+        ("[" * 5000, 0, ""),
+    ],
+)
+def test_a_source_may_be_a_list_as_one_text(
+    capfd: pytest.CaptureFixture[str], text: str, objects: int, source: str
+) -> None:
+    code, made = ask(capfd, "plan", "--run-id", "x", "--source", text)
+    assert (code == 0) is (objects > 0)
+    assert (len(made.get("objects", ())), made.get("source", "")) == (objects, source)
+
+
 # --- outputs
 
 

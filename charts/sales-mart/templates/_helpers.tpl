@@ -70,7 +70,8 @@ labels:
 {{/* Whether a step asks Google for anything: BigQuery is a target, or a place is on gs://. */}}
 {{- define "sales-mart.asksGoogle" -}}
 {{- $lake := dig "data_lake" dict .Values.config -}}
-{{- $places := list $lake.source $lake.lake (dig "data_mart" "export" "" .Values.config) | join " " -}}
+{{- $sources := kindIs "slice" $lake.source | ternary $lake.source (list $lake.source) | join " " -}}
+{{- $places := list $sources $lake.lake (dig "data_mart" "export" "" .Values.config) | join " " -}}
 {{- if or $lake.gcs_bucket (contains "gs://" $places) (contains ",bigquery," (include "sales-mart.targets" .)) }}yes{{ end -}}
 {{- end -}}
 

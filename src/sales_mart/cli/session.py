@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import typer
 from typer.core import TyperCommand
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["LakeCommand", "RunCommand", "Session", "SessionCommand"]
+__all__ = ["LakeCommand", "RunCommand", "Session", "SessionCommand", "given"]
 
 
 @dataclass
@@ -207,3 +207,19 @@ class RunCommand(SessionCommand):
         *_parameters(_option_of_a_run),
         *SessionCommand.shared,
     ]
+
+
+def given(values: list[str] | None) -> list[str] | None:
+    """Leave out what is empty; None when nothing is left. A list in JSON stands for its texts."""
+    return [text for each in values or () for text in _texts(each) if text] or None
+
+
+def _texts(value: str) -> list[str]:
+    """Return the texts of a list, as a workflow passes them on, or the one text."""
+    try:
+        found = json.loads(value)
+    except (ValueError, RecursionError):
+        return [value]
+    listed = cast("list[object]", found) if isinstance(found, list) else []
+    texts = [each for each in listed if isinstance(each, str)]
+    return texts if texts and len(texts) == len(listed) else [value]

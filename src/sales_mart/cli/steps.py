@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
-from sales_mart.cli.session import RunCommand, Session
+from sales_mart.cli.session import RunCommand, Session, given
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ __all__ = [
     "Source",
     "Targets",
     "add_to",
-    "given",
     "load_options",
     "plan_options",
     "warn_of_rejects",
@@ -43,7 +42,10 @@ PANEL = "The steps of the pipeline"
 # A workflow has one command line for all runs: what it leaves empty is not given.
 Source = Annotated[
     list[str] | None,
-    typer.Option("--source", help="File, folder or glob, local or gs://; may be repeated."),
+    typer.Option(
+        "--source",
+        help="File, folder or glob, local or gs://; may be repeated, or several as a list in JSON.",
+    ),
 ]
 BusinessDate = Annotated[
     str | None,
@@ -137,11 +139,6 @@ def add_to(app: typer.Typer) -> None:
         ("export", _export),
     ):
         app.command(name, cls=RunCommand, rich_help_panel=PANEL)(function)
-
-
-def given(values: list[str] | None) -> list[str] | None:
-    """Leave out what is empty; None when nothing is left."""
-    return [each for each in values or () if each] or None
 
 
 class PlanOptions(TypedDict):

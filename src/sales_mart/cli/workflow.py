@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from sales_mart.cli.session import RunCommand, Session, SessionCommand
-from sales_mart.cli.steps import Outputs, Source, Targets, given
+from sales_mart.cli.session import RunCommand, Session, SessionCommand, given
+from sales_mart.cli.steps import Outputs, Source, Targets
 from sales_mart.errors import ConfigurationError, SalesMartError
 
 __all__ = ["add_to"]

@@ -153,14 +153,16 @@ def _read_environment(environ: Mapping[str, str]) -> list[Tree]:
 def _read_variable(name: str, text: str) -> Tree:
     source = EnvSettingsSource(_settings(), env_prefix=PREFIX, env_nested_delimiter="__")
     source.env_vars = {name.lower(): text}
+    parts = name[len(PREFIX) :].lower().split("__")
     try:
         found = source()
     except (SettingsError, ValueError, RecursionError):
+        if (key := keys().get(tuple(parts))) and key.takes_one:
+            return _dotted(key.dotted, Given(text, name))
         msg = f"{name}: a list or a section is written as JSON in the environment"
         raise ConfigurationError(msg, remedy=f"""For example {name}='["a", "b"]'.""") from None
     if found:
         return cast("Tree", _place_all(found, Config, name))
-    parts = name[len(PREFIX) :].lower().split("__")
     # Kubernetes sets SALES_MART_PORT and its like for a Service of that name: not ours to refuse.
     return _dotted(".".join(parts), Given(text, name)) if len(parts) > 1 else {}
 

@@ -6,7 +6,7 @@ import difflib
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, BeforeValidator, SecretStr
 
 from sales_mart.config import Config
 
@@ -91,6 +91,13 @@ class Key(NamedTuple):
     def description(self) -> str:
         """What it means, on one line."""
         return " ".join((self.field.description or "").split())
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether it is a list for which its only value may stand."""
+        return get_origin(self.field.annotation) is tuple and any(
+            isinstance(each, BeforeValidator) for each in self.field.metadata
+        )
 
     def takes(self, kind: type) -> bool:
         """Return whether the key may have a value of this built-in type."""

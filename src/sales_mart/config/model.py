@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -58,6 +59,15 @@ class DataLake(Section):
     such as _SUCCESS, stands in the folder of each file; {file}.done stands beside each file."""
     minimum_age: int = Field(default=0, ge=0)
     """Seconds for which a file must not have changed before it is read."""
+
+    @field_validator("ready_marker")
+    @classmethod
+    def _one_name(cls, value: str | None) -> str | None:
+        rest = (value or "").replace("{file}", "")
+        if value is not None and (not rest or re.search(r"[/{}*?\0]", rest)):
+            msg = "must be the name of a file, such as _SUCCESS, or {file}.done"
+            raise ValueError(msg)
+        return value
 
 
 class DataWarehouse(Section):

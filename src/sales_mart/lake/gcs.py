@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from google.cloud.storage import Bucket, Client
 
-__all__ = ["GcsPrefix", "gcs_client", "gcs_errors", "patience", "split_gs"]
+__all__ = ["GcsPrefix", "gcs_client", "gcs_errors", "gcs_time", "patience", "split_gs"]
 
 RETRY_SECONDS = 60.0
 """How long a request to Google Cloud Storage may take, and how long it is repeated."""
@@ -131,6 +132,25 @@ def gcs_client() -> Client:
     # A client holds connections, which a forked process must not talk over.
     names = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS")
     return _client(os.getpid(), *(os.environ.get(name) for name in names))
+
+
+def gcs_time(uri: str) -> float:
+    """Return what time it is at the server that stamps objects, in seconds since 1970.
+
+    Raises:
+        TemporaryError: The server does not answer, or does not tell the time.
+    """
+    client = gcs_client()
+    with gcs_errors(uri):
+        import requests
+
+        # Any answer has it, a refusal too.
+        answer = requests.head(client.api_endpoint, timeout=RETRY_SECONDS, allow_redirects=False)
+    said = answer.headers.get("Date")
+    if said is None:
+        msg = f"{uri}: Google Cloud Storage did not tell the time"
+        raise TemporaryError(msg, remedy="Run the same command again.")
+    return parsedate_to_datetime(said).timestamp()
 
 
 @cache

@@ -113,6 +113,9 @@ class SourceObject(_Frozen):
     uri: str
     size: int = Field(ge=0, description="bytes as stored, so compressed if the object is")
     digest: str
+    name: str = Field(
+        default="", description="path below what the sources have in common: what `$file` is"
+    )
 
 
 class Plan(Record):

@@ -6,8 +6,8 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.source.objects import DATE_MARK
-from sales_mart.steps.plan import is_daily, sources
+from sales_mart.source.address import DATE_MARK, is_daily
+from sales_mart.steps.plan import sources
 from sales_mart.warehouses import history
 from sales_mart.warehouses.base import open_warehouse
 

@@ -174,10 +174,12 @@ def _check_lake(found: _Findings, config: Config) -> None:
 
 
 def _check_source(found: _Findings, config: Config, business_date: date) -> None:
-    from sales_mart.source.objects import DATE_MARK, list_objects
+    from sales_mart.source.address import on_day
+    from sales_mart.source.listing import list_objects, shown
+    from sales_mart.source.ready import Readiness, not_ready
     from sales_mart.steps.plan import sources
 
-    if config.source is None:
+    if not config.sources:
         found.add(
             "source",
             "warn",
@@ -185,9 +187,17 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
             "Use --source with the commands, or set data_lake.source.",
         )
         return
-    patterns = [each.replace(DATE_MARK, str(business_date)) for each in sources(config)]
+    patterns = [on_day(each, business_date) for each in sources(config)]
+    readiness = Readiness.of(config.data_lake)
     strange: list[str] = []
-    objects = list_objects(patterns, strange.append)
+    objects = list_objects(patterns, strange.append, readiness)
+    if waiting := not_ready(objects, readiness):
+        found.add(
+            "delivery",
+            "warn",
+            f"not ready to be read: {shown(waiting)}",
+            "A run ends with 75 until the delivery is whole.",
+        )
     size = sum(each.size for each in objects)
     strange += [f"{each.uri} has no bytes" for each in objects if not each.size]
     if strange:

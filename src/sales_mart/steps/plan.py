@@ -11,7 +11,16 @@ from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import ConfigurationError, EmptyInputError
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
-from sales_mart.source.objects import DATE_MARK, find_objects
+from sales_mart.schema import schema_of
+from sales_mart.source.address import (
+    DATE_MARK,
+    check_placeholders,
+    is_daily,
+    names_below,
+    on_day,
+)
+from sales_mart.source.listing import find_objects
+from sales_mart.source.ready import Readiness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import SourceObject
     from sales_mart.lake.storage import Storage
 
-__all__ = ["is_daily", "open_run", "plan", "sources"]
+__all__ = ["open_run", "plan", "sources"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,22 +41,18 @@ def sources(config: Config, source: str | Sequence[str] | None = None) -> tuple[
     """Return the patterns of the source: those given, else the configuration's.
 
     Raises:
-        ConfigurationError: There is no source, or some patterns are daily and some are not.
+        ConfigurationError: There is no source, one has another placeholder than the date, or some
+            are daily and some are not.
     """
-    given = source or config.source
-    patterns = (given,) if isinstance(given, str) else tuple(given or ())
+    patterns = (source,) if isinstance(source, str) else tuple(source or config.sources)
     if not patterns:
         msg = "no source is given"
         raise ConfigurationError(msg, remedy="Use --source, or set data_lake.source.")
-    if len({DATE_MARK in pattern for pattern in patterns}) > 1:
+    check_placeholders(patterns)
+    if len({is_daily([pattern]) for pattern in patterns}) > 1:
         msg = f"only some of the sources have {DATE_MARK}"
         raise ConfigurationError(msg, remedy="Put {date} into all of them, or into none.")
     return patterns
-
-
-def is_daily(patterns: Sequence[str]) -> bool:
-    """Return whether each business date of the source is a batch of its own."""
-    return any(DATE_MARK in pattern for pattern in patterns)
 
 
 def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
@@ -66,7 +71,8 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     Args:
         config: The configuration.
         lake: Where runs are kept: a folder or a gs:// prefix.
-        business_date: Day that the input belongs to; it replaces `{date}` in the source.
+        business_date: Day that the input belongs to; it replaces `{date}` in the source, and
+            `{date:…}` in strftime's notation.
         source: Files, folders or globs. Default: the configuration's source.
         mode: Default: `append` for a daily source, `replace` for a snapshot.
         run_id: Default: derived from the inputs, the business date and the configuration.
@@ -81,6 +87,7 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     Raises:
         NoSourceObjectError: The source matches no object, or a link whose file is missing.
         EmptyInputError: An object has no bytes.
+        SourceNotReadyError: An object may not be read yet.
         ConfigurationError: The run id already has other inputs; a daily source is to replace
             everything, or a snapshot to be appended; there is no source, or no shard.
     """
@@ -95,11 +102,16 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             "whole truth and replaces it.",
         )
     warnings: list[str] = []
-    objects = find_objects(
-        [each.replace(DATE_MARK, str(business_date)) for each in patterns], warnings.append
+    objects = _named(
+        find_objects(
+            [on_day(each, business_date) for each in patterns],
+            warnings.append,
+            Readiness.of(config.data_lake),
+        ),
+        patterns,
     )
     _check_bytes(objects, warnings, allow_empty=allow_empty)
-    identity = [natural, str(business_date), config.digest, *(each.digest for each in objects)]
+    identity = [natural, str(business_date), config.digest, *_contents(config, objects)]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
     made = Plan(
         run_id=run_id or f"{business_date}-{digest[:12]}",
@@ -118,16 +130,29 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     try:
         run.write("plan", made, create=True)
     except FileExistsError:
-        return _known(run, made)
+        return _known(config, run, made)
     return made
 
 
-def _known(run: RunFolder, made: Plan) -> Plan:
+def _named(objects: Sequence[SourceObject], patterns: Sequence[str]) -> list[SourceObject]:
+    """Return the objects with their names below what the sources have in common."""
+    names = names_below([each.uri for each in objects], patterns)
+    return [each.model_copy(update={"name": names[each.uri]}) for each in objects]
+
+
+def _contents(config: Config, objects: Sequence[SourceObject]) -> list[str]:
+    """Return what decides the rows of a run: the bytes, and names where identifiers have them."""
+    parts = {part for origin in schema_of(config).fields.values() for part in origin.parts}
+    names = [each.name for each in objects] if ("$file",) in parts else []
+    return [each.digest for each in objects] + names
+
+
+def _known(config: Config, run: RunFolder, made: Plan) -> Plan:
     """Return the plan that is there, if it is the same run."""
     there = run.read("plan", Plan)
 
     def inputs(each: Plan) -> object:
-        return each.mode, each.business_date, [item.digest for item in each.objects]
+        return each.mode, each.business_date, _contents(config, each.objects)
 
     what = ""
     if inputs(there) != inputs(made):

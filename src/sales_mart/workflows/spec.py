@@ -42,7 +42,11 @@ _EXECUTOR_PATCH = json.dumps(
 )
 
 ARGUMENTS = (
-    Parameter(name="source", value="", description="Files or a glob. Empty: as configured."),
+    Parameter(
+        name="source",
+        value="",
+        description="File, folder or glob; several as a list in JSON. Empty: as configured.",
+    ),
     Parameter(
         name="mode",
         value="",

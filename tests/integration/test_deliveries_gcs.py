@@ -1,0 +1,65 @@
+"""What a delivery is on `gs://`: folders, markers and ages, against a server of Google's API."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sales_mart.errors import SourceNotReadyError
+from sales_mart.lake.gcs import gcs_time
+from sales_mart.lake.storage import open_storage
+from sales_mart.source.listing import find_objects, list_objects
+from sales_mart.source.ready import Readiness
+
+
+def deliver(gcs: str, *names: str) -> None:
+    storage = open_storage(gcs)
+    for name in names:
+        storage.write(name, b"x")
+
+
+def names(gcs: str, pattern: str, warnings: list[str] | None = None) -> list[str]:
+    say = (warnings if warnings is not None else []).append
+    return [each.uri.removeprefix(f"{gcs}/") for each in list_objects([f"{gcs}/{pattern}"], say)]
+
+
+def test_a_folder_of_a_bucket_means_what_a_local_one_does(gcs: str) -> None:
+    deliver(
+        gcs,
+        *("in/a.csv", "in/a (1).csv", "in/B.CSV", "in/c.txt", "in/d.csv.part", "in/.hidden.csv"),
+        *("in/2024-01/e.csv", "in/.trash/f.csv", "in/_SUCCESS", "in/~$g.xlsx"),
+    )
+    warnings: list[str] = []
+    folder = ["in/B.CSV", "in/a (1).csv", "in/a.csv", "in/c.txt"]
+    assert names(gcs, "in", warnings) == folder
+    for name in ("d.csv.part (a temp", ".hidden.csv (hid", "2024-01 (a folder", "~$g.xlsx (a lock"):
+        assert f"{gcs}/in/{name}" in warnings[0]
+    assert names(gcs, "in/**/*", warnings) == ["in/2024-01/e.csv", *folder]
+    for name in ("d.csv.part (a temp", ".hidden.csv (hid", ".trash/f.csv (hid", "_SUCCESS (not"):
+        assert f"{gcs}/in/{name}" in warnings[1]
+    assert names(gcs, "in/*.part") == ["in/d.csv.part"]
+
+
+def test_a_delivery_of_a_bucket_waits_for_its_markers(gcs: str) -> None:
+    deliver(gcs, "in/1/a.csv", "in/1/_SUCCESS", "in/2/b.csv")
+    with pytest.raises(SourceNotReadyError, match=r"2/b\.csv \(without _SUCCESS\)"):
+        find_objects([f"{gcs}/in/*/*.csv"], readiness=Readiness("_SUCCESS"))
+    deliver(gcs, "in/2/_SUCCESS")
+    assert len(find_objects([f"{gcs}/in/**/*"], readiness=Readiness("_SUCCESS"))) == 2
+    with pytest.raises(SourceNotReadyError, match=r"a\.csv \(without a\.csv\.done\)"):
+        find_objects([f"{gcs}/in/1/*.csv"], readiness=Readiness("{file}.done"))
+    deliver(gcs, "in/1/a.csv.done")
+    assert len(find_objects([f"{gcs}/in/1/*.csv*"], readiness=Readiness("{file}.done"))) == 1
+
+
+def test_the_age_of_an_object_is_told_by_the_server_s_clock(gcs: str) -> None:
+    deliver(gcs, "in/a.csv")
+    assert abs(gcs_time(gcs) - time.time()) < 5
+    now = time.time()
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(time, "time", lambda: now + 10_000)
+        with pytest.raises(SourceNotReadyError, match=r"a\.csv \(changed [0-9] s ago\)"):
+            find_objects([f"{gcs}/in"], readiness=Readiness(minimum_age=3_000))
+    time.sleep(2.1)
+    assert len(find_objects([f"{gcs}/in"], readiness=Readiness(minimum_age=1))) == 1
