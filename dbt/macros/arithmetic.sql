@@ -36,6 +36,56 @@ is an exact NUMERIC before and after. #}
     cast({{ expression }} as int64)
 {%- endmacro %}
 
+{# A sum of quantities: a whole number, or NUMERIC(29, quantity_decimals). #}
+{% macro as_quantity(expression) -%}
+    {%- if var('quantity_decimals') -%}
+        {{ return(adapter.dispatch('as_decimal_quantity', 'sales_mart')(expression)) }}
+    {%- endif -%}
+    {{ return(sales_mart.as_count(expression)) }}
+{%- endmacro %}
+
+{% macro postgres__as_decimal_quantity(expression) -%}
+    cast({{ expression }} as numeric(29, {{ var('quantity_decimals') | int }}))
+{%- endmacro %}
+
+{% macro duckdb__as_decimal_quantity(expression) -%}
+    cast({{ expression }} as decimal(29, {{ var('quantity_decimals') | int }}))
+{%- endmacro %}
+
+{% macro bigquery__as_decimal_quantity(expression) -%}
+    {{ return(expression) }}
+{%- endmacro %}
+
+{# Price times quantity. A quantity with decimals makes more of them than an amount has: the product
+is rounded half away from zero, once. #}
+{% macro computed_amount() -%}
+    {%- if var('quantity_decimals') -%}
+        {{ return(adapter.dispatch('rounded_product', 'sales_mart')('price', 'quantity')) }}
+    {%- endif -%}
+    price * quantity
+{%- endmacro %}
+
+{% macro postgres__rounded_product(price, quantity) -%}
+    round({{ price }} * {{ quantity }}, {{ var('max_decimals') | int }})
+{%- endmacro %}
+
+{% macro duckdb__rounded_product(price, quantity) -%}
+    round({{ price }} * {{ quantity }}, {{ var('max_decimals') | int }})
+{%- endmacro %}
+
+{# NUMERIC would round the product to nine decimals first. The emulator is a DuckDB underneath. #}
+{% macro bigquery__rounded_product(price, quantity) -%}
+    {%- if var('emulator') -%}
+        {{ return(sales_mart.duckdb__rounded_product(price, quantity)) }}
+    {%- endif -%}
+    cast(
+        round(
+            cast({{ price }} as bignumeric) * cast({{ quantity }} as bignumeric),
+            {{ var('max_decimals') | int }}
+        ) as numeric
+    )
+{%- endmacro %}
+
 {# The mean at two decimals, half away from zero, rounded only once.
 
 Both warehouses round a quotient of NUMERIC to some decimals before it could be rounded to two

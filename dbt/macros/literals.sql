@@ -45,7 +45,8 @@ sign or an underscore does not, since the marts use `starts_with`, not `like`. #
 {%- endmacro %}
 
 {% macro duckdb__numeric_literal(value) -%}
-    {{ return("cast('" ~ value ~ "' as decimal(29, " ~ (var('max_decimals') | int) ~ "))") }}
+    {%- set decimals = (value | string).partition('.')[2] | length -%}
+    {{ return("cast('" ~ value ~ "' as decimal(29, " ~ decimals ~ "))") }}
 {%- endmacro %}
 
 {# The emulator cuts a `numeric` literal in a view to three decimals, this one not. #}

@@ -5,6 +5,8 @@ A model's YAML says it under `config.meta`, and this is the only place where a m
     publish: mart        # mart: readers see it · private: it stands beside the raw table
     slice: sale_date     # sale_date or sale_month: a run replaces these · none: the whole table
     compare: [sale_month]  # columns that the warehouses must agree in; default: all of them
+    grain: [sale_month]  # columns that tell the rows apart
+    each: dimension      # a column of which each value has all sales once
     attributes: true     # the columns that the configuration adds stand behind the others
 
 `marts_of` reads these files, which takes no dbt. `transform` compares what it says with dbt's
@@ -23,11 +25,20 @@ import yaml
 from jinja2 import Environment, TemplateError
 from pydantic import BaseModel, ConfigDict
 
-from sales_mart.dbt_runner.project import model_files, with_attributes
+from sales_mart.dbt_runner.project import model_files, with_additions
 from sales_mart.errors import ConfigurationError
-from sales_mart.schema import MEASURES, Kind, Measure, TableColumn, schema_of
+from sales_mart.schema import (
+    AMOUNT_DIGITS,
+    MEASURES,
+    PRICE_DIGITS,
+    Kind,
+    Measure,
+    TableColumn,
+    schema_of,
+)
 
 if TYPE_CHECKING:
+    from sales_mart.schema import Schema
     from sales_mart.warehouses.base import Warehouse
 
 __all__ = [
@@ -37,6 +48,7 @@ __all__ = [
     "fact",
     "marts_of",
     "read_marts",
+    "type_variables",
 ]
 
 _KINDS: dict[str, Kind] = {
@@ -94,6 +106,8 @@ class Mart(_Frozen):
             replaced whole.
         columns: The columns in the order of the model's YAML.
         sums: What is added up over all facts -> the column that holds the sums.
+        grain: Names of the columns that tell its rows apart.
+        each: The column of which each value has all facts once; None where all of the mart has.
         compared: Names of the columns that the warehouses must agree in.
         partition: How a warehouse that partitions does so; None for not at all.
         cluster: Columns by which a warehouse that clusters does so.
@@ -106,6 +120,8 @@ class Mart(_Frozen):
     columns: tuple[TableColumn, ...]
     compared: tuple[str, ...]
     sums: dict[Measure, str] = {}
+    grain: tuple[str, ...] = ()
+    each: str | None = None
     partition: Partition | None = None
     cluster: tuple[str, ...] = ()
 
@@ -125,22 +141,25 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
         ConfigurationError: A file is no YAML, or says something of a mart that cannot be.
     """
     config = warehouse.config
-    attributes = schema_of(config).attributes
+    schema = schema_of(config)
     values = {
         "max_decimals": config.rules.max_decimals,
-        "integer_type": "bigint",
+        **type_variables(schema),
         **warehouse.dbt_variables(),
     }
-    variables = frozenset(values.items())
+    variables = frozenset(
+        (name, tuple(value) if isinstance(value, list) else value) for name, value in values.items()
+    )
     found: list[Mart] = []
     for path in model_files(config.transformation.models_path):
         if path.suffix == ".sql":
             continue
         try:
-            parsed = with_attributes(_parsed(path.read_text("utf-8")), attributes)
+            parsed = with_additions(_parsed(path.read_text("utf-8")), schema)
             for model in (parsed or {}).get("models") or []:
                 meta = (model.get("config") or {}).get("meta") or {}
-                if "publish" not in meta:
+                enabled = _rendered(str(model.get("config", {}).get("enabled", True)), variables)
+                if "publish" not in meta or enabled == "False":
                     continue
                 columns = {
                     column["name"]: column
@@ -171,6 +190,24 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
                 msg, remedy="`dbt parse` in that folder says where it is wrong."
             ) from None
     return _by_name(found)
+
+
+def type_variables(schema: Schema) -> dict[str, Any]:
+    """Return the vars of the dbt project that say which columns there are and what they hold.
+
+    A warehouse may call a whole number otherwise.
+    """
+    decimals = schema.quantity_decimals
+
+    def decimal(digits: int) -> str | None:
+        return f"numeric({digits}, {decimals})" if decimals else None
+
+    return {
+        "integer_type": "bigint",
+        "quantity_type": decimal(PRICE_DIGITS),
+        "total_quantity_type": decimal(AMOUNT_DIGITS),
+        "dimensions": [column.name for column in schema.of_role("dimension")],
+    }
 
 
 def read_marts(manifest: Mapping[str, Any]) -> tuple[Mart, ...]:
@@ -259,7 +296,8 @@ def _mart(node: Mapping[str, Any]) -> Mart:
     compared = tuple(meta.get("compare") or names)
     slice_by = None if meta["slice"] == "none" else meta["slice"]
     sums = _sums(node, meta.get("sums") or {})
-    for name in (*compared, *sums.values(), *([slice_by] if slice_by else [])):
+    grain, each = tuple(meta.get("grain") or ()), meta.get("each")
+    for name in (*compared, *sums.values(), *grain, *filter(None, (slice_by, each))):
         if name not in names:
             msg = f"the model {node['name']} ({where}) names {name}, which is none of its columns"
             raise ConfigurationError(msg, remedy="List all columns of the model in its YAML.")
@@ -275,6 +313,8 @@ def _mart(node: Mapping[str, Any]) -> Mart:
         columns=columns,
         compared=compared,
         sums=sums,
+        grain=grain,
+        each=each,
         partition=by and Partition(column=by["field"], granularity=by["granularity"]),
         cluster=tuple(node["config"].get("cluster_by") or ()),
     )

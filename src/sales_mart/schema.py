@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AMOUNT_DIGITS",
     "FIELDS",
+    "MART_NAMES",
     "MEASURES",
     "POSITIONS",
     "PRICE_DIGITS",
     "RESERVED_NAMES",
+    "RETURNED",
+    "STAGING_FLAGS",
     "STAMPS",
     "Column",
     "FieldName",
@@ -168,9 +171,15 @@ _ORIGIN = (
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a run's sales, in the order in which every table has them."""
+    """The columns of a run's sales, in the order in which every table has them.
+
+    Attributes:
+        columns: The columns.
+        has_returns: Whether rows with a negative amount are returns.
+    """
 
     columns: tuple[SaleColumn, ...]
+    has_returns: bool = False
 
     def named(self, role: Role) -> str:
         """Return the name of the column that has a role."""
@@ -182,10 +191,26 @@ class Schema:
         currency = [column.name for column in self.of_role("currency")]
         return self.named("product"), *currency, self.named("date")
 
+    def is_read(self, role: Role) -> bool:
+        """Whether the files have the column of a role, rather than that it is computed."""
+        return all(column.field for column in self.of_role(role))
+
     @property
-    def computed_amount(self) -> str:
-        """The amount of a row as SQL, from the columns that it is made of."""
-        return f"{self.named('price')} * {self.named('quantity')}"
+    def quantity_decimals(self) -> int:
+        """Decimals of a quantity."""
+        (column,) = self.of_role("quantity")
+        return column.scale
+
+    @property
+    def net_quantity(self) -> str:
+        """What a row adds to a sum of quantities, as SQL: the marts' `measures_of_row` says it too.
+
+        A return takes its pieces away, whichever of its numbers is the negative one.
+        """
+        amount, quantity = self.named("amount"), self.named("quantity")
+        if not self.has_returns:
+            return quantity
+        return f"case when {amount} < 0 then -abs({quantity}) else {quantity} end"
 
     def of_role(self, *roles: Role) -> tuple[SaleColumn, ...]:
         """Return the columns that have one of some roles."""
@@ -241,7 +266,9 @@ def schema_of(config: Config) -> Schema:
         for name, attribute in config.ingestion.attributes.items()
     )
     origins = tuple(sorted(mapped.items()))
-    return _schema(site.max_decimals, site.quantity_decimals, origins, attributes)
+    return _schema(
+        site.max_decimals, site.quantity_decimals, origins, attributes, site.allow_returns
+    )
 
 
 @lru_cache(maxsize=64)
@@ -250,6 +277,7 @@ def _schema(
     quantity_decimals: int = 0,
     mapped: tuple[tuple[str, Origin], ...] = (),
     attributes: tuple[SaleColumn, ...] = (),
+    has_returns: bool = False,
 ) -> Schema:
     origins = {name: Origin(parts=((name,),)) for name in FIELDS} | dict(mapped)
     has_total = "amount" in origins
@@ -318,19 +346,37 @@ def _schema(
             description="Day of the sale.",
         ),
     )
-    return Schema((*core, *attributes))
+    return Schema((*core, *attributes), has_returns)
 
 
+STAGING_FLAGS = {
+    "missing_product": "is_missing_product",
+    "missing_price": "is_missing_price",
+    "missing_quantity": "is_missing_quantity",
+    "product_prefix": "is_wrong_prefix",
+    "price_too_low": "is_price_too_low",
+    "quantity_range": "is_quantity_out_of_range",
+}
+"""Reasons that keep a valid row out of the marts: code -> column of the staging view."""
+RETURNED = ("returned_amount", "returned_quantity")
+"""The last columns of the marts with sums, where there are returns."""
 RESERVED_NAMES = frozenset(
     (
         *FIELDS,
         *(column.name for column in _schema(0).raw),
         # Columns of the quarantine and of the marts.
         *("source_uri", "line", "line_end", "byte_offset", "byte_length", "reasons"),
-        *("sale_month", "is_in_marts"),
+        *("sale_month", "expected_amount", "is_in_marts", *STAGING_FLAGS.values()),
     )
 )
 """What no attribute may be called: the pipeline has columns of these names."""
+MART_NAMES = frozenset(
+    {
+        *("dimension", "value", "total_amount", "total_quantity", "total_price"),
+        *("transaction_count", "avg_price", *RETURNED),
+    }
+)
+"""What a currency may not be called either, since it stands in every mart beside them."""
 
 
 def arrow_schema(columns: Iterable[TableColumn]) -> pa.Schema:  # pyright: ignore[reportUnknownParameterType]

@@ -51,7 +51,7 @@ MEASURES = {
 }
 MODELS = {
     "stg_transactions": {name: RAW[name] for name in list(RAW)[:6]}
-    | {"run_id": "STRING"}
+    | {"run_id": "STRING", "expected_amount": NUMERIC}
     | dict.fromkeys(
         (
             "is_missing_product",
@@ -127,6 +127,7 @@ def compiled_project(target: Target, window: str) -> Compiled:
             # The analyser's catalogue knows tables by their full names only.
             node["name"]: (process.folder / node["compiled_path"]).read_text().replace("`.`", ".")
             for node in manifest["nodes"].values()
+            if node["config"]["enabled"]
         }
     return Compiled(sql, manifest)
 

@@ -317,7 +317,7 @@ FIRST, SECOND = (date.fromisoformat(day) for day in (D1, D2))
 
 
 def past(number: int, mode: Mode) -> PastLoad:
-    return PastLoad(number, f"run_id_{number}", FIRST, mode, "sha256", 1, "{}", "{}")
+    return PastLoad(number, f"run_id_{number}", FIRST, mode, "sha256", 1, "{}", "{}", "[]")
 
 
 SNAPSHOT, DELIVERY = past(1, Mode.REPLACE), past(2, Mode.APPEND)

@@ -1,18 +1,18 @@
 with days as (
     select
-        sale_date,
-        sum(amount) as total_amount,
-        sum(quantity) as total_quantity,
-        sum(price) as total_price,
-        count(*) as transaction_count
+        sale_date
+        {{- currency() }},
+        {{ sums_of_rows() }}
     from {{ ref('fact_sales') }}
-    group by sale_date
+    group by sale_date{{ currency() }}
 )
 
 select
-    sale_date,
+    sale_date
+    {{- currency() }},
     {{ as_amount('total_amount') }} as total_amount,
-    {{ as_count('total_quantity') }} as total_quantity,
-    transaction_count,
-    {{ mean('total_price', 'transaction_count') }} as avg_price
+    {{ as_quantity('total_quantity') }} as total_quantity,
+    {{ as_count('transaction_count') }} as transaction_count,
+    {{ mean_of_sales() }} as avg_price
+    {{- typed_returned() }}
 from days

@@ -1,11 +1,13 @@
 {# All months of all products: those of the window as just computed, the others as published. #}
 with months as (
     select
-        product,
+        product
+        {{- currency() }},
         total_amount,
         total_quantity,
         total_price,
         transaction_count
+        {{- returned() }}
     from {{ ref('sales_by_product_month') }}
     {%- set published = source('sales', 'published_product_months') %}
     {%- if var('window') is not none %}
@@ -13,11 +15,13 @@ with months as (
     union all
 
     select
-        product,
+        product
+        {{- currency() }},
         total_amount,
         total_quantity,
         total_price,
         transaction_count
+        {{- returned() }}
     from {{ published }}
     where not {{ is_in_window_months('sale_month') }}
     {%- endif %}
@@ -25,19 +29,23 @@ with months as (
 
 products as (
     select
-        product,
+        product
+        {{- currency() }},
         sum(total_amount) as total_amount,
         sum(total_quantity) as total_quantity,
         sum(total_price) as total_price,
         sum(transaction_count) as transaction_count
+        {{- returned_sums() }}
     from months
-    group by product
+    group by product{{ currency() }}
 )
 
 select
-    product,
+    product
+    {{- currency() }},
     {{ as_amount('total_amount') }} as total_amount,
-    {{ as_count('total_quantity') }} as total_quantity,
+    {{ as_quantity('total_quantity') }} as total_quantity,
     {{ as_count('transaction_count') }} as transaction_count,
-    {{ mean('total_price', 'transaction_count') }} as avg_price
+    {{ mean_of_sales() }} as avg_price
+    {{- typed_returned() }}
 from products

@@ -7,6 +7,7 @@ with transactions as (
         quantity,
         amount,
         sale_date
+        {{- currency() }}
     from {{ ref('stg_transactions') }}
     where
         is_in_marts
@@ -16,32 +17,34 @@ with transactions as (
 days as (
     select
         product,
-        sale_date,
-        sum(amount) as total_amount,
-        sum(quantity) as total_quantity,
-        sum(price) as total_price,
-        count(*) as transaction_count
+        sale_date
+        {{- currency() }},
+        {{ sums_of_rows() }}
     from transactions
-    group by product, sale_date
+    group by product, sale_date{{ currency() }}
 ),
 
 dated as (
     select
         product,
-        {{ month_start('sale_date') }} as sale_month,
+        {{ month_start('sale_date') }} as sale_month
+        {{- currency() }},
         total_amount,
         total_quantity,
         total_price,
         transaction_count
+        {{- returned() }}
     from days
 )
 
 select
     product,
-    sale_month,
+    sale_month
+    {{- currency() }},
     {{ as_amount('sum(total_amount)') }} as total_amount,
-    {{ as_count('sum(total_quantity)') }} as total_quantity,
+    {{ as_quantity('sum(total_quantity)') }} as total_quantity,
     {{ as_amount('sum(total_price)') }} as total_price,
     {{ as_count('sum(transaction_count)') }} as transaction_count
+    {{- typed_returned('sum(%s)') }}
 from dated
-group by product, sale_month
+group by product, sale_month{{ currency() }}

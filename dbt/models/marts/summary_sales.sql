@@ -1,7 +1,9 @@
 select
     product,
-    sale_month,
+    sale_month
+    {{- currency() }},
     total_amount,
-    {{ mean('total_price', 'transaction_count') }} as avg_price,
+    {{ mean_of_sales() }} as avg_price,
     transaction_count
+    {{- returned() }}
 from {{ ref('sales_by_product_month') }}

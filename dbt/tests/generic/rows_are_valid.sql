@@ -4,9 +4,15 @@ read once; a failing row is shown with the first rule that it breaks.
 Arguments:
     tokens: columns that hold 64 lower-case hex characters
     not_null: columns that are never null
-    mart_rules: the configured rules for product, price and quantity hold
-    expressions: name of a rule → condition #}
-{% test rows_are_valid(model, tokens=[], not_null=[], mart_rules=false, expressions={}) %}
+    mart_rules: the configured rules for product, price, quantity and amount hold
+    expressions: name of a rule → condition
+    of_plain_sales: the same, where there are neither returns nor line totals, and quantities are
+        whole numbers
+    with_returns: the same, where there are returns #}
+{% test rows_are_valid(
+    model, tokens=[], not_null=[], mart_rules=false, expressions={}, of_plain_sales={},
+    with_returns={}
+) %}
 
 {%- set rules = {} -%}
 {%- for column in tokens -%}
@@ -18,11 +24,19 @@ Arguments:
 {%- if mart_rules -%}
     {%- do rules.update({
         'product_has_prefix': has_prefix('product'),
-        'price_is_in_range': is_price_in_range('price'),
-        'quantity_is_in_range': is_quantity_in_range('quantity'),
+        'price_is_in_range': is_price_in_range(),
+        'quantity_is_in_range': is_quantity_in_range(),
     }) -%}
+    {%- if not var('has_line_total') -%}
+        {%- do rules.update({'amount_is_price_times_quantity': 'amount = ' ~ computed_amount()}) -%}
+    {%- endif -%}
 {%- endif -%}
 {%- do rules.update(expressions) -%}
+{%- if var('allow_returns') -%}
+    {%- do rules.update(with_returns) -%}
+{%- elif not (var('has_line_total') or var('quantity_decimals')) -%}
+    {%- do rules.update(of_plain_sales) -%}
+{%- endif -%}
 
 select
     *,

@@ -2,10 +2,12 @@
 
 Arguments:
     to: the other model
-    measures: column of this model → expression over the other one
+    measures: columns of this model, each of which is added up
+    of_rows: the other model has single sales: what each adds is told by `measures_of_row`, not by
+        a column of the same name
     only_whole: compare only when everything is built, since within a window the models hold
         different dates #}
-{% test sums_agree(model, to, measures, only_whole=false) %}
+{% test sums_agree(model, to, measures, of_rows=false, only_whole=false) %}
 
 with ours as (
     select
@@ -17,7 +19,8 @@ with ours as (
 
 theirs as (
     select
-        {%- for column, expression in measures.items() %}
+        {%- for column in measures %}
+        {%- set expression = measures_of_row()[column] if of_rows else column %}
         coalesce(sum({{ expression }}), 0) as {{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     from {{ to }}

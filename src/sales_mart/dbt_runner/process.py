@@ -19,7 +19,7 @@ from sales_mart.dbt_runner.project import project_of
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
 from sales_mart.lake.temporary import LockedFolder, Turn, system_temporary_folder
-from sales_mart.marts import Mart, read_marts
+from sales_mart.marts import Mart, read_marts, type_variables
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import check_installed, open_warehouse
 
@@ -34,6 +34,7 @@ __all__ = ["DbtProcess", "Outcome", "environment", "variables"]
 _log = logging.getLogger(__name__)
 
 _END_SECONDS = 15.0
+_MOST_DECIMALS = 9
 _FOLDER = "SALES_MART_DBT_FOLDER"
 _FOLDER_IN_0_1 = "SALES_MART_SCRATCH"
 
@@ -60,10 +61,12 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
     """Return the vars of the dbt project.
 
     `min_price` is rounded up to the scale of prices, which decides every price the same way and
-    fits the type of either warehouse.
+    fits the type of either warehouse; where it is multiplied, to as many decimals as all have.
     """
     rules, warehouse = config.rules, open_warehouse(config, target)
-    scale = Decimal(1).scaleb(-rules.max_decimals)
+    schema = schema_of(config)
+    is_price_computed = not schema.is_read("price")
+    scale = Decimal(1).scaleb(-_MOST_DECIMALS if is_price_computed else -rules.max_decimals)
     return {
         # In a list, since dbt takes a text for a template and runs what stands in `{{ }}`.
         "product_prefix": [rules.product_prefix],
@@ -76,8 +79,13 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
         "next_schema": warehouse.next_schema,
         "mart_schema": warehouse.mart_schema,
         "fact_table": warehouse.fact_table,
-        "attributes": [column.name for column in schema_of(config).attributes],
-        "integer_type": "bigint",
+        "attributes": [column.name for column in schema.attributes],
+        "currency": [column.name for column in schema.of_role("currency")],
+        "allow_returns": schema.has_returns,
+        "has_line_total": schema.is_read("amount"),
+        "is_price_computed": is_price_computed,
+        "quantity_decimals": schema.quantity_decimals,
+        **type_variables(schema),
         "has_own_models": config.transformation.models_path is not None,
         "emulator": False,
         **warehouse.dbt_variables(),
@@ -124,7 +132,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
         self.folder = self._locked.path
         try:
             self._project = project_of(
-                config.transformation.models_path, schema_of(config).attributes, self.folder
+                config.transformation.models_path, schema_of(config), self.folder
             )
             ready, theirs = os.pipe()
             self._ready = os.fdopen(ready, "rb")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
+from sales_mart.schema import RETURNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sales_mart.schema import SaleColumn
+    from sales_mart.schema import SaleColumn, Schema
 
-__all__ = ["model_files", "models_digest", "project_folder", "project_of", "with_attributes"]
+__all__ = ["model_files", "models_digest", "project_folder", "project_of", "with_additions"]
 
 _TYPES = {
     "text": "string",
@@ -24,6 +25,24 @@ _TYPES = {
     "date": "date",
     "boolean": "boolean",
 }
+_RETURNED = [
+    {
+        "name": name,
+        "description": f"Sum of the {what} of returns, as a positive number; 0 without returns.",
+        "data_type": kind,
+        "constraints": [{"type": "not_null"}],
+    }
+    for name, what, kind in zip(
+        RETURNED,
+        ("amounts", "pieces"),
+        (
+            "numeric(29, {{ var('max_decimals') }})",
+            "{{ var('total_quantity_type') or var('integer_type') }}",
+        ),
+        strict=True,
+    )
+]
+"""Columns of the marts with sums, where there are returns."""
 
 
 def project_folder() -> Path:
@@ -64,49 +83,91 @@ def models_digest(models_path: str | None) -> str:
     return digest.hexdigest()
 
 
-def with_attributes(properties: Any, attributes: Sequence[SaleColumn]) -> Any:
+def with_additions(properties: Any, schema: Schema) -> Any:
     """Return the YAML of models with the columns that the configuration adds.
 
+    A model says under `config.meta` which of them it takes:
+
+        attributes: true             # all attributes, behind its other columns
+        grain: [product, sale_month] # the currency, behind these, and in tests of the grain
+        returns: {nullable: […]}     # what was returned, at the end and in tests of sums; of the
+                                     # listed columns there may be none then
+
     Args:
-        properties: A file's content; models with `attributes: true` in their `meta` get them.
-        attributes: The columns.
+        properties: A file's content.
+        schema: The columns of the configuration.
     """
-    added = [
-        {
-            "name": column.name,
-            "description": column.description,
-            "data_type": _TYPES.get(column.kind) or f"numeric({column.digits}, {column.scale})",
-            "quote": True,
-        }
-        for column in attributes
-    ]
-    if not added or not isinstance(properties, dict):
+    if not isinstance(properties, dict) or not _has_additions(schema):
         return properties
-    models = [
-        model | {"columns": [*model["columns"], *added]} if _takes_attributes(model) else model
-        for model in properties.get("models") or []
-    ]
-    return properties | {"models": models}
+    models = properties.get("models") or []
+    return properties | {"models": [_with_additions(model, schema) for model in models]}
 
 
-def _takes_attributes(model: dict[str, Any]) -> bool:
-    meta = (model.get("config") or {}).get("meta") or {}
-    return bool(meta.get("attributes"))
+def _has_additions(schema: Schema) -> bool:
+    return bool(schema.attributes) or schema.has_returns
 
 
-def project_of(models_path: str | None, attributes: Sequence[SaleColumn], folder: Path) -> Path:
+def _with_additions(model: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    meta: dict[str, Any] = (model.get("config") or {}).get("meta") or {}
+    columns: list[dict[str, Any]] = list(model.get("columns") or [])
+    tests: list[Any] = list(model.get("data_tests") or [])
+    if meta.get("attributes"):
+        columns += map(_attribute, schema.attributes)
+    currency = schema.of_role("currency")
+    if grain := meta.get("grain"):
+        at = [column["name"] for column in columns].index(grain[-1]) + 1
+        columns[at:at] = map(_attribute, currency)
+        names = [column.name for column in currency]
+        meta = meta | {"grain": [*grain, *names]}
+        tests = [_with_names(test, "grain_is_unique", "columns", names) for test in tests]
+    if "returns" in meta and schema.has_returns:
+        nullable = meta["returns"]["nullable"]
+        columns = [
+            {key: said for key, said in column.items() if key != "constraints"}
+            if column["name"] in nullable
+            else column
+            for column in columns
+        ]
+        columns += _RETURNED
+        for test in ("sums_agree", "dimensions_agree"):
+            tests = [_with_names(each, test, "measures", RETURNED) for each in tests]
+    added = {"config": model["config"] | {"meta": meta}} if meta else {}
+    added |= {"data_tests": tests} if tests else {}
+    return model | added | {"columns": columns}
+
+
+def _with_names(test: Any, name: str, argument: str, added: Sequence[str]) -> Any:
+    """Return a test of a model; where it is the named one, with more names in its argument."""
+    if not isinstance(test, dict) or name not in test:
+        return test
+    said: dict[str, Any] = test[name]
+    arguments = said["arguments"] | {argument: [*said["arguments"][argument], *added]}
+    return {name: said | {"arguments": arguments}}
+
+
+def _attribute(column: SaleColumn) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "description": column.description,
+        "data_type": _TYPES.get(column.kind) or f"numeric({column.digits}, {column.scale})",
+        "quote": True,
+    }
+
+
+def project_of(models_path: str | None, schema: Schema, folder: Path) -> Path:
     """Return the dbt project of a configuration: ours, or a copy with what it adds.
 
     Args:
         models_path: The folder of the user's own models, which stand in `models/own` of the copy.
-        attributes: The columns that the configuration adds.
+        schema: The columns of the configuration.
         folder: Where a copy is put.
 
     Raises:
         ConfigurationError: `models_path` is no folder with models.
     """
     ours = project_folder()
-    if models_path is None and not attributes:
+    has_additions = _has_additions(schema)
+    if models_path is None and not has_additions:
         return ours
     project = folder / "project"
     try:
@@ -120,9 +181,9 @@ def project_of(models_path: str | None, attributes: Sequence[SaleColumn], folder
         what = f"transformation.models_path: {models_path or ours}"
         msg = f"{what} cannot be copied: {error.strerror or error}"
         raise ConfigurationError(msg, remedy="Let this user read all files in it.") from error
-    for path in project.glob("models/**/*.yml") if attributes else ():
+    for path in project.glob("models/**/*.yml") if has_additions else ():
         before = yaml.safe_load(path.read_text("utf-8"))
-        after = with_attributes(before, attributes)
+        after = with_additions(before, schema)
         if after != before:
             path.write_text(yaml.safe_dump(after, sort_keys=False), "utf-8")
     return project

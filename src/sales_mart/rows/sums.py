@@ -26,7 +26,7 @@ class Sums(NamedTuple):
         return Sums(
             self.rows + sign * other.rows,
             money.add(self.amount, other.amount, sign),
-            self.quantity + sign * other.quantity,
+            _added(self.quantity, other.quantity, sign),
         )
 
     def __format__(self, spec: str) -> str:
@@ -39,13 +39,21 @@ class Sums(NamedTuple):
         return format(self)
 
 
+def _added(first: int | Decimal, second: int | Decimal, sign: int) -> int | Decimal:
+    if isinstance(first, int) and isinstance(second, int):
+        return first + sign * second
+    return money.add(Decimal(first), Decimal(second), sign)
+
+
 class Totals(BaseModel):
     """The sums in a record, beside the rows that they are of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: Decimal = Field(description="sum of price x quantity of the rows that the marts show")
-    quantity: int | Decimal = Field(description="sum of quantity of the rows that the marts show")
+    quantity: int | Decimal = Field(
+        description="sum of quantity of the rows that the marts show, net of returns"
+    )
 
     def sums(self, rows: int) -> Sums:
         """Return the sums, which are of so many rows."""

@@ -98,8 +98,14 @@ def _listed(warehouse: Warehouse) -> str:
 
 
 def _texts(warehouse: Warehouse) -> list[str]:
-    columns = _summary(warehouse).columns
-    return [warehouse.dialect.by_code_point(each.name) for each in columns if each.kind == "text"]
+    """Return what orders the texts, the missing ones last in every warehouse."""
+    dialect = warehouse.dialect
+    return [
+        dialect.by_code_point(dialect.identifier(each.name))
+        + (" nulls last" if each.is_nullable else "")
+        for each in _summary(warehouse).columns
+        if each.kind == "text"
+    ]
 
 
 def _scaled(mart: Mart, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sales_mart.errors import ConfigurationError, DataError
 from sales_mart.lake.records import Load, Mode
 from sales_mart.rows.rule_changes import loosened, rules_as_data
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class PastLoad(NamedTuple):
     visible_rows: int | None
     rules: str | None
     rejects: str | None
+    grain: str | None
 
 
 PAST_LOAD_COLUMNS = PastLoad._fields
@@ -119,6 +121,10 @@ def check_admission(  # noqa: PLR0913 - what a load is checked by
         raise ConfigurationError(msg, remedy="Choose another --run-id, or leave it out.")
     if not options.accept_new_rules:
         _check_rules(past, seal, rules_as_data(config))
+        if holds_rows:
+            _check_currency(
+                past, seal, [each.name for each in schema_of(config).of_role("currency")]
+            )
 
 
 def _check_key(latest: PastLoad, seal: Seal, options: LoadOptions) -> None:
@@ -192,6 +198,39 @@ def _check_rules(past: Sequence[PastLoad], seal: Seal, now: Mapping[str, Any]) -
         remedy="Nothing was changed. Restore the rule, or use --accept-new-rules for this run, "
         "and for those days, which have to be run again to get their rows.",
         details={"days": dict(found)},
+    )
+
+
+def _check_currency(past: Sequence[PastLoad], seal: Seal, now: Sequence[str]) -> None:
+    """Refuse to put rows with a currency beside rows that say none, or another column.
+
+    As with the rules, whoever did so with the last load has been asked.
+    """
+
+    def currency(load: PastLoad) -> list[str]:
+        return [] if load.grain is None else json.loads(load.grain)
+
+    if currency(past[-1]) == now:
+        return
+    snapshot, days = last_snapshot(past), deliveries(past)
+    days.pop(seal.business_date, None)
+    others = sorted(day for day, load in days.items() if currency(load) != now)
+    found = [str(day) for day in others]
+    if snapshot is not None and currency(snapshot) != now:
+        found.insert(0, f"{snapshot.business_date} (a snapshot)")
+    if not found:
+        return
+    theirs = " and ".join(sorted({name for load in past for name in currency(load)} - {*now}))
+    msg = (
+        f"run {seal.run_id} has {' and '.join(now) or 'no column'} as the currency, loads before "
+        f"it have {theirs or 'none'}: {_shown(found)}"
+    )
+    raise DataError(
+        msg,
+        remedy="Nothing was changed. Restore ingestion.attributes, load the history anew in "
+        "replace mode, or use --accept-new-rules for this run and for those days, which have to "
+        "be run again: until then the marts show their amounts under no currency.",
+        details={"days": found},
     )
 
 

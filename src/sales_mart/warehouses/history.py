@@ -9,6 +9,7 @@ from sales_mart.errors import ConfigurationError, SupersededError, TemporaryErro
 from sales_mart.lake.records import Load, Mode
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS
 from sales_mart.rows.rule_changes import rules_as_data
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.admission import PAST_LOAD_COLUMNS, PastLoad
 from sales_mart.warehouses.windows import Window, union_windows, window_from_json, window_to_json
 
@@ -107,6 +108,7 @@ def load_values(
         "seal_digest": seal.digest,
         "rules": json.dumps(rules_as_data(config)),
         "rejects": json.dumps(seal.reasons),
+        "grain": json.dumps([column.name for column in schema_of(config).of_role("currency")]),
     }
 
 

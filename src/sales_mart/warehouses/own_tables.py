@@ -54,6 +54,7 @@ _LOAD_RUNS = (
     _count("visible_rows", "Visible rows after the load.", is_nullable=True),
     _text("rules", "JSON object: the rules by reason.", is_nullable=True),
     _text("rejects", "JSON object: rejected rows by reason.", is_nullable=True),
+    _text("grain", "JSON array: the currency, if it has one.", is_nullable=True),
 )
 _PUBLICATIONS = (
     _count("sequence", "Sequence of the load that is shown."),
@@ -120,12 +121,14 @@ def check_columns(
 
 
 def _remedy(column: TableColumn) -> str:
-    if isinstance(column, SaleColumn) and column.role == "attribute":
+    role = column.role if isinstance(column, SaleColumn) else None
+    if role in ("attribute", "dimension", "currency"):
         return (
             f"Put the type of ingestion.attributes.{column.name} back, or call the attribute "
             "otherwise: the table keeps the old column, and gets another one."
         )
+    key = "quantity_decimals" if role == "quantity" else "max_decimals"
     return (
-        "Restore ingestion.validation.max_decimals, or move the table away or drop it and load "
-        "the history anew."
+        f"Restore ingestion.validation.{key}, or move the table away or drop it and load the "
+        "history anew."
     )

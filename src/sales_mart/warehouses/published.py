@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from sales_mart.marts import fact
 from sales_mart.names import PRODUCT_MONTHS, PUBLISHED_SLICES
-from sales_mart.rows import money
-from sales_mart.rows.sums import Sums
-from sales_mart.schema import MEASURES, Measure
+from sales_mart.schema import MEASURES, Measure, schema_of
 from sales_mart.warehouses.differences import RECORD, Difference
+from sales_mart.warehouses.questions import fact_sums, sums_of
 from sales_mart.warehouses.windows import window_months, within, within_months
 
 if TYPE_CHECKING:
@@ -60,7 +59,8 @@ class PublishedMarts:
     def __init__(self, warehouse: Warehouse) -> None:
         """Name the tables."""
         self._dialect = warehouse.dialect
-        self._decimals = warehouse.config.rules.max_decimals
+        self._config = warehouse.config
+        self._fact_sums = fact_sums(warehouse)
         self._marts = {mart.name: mart for mart in warehouse.marts}
         self._fact = fact(warehouse.marts)
         self._months = self._marts[PRODUCT_MONTHS]
@@ -103,11 +103,7 @@ class PublishedMarts:
                 row[1],
                 self._slice_text(row[0], row[1], row[2]),
                 *(
-                    Sums(
-                        int(row[3 + side]),
-                        money.padded(row[5 + side], self._decimals),
-                        int(row[7 + side]),
-                    )
+                    sums_of(self._config, row[3 + side], row[5 + side], row[7 + side])
                     for side in range(2)
                 ),
             )
@@ -142,25 +138,34 @@ class PublishedMarts:
         if recorded:
             by_day = f"select slice as sale_date, {_SUMS} from {slices} where mart = '{fact_name}'"
         else:
-            sums = self._sums_of(self._fact, "sum({})", "count(*)")
-            by_day = f"select sale_date, {sums} from {live[fact_name]} group by sale_date"
+            sums = ", ".join(f"sum({sql}) as {name}" for name, sql in self._fact_sums.items())
+            by_day = (
+                f"select sale_date, count(*) as {_COLUMNS['rows']}, {sums} "
+                f"from {live[fact_name]} group by sale_date"
+            )
         keys = ", ".join(self._keys(self._months))
-        by_month = f"select {keys}, {self._sums_of(self._months)} from {live[months_name]}"
+        sums = ", ".join(f"{self._months.sums[name]} as {_COLUMNS[name]}" for name in MEASURES)
+        by_month = f"select {keys}, {sums} from {live[months_name]}"
         parts = [self._changed(live, slices, facts)] if recorded else []
         for mart in self._marts.values():
             if not mart.sums or mart in (self._fact, self._months):
                 continue
-            parts.append(self._pair(live, mart, self._keys(mart), months_name, by_month))
+            other = by_month if mart.each is None else self._for_each(mart.each, by_month)
+            parts.append(self._pair(live, mart, self._keys(mart), months_name, other, MEASURES))
             if mart.slice == "sale_date":
-                days = {"sale_date": "sale_date"}
-                parts.append(self._pair(live, mart, days, fact_name, by_day))
+                name = self._dialect.identifier("sale_date")
+                days = {name: name}
+                # A return is a row, and no transaction.
+                rows: list[Measure] = [] if schema_of(self._config).has_returns else ["rows"]
+                same = (*rows, *self._fact_sums)
+                parts.append(self._pair(live, mart, days, fact_name, by_day, same))
         return "\nunion all\n".join(f"select * from (\n{part}\n) as found" for part in parts)
 
     def after(self, window: Window, *, recorded: bool) -> dict[str, Any]:
         """Marts and slices as a publication would leave them, for `differences_sql`."""
         live: dict[str, str] = {}
         for name, mart in self._marts.items():
-            columns = ", ".join(column.name for column in mart.columns)
+            columns = ", ".join(self._dialect.identifier(column.name) for column in mart.columns)
             live[name] = (
                 f"(select {columns} from {self.live[name]} where not ({mart_window(mart, window)}) "
                 f"union all select {columns} from {self.next[name]}) as after_{name}"
@@ -212,8 +217,9 @@ class PublishedMarts:
         # With their digits: a plain NUMERIC of the emulator has 18.
         columns = {column.name: column for column in self._fact.columns}
         scales = {name: columns[column].scale for name, column in self._fact.sums.items()}
+        summed = self._fact_sums if mart == self._fact else mart.sums
         sums = ",\n    ".join(
-            f"cast({f'sum({mart.sums[measure]})' if measure in mart.sums else 'null'} "
+            f"cast({f'sum({summed[measure]})' if measure in summed else 'null'} "
             f"as numeric({29 + scale}, {scale})) as {measure}"
             for measure, scale in scales.items()
         )
@@ -261,42 +267,56 @@ having {differing}
     def _keys(self, mart: Mart) -> dict[str, str]:
         """Return what the sums by product and month have in common with a mart: key -> SQL."""
         columns = {column.name for column in mart.columns}
-        sums = self._months.sums.values()
-        keys = [each.name for each in self._months.columns if each.name not in sums]
-        found = {name: name for name in keys if name in columns}
+        quoted = self._dialect.identifier
+        keys = [*self._months.grain, *filter(None, [mart.each])]
+        found = {quoted(name): quoted(name) for name in keys if name in columns}
         if mart.slice == "sale_date":
-            found["sale_month"] = self._dialect.month_start("sale_date")
+            found[quoted("sale_month")] = self._dialect.month_start("sale_date")
         return found
 
-    def _sums_of(self, mart: Mart, form: str = "{}", counted: str = "1") -> str:
-        """List the sums of a mart's rows, under the names that the slices have for them."""
-        return ", ".join(
-            f"{form.format(mart.sums[measure]) if measure in mart.sums else counted} as {name}"
-            for measure, name in _COLUMNS.items()
+    def _for_each(self, column: str, sums: str) -> str:
+        """Query of the same sums for each value of a column that has all facts once."""
+        name = self._dialect.identifier(column)
+        values = "\nunion all\n".join(
+            f"select {self._dialect.literal(each.name)} as {name}"
+            for each in schema_of(self._config).of_role("dimension")
         )
+        return f"select * from ({sums}) as sums cross join ({values}) as values_of_each"
 
-    def _pair(
+    def _pair(  # noqa: PLR0913 - what a comparison is of
         self,
         live: Mapping[str, str],
         mart: Mart,
         keys: Mapping[str, str],
         other: str,
         other_sums: str,
+        same: Sequence[Measure],
     ) -> str:
         """Query of the differences between a mart and `other`, added up by day or month.
 
         Products are no part of a message, so only their number shows in it.
+
+        Args:
+            live: The marts.
+            mart: The mart.
+            keys: What both have in common: its name -> its SQL in the mart.
+            other: Name of the other mart.
+            other_sums: Query of the other mart's sums.
+            same: Measures that are the same in both.
         """
-        day = next((key for key in keys if key in ("sale_date", "sale_month")), None)
+        measures = [measure for measure in mart.sums if measure in same]
+        days = tuple(map(self._dialect.identifier, ("sale_date", "sale_month")))
+        day = next((key for key in keys if key in days), None)
         here = ", ".join(
-            f"{mart.sums.get(measure, '0')} as {measure}_here, 0 as {measure}_there"
+            f"{mart.sums[measure] if measure in measures else 0} as {measure}_here, "
+            f"0 as {measure}_there"
             for measure in MEASURES
         )
         there = ", ".join(
-            f"0, {name if measure in mart.sums else '0'}" for measure, name in _COLUMNS.items()
+            f"0, {name if measure in measures else '0'}" for measure, name in _COLUMNS.items()
         )
         differing = " or ".join(
-            f"sum(sides.{measure}_here) <> sum(sides.{measure}_there)" for measure in mart.sums
+            f"sum(sides.{measure}_here) <> sum(sides.{measure}_there)" for measure in measures
         )
         own = "".join(f"{sql} as {key}, " for key, sql in keys.items())
         listed = "".join(f"{key}, " for key in keys)

@@ -105,9 +105,9 @@ def column_changes(
         msg = f"{where} has columns of other types than the run: {shown}"
         raise ConfigurationError(
             msg,
-            remedy="Restore ingestion.validation.max_decimals or the type of the column, or drop "
-            "the table (with the views on it) and run transform, reconcile and publish again: it "
-            "is created again.",
+            remedy="Restore ingestion.validation (max_decimals, quantity_decimals) or the type of "
+            "the column, or drop the table (with the views on it) and run transform, reconcile and "
+            "publish again: it is created again.",
         )
     changes = ColumnChanges(
         tuple(name for name in following if name not in live),

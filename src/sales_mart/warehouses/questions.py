@@ -11,30 +11,34 @@ from sales_mart.marts import fact
 from sales_mart.names import STAGING
 from sales_mart.rows import money
 from sales_mart.rows.sums import Sums
-from sales_mart.schema import MEASURES, schema_of
+from sales_mart.schema import MEASURES, STAGING_FLAGS, schema_of
 from sales_mart.warehouses.windows import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sales_mart.config import Config
+    from sales_mart.schema import Measure
     from sales_mart.warehouses.base import Warehouse
     from sales_mart.warehouses.windows import Window
 
-__all__ = [
-    "STAGING_FLAGS",
-    "DayTotals",
-    "Questions",
-]
+__all__ = ["DayTotals", "Questions", "fact_sums", "sums_of"]
 
-STAGING_FLAGS = {
-    "missing_product": "is_missing_product",
-    "missing_price": "is_missing_price",
-    "missing_quantity": "is_missing_quantity",
-    "product_prefix": "is_wrong_prefix",
-    "price_too_low": "is_price_too_low",
-    "quantity_range": "is_quantity_out_of_range",
-}
-"""Reasons that keep a valid row out of the marts: code -> column of the staging view."""
+
+def fact_sums(warehouse: Warehouse) -> dict[Measure, str]:
+    """Return what is added up over the facts: measure -> SQL of what a row adds."""
+    sums = dict(fact(warehouse.marts).sums)
+    return sums | {"quantity": schema_of(warehouse.config).net_quantity}
+
+
+def sums_of(config: Config, rows: int, amount: Any, quantity: Any) -> Sums:
+    """Return sums as a warehouse gives them: null of no row, decimals with zeros or without."""
+    decimals = schema_of(config).quantity_decimals
+    return Sums(
+        int(rows),
+        money.padded(Decimal(amount or 0), config.rules.max_decimals),
+        money.padded(Decimal(quantity or 0), decimals) if decimals else int(quantity or 0),
+    )
 
 
 class DayTotals(NamedTuple):
@@ -66,10 +70,11 @@ class Questions:
         self._published = published
         self._staging = dialect.table(warehouse.raw_schema, STAGING)
         self._fact = named(facts)
-        self._sums = [(name, facts.sums[name]) for name in MEASURES if name in facts.sums]
-        self._raw = {"amount": schema_of(warehouse.config).computed_amount}
+        self._config = warehouse.config
+        sums = fact_sums(warehouse)
+        self._sums = [(name, sums[name]) for name in MEASURES if name in sums]
+        self._raw = {"amount": "expected_amount"}
         self._columns = ", ".join(dialect.identifier(column.name) for column in facts.columns)
-        self._decimals = warehouse.config.rules.max_decimals
         self._checksum = dialect.row_checksum(facts.compared_columns)
         self.whole = frozenset(mart.name for mart in marts if mart.slice is None)
         self._marts = {
@@ -95,7 +100,7 @@ class Questions:
         rows = self._ask(sql)
         return {
             row[0]: DayTotals(
-                Sums(row[1], money.padded(Decimal(row[2] or 0), self._decimals), int(row[3] or 0)),
+                sums_of(self._config, row[1], row[2], row[3]),
                 Decimal(row[4] or 0) if checksum else None,
             )
             for row in rows
@@ -110,9 +115,7 @@ class Questions:
     def raw(self, run_id: str, window: Window) -> dict[tuple[bool, bool], Sums]:
         """Add up the raw rows of the window by (of this run, shown by the marts)."""
         rows = self._ask(self.raw_sql(run_id, window))
-        return {
-            (row[0], row[1]): Sums(row[2], Decimal(row[3] or 0), int(row[4] or 0)) for row in rows
-        }
+        return {(row[0], row[1]): sums_of(self._config, row[2], row[3], row[4]) for row in rows}
 
     def reasons(self, window: Window) -> dict[str, int]:
         """Count the raw rows of the window that the marts leave out, by reason."""
@@ -164,6 +167,7 @@ from {mart}
         What the marts leave out may be too large for any sum, so only its rows are counted.
         """
         # The amount is made anew: a price that somebody has changed is not in the one that is kept.
+        # A line total cannot be.
         asked = {
             name: f"sum(case when is_in_marts then {self._raw.get(name, column)} end)"
             for name, column in self._sums
