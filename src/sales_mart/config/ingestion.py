@@ -148,6 +148,11 @@ class ColumnSource(Section):
     scale: ExactDecimal | None = Field(default=None, gt=0)
     """Number by which each value is multiplied: 0.01 for cents."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {cls.shorthand: value} if isinstance(value, str | list | tuple) else value
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         ways = sum((self.from_ is not None, bool(self.any_of), self.value is not None))

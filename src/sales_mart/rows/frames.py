@@ -196,7 +196,7 @@ def _texts(
             found = found.lazy().select(chosen).collect()
     ours = {
         place: field
-        for field, parts in reversed(mapped.parts.items())
+        for field, parts in reversed(list(mapped.parts.items()))
         for place in parts
         if isinstance(place, int)
     }

@@ -26,6 +26,7 @@ from sales_mart.schema import AMOUNT_DIGITS, FIELDS, PRICE_DIGITS, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from decimal import Decimal
 
     import polars as pl
 
@@ -176,34 +177,33 @@ def row_rules(config: Config) -> tuple[RowRule, ...]:
     has_price, has_total = "price" in fields, "amount" in fields
     if not site.allow_returns and has_price:
         return ()
-    found: list[RowRule] = []
+    low = "price_too_low"
     lowest = site.min_price
     if not has_price:
-        found.append(RowRule("price_too_low", ("amount", "quantity"), partial(_covers, site)))
+        found = (RowRule(low, ("amount", "quantity"), partial(_covers, site)),)
     elif has_total:
-        found.append(
-            RowRule(
-                "price_too_low",
-                ("amount", "price"),
-                lambda amount, price: (amount <= 0) | ((price >= lowest) & (price > 0)),
-            )
-        )
+        found = (RowRule(low, ("amount", "price"), partial(_sold_for_enough, lowest)),)
     else:
-        found += (
-            RowRule(
-                "negative_price",
-                ("price", "quantity"),
-                lambda price, quantity: (price >= 0) | (quantity >= 0),
-            ),
-            RowRule(
-                "price_too_low",
-                ("price", "quantity"),
-                lambda price, quantity: (price <= 0) | (quantity <= 0) | (price >= lowest),
-            ),
+        found = (
+            RowRule("negative_price", ("price", "quantity"), _one_is_positive),
+            RowRule(low, ("price", "quantity"), partial(_is_high_enough, lowest)),
         )
-    return tuple(
-        rule for rule in found if not (config.ingestion.trust_input and rule.reason in TRUSTED)
-    )
+    trusts = config.ingestion.trust_input
+    return tuple(rule for rule in found if not (trusts and rule.reason in TRUSTED))
+
+
+def _one_is_positive(price: pl.Expr, quantity: pl.Expr) -> pl.Expr:
+    return (price >= 0) | (quantity >= 0)
+
+
+def _is_high_enough(lowest: Decimal, price: pl.Expr, quantity: pl.Expr) -> pl.Expr:
+    """Return whether a row is a return or a gift, or has a price that is high enough."""
+    return (price <= 0) | (quantity <= 0) | (price >= lowest)
+
+
+def _sold_for_enough(lowest: Decimal, amount: pl.Expr, price: pl.Expr) -> pl.Expr:
+    """Tell the same where the line total says which rows are returns or gifts."""
+    return (amount <= 0) | ((price >= lowest) & (price > 0))
 
 
 def _covers(site: Validation, amount: pl.Expr, quantity: pl.Expr) -> pl.Expr:

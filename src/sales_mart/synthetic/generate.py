@@ -19,9 +19,10 @@ import numpy.typing as npt
 import polars as pl
 
 from sales_mart.config import Config
+from sales_mart.config.ingestion import Format
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.temporary import sync
-from sales_mart.schema import SaleColumn, schema_of
+from sales_mart.schema import POSITIONS, SaleColumn, schema_of
 from sales_mart.synthetic import cases
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ def generate(  # noqa: PLR0913 - every argument shapes the file
     """
     request = _Request(rows, seed, valid_share, start, days, products, config or Config())
     _check(request)
+    names = _header(request.config)
     maker = _Maker(request)
 
     def chunks() -> Iterator[bytes]:
-        header = map(cases.quoted, schema_of(request.config).fields.values())
-        yield (",".join(header) + "\n").encode()
+        yield (",".join(map(cases.quoted, names)) + "\n").encode()
         for first in range(0, rows, chunk_rows):
             yield maker.chunk(first, min(first + chunk_rows, rows))
 
@@ -255,6 +256,27 @@ class _Maker:
         choices = min(1000 * 10**config.rules.max_decimals, 10**18 - lowest)
         picked = self._pick(np.arange(min(choices, _PRICES), dtype=np.uint64), 9, choices)
         return pl.Series([cases.money(lowest + int(more), config) for more in picked])
+
+
+def _header(config: Config) -> list[str]:
+    """Return what the configuration calls the columns.
+
+    Raises:
+        ConfigurationError: It describes files in a form that is not written here.
+    """
+    given = config.ingestion
+    origins = schema_of(config).fields.values()
+    if given.format != Format() or any(
+        len(origin.parts) != 1 or origin.scale or POSITIONS & {*origin.parts[0]}
+        for origin in origins
+    ):
+        msg = "the configuration describes files in another form than generate writes"
+        raise ConfigurationError(
+            msg,
+            remedy="Leave ingestion.format out, and give each of ingestion.columns one name: "
+            "generate writes commas, plain numbers and ISO dates.",
+        )
+    return [origin.parts[0][0] for origin in origins]
 
 
 class _Permutation:

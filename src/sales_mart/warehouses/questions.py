@@ -27,8 +27,8 @@ __all__ = ["DayTotals", "Questions", "fact_sums", "sums_of"]
 
 def fact_sums(warehouse: Warehouse) -> dict[Measure, str]:
     """Return what is added up over the facts: measure -> SQL of what a row adds."""
-    sums = dict(fact(warehouse.marts).sums)
-    return sums | {"quantity": schema_of(warehouse.config).net_quantity}
+    sums: dict[Measure, str] = dict(fact(warehouse.marts).sums)
+    return {**sums, "quantity": schema_of(warehouse.config).net_quantity}
 
 
 def sums_of(config: Config, rows: int, amount: Any, quantity: Any) -> Sums:
