@@ -65,7 +65,7 @@ _NAMES_IN_1 = {
 }
 """Fields that records of version 1 call otherwise."""
 _NAMES_SINCE_1 = {old: new for new, old in _NAMES_IN_1.items()}
-_NOT_IN_1 = ("objects", "allow_empty")
+_NOT_IN_1 = ("objects", "allow_empty", "currency", "currencies")
 
 
 class Record(_Frozen):
@@ -194,6 +194,9 @@ class Validate(_Counts):
     shard: int
     objects: tuple[ObjectBytes, ...] = Field(description="bytes of each object of the shard")
     positions: tuple[Part, ...] = Field(description="line and bytes of each row of `valid`")
+    currencies: tuple[str, ...] = Field(
+        default=(), description="values of a column called currency that is not carried"
+    )
 
 
 class Seal(_Counts):
@@ -207,6 +210,11 @@ class Seal(_Counts):
     )
     sale_dates: tuple[date, ...] = Field(description="distinct and ascending")
     objects: tuple[ObjectBytes, ...] = Field(default=(), description="bytes of each object")
+    currency: str | None = Field(
+        default=None,
+        description="the one value of a column called currency that is not carried; null if there "
+        "is no such column",
+    )
 
 
 class Load(Record):

@@ -15,8 +15,25 @@ if TYPE_CHECKING:
 
     from sales_mart.schema import Origin
 
-__all__ = ["Mapped", "Unmapped", "fields_of", "map_columns", "normal_name", "wanted_names"]
+__all__ = [
+    "CARRY_CURRENCY",
+    "Mapped",
+    "Unmapped",
+    "currencies_of",
+    "fields_of",
+    "map_columns",
+    "normal_name",
+    "present",
+    "wanted_names",
+]
 
+CARRY_CURRENCY = (
+    "Carry it, so that each sum has its currency: ingestion.attributes.currency: {role: currency}."
+)
+"""What to do about a column called currency that is not carried."""
+_CURRENCY = "currency"
+_CURRENCIES = r"^(?:[A-Za-z]{2,4}|[A-Za-z]{0,3}\p{Sc})$"
+_MOST_CURRENCIES = 5
 _SEPARATOR = "\x1f"
 _ESCAPES = (("\x1b", "\x1b0"), (_SEPARATOR, "\x1b1"))
 """What keeps the separator out of the parts, so that no two lists of parts give one text."""
@@ -30,16 +47,18 @@ class Mapped:
         parts: Of each field, where its parts stand, from 0, or one of `POSITIONS`; none where it
             has one value in all rows.
         values: Value of each field that has one in all rows.
+        currency: Where a column called currency stands that no field comes from; None for nowhere.
     """
 
     parts: Mapping[str, tuple[int | str, ...]]
     values: Mapping[str, str]
+    currency: int | None = None
 
     @property
     def columns(self) -> tuple[int, ...]:
         """Positions of the columns that are read, in order."""
         found = {part for parts in self.parts.values() for part in parts if isinstance(part, int)}
-        return tuple(sorted(found))
+        return tuple(sorted(found | ({self.currency} if self.currency is not None else set())))
 
 
 @dataclass(frozen=True)
@@ -90,7 +109,9 @@ def map_columns(names: Sequence[str], fields: Mapping[str, Origin]) -> Mapped:
             found[part] = places[0][0]
     if missing or twice:
         raise Unmapped(tuple(missing), tuple(sorted(twice)))
+    unused = [place for place, name in enumerate(names) if name == _CURRENCY]
     return Mapped(
+        currency=unused[0] if unused and unused[0] not in found.values() else None,
         parts={
             name: tuple(
                 found[part] if part in found else next(iter(POSITIONS & set(part)))
@@ -134,6 +155,22 @@ def fields_of(
         )
 
     return [field(name, parts) for name, parts in mapped.parts.items()]
+
+
+def currencies_of(texts: pl.Series) -> frozenset[str]:
+    """Return the currencies in a column that is not carried: amounts of several are never added.
+
+    What is no code or sign of one is not shown, since it may be anything; it counts as one more.
+    """
+    import polars as pl
+
+    names = pl.DataFrame({"text": texts}).select(
+        present(pl.col("text")).str.to_uppercase().alias("text")
+    )["text"]
+    found = names.drop_nulls().unique()
+    known = found.filter(found.str.contains(_CURRENCIES)).sort()
+    others = {"others"} if len(known) < len(found) else set[str]()
+    return frozenset(known.head(_MOST_CURRENCIES)) | others
 
 
 def present(text: pl.Expr, null_values: Sequence[str] = ()) -> pl.Expr:

@@ -7,14 +7,19 @@ from operator import gt, ne
 from typing import TYPE_CHECKING, Any
 
 from sales_mart.rows.rules import TRUSTED, attribute_rules
-from sales_mart.schema import PRICE_DIGITS
+from sales_mart.schema import PRICE_DIGITS, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sales_mart.config import Config
 
-__all__ = ["loosened", "rules_as_data"]
+__all__ = ["CURRENCY", "loosened", "rules_as_data"]
+
+CURRENCY = "currency"
+"""What a load keeps, beside its rules, of a column called currency that is not carried."""
+NUMBERS = "numbers"
+"""How numbers are written; no row is rejected for that alone."""
 
 
 def rules_as_data(config: Config) -> dict[str, Any]:
@@ -23,7 +28,7 @@ def rules_as_data(config: Config) -> dict[str, Any]:
     None says that no row is rejected for the reason: the field may be missing, or `trust_input`
     leaves the rule to the marts.
     """
-    site = config.rules
+    site, given = config.rules, config.ingestion.format
     lowest = max(site.min_price, Decimal(1).scaleb(-site.max_decimals))
     values: dict[str, Any] = {
         **{
@@ -32,9 +37,22 @@ def rules_as_data(config: Config) -> dict[str, Any]:
         },
         "product_prefix": site.product_prefix,
         "price_format": PRICE_DIGITS - site.max_decimals,
-        "price_decimals": site.max_decimals,
+        "price_decimals": site.max_decimals if site.rounding == "reject" else None,
         "price_too_low": f"{lowest:f}",
+        "price_currency": given.currency_sign,
         "quantity_range": site.max_quantity,
+        "quantity_format": site.quantity_decimals,
+        **{
+            f"negative_{field}": None if site.allow_returns else True
+            for field in ("price", "quantity", "amount")
+        },
+        "date_format": [*given.date_format, given.timezone],
+        "encoding": given.encoding or "utf-8",
+        "malformed_row": [given.delimiter, given.quote, given.escape, given.jagged_rows],
+        "conflicting_transaction_id": [
+            list(part) for part in schema_of(config).fields["transaction_id"].parts
+        ],
+        NUMBERS: [given.decimal_separator, given.thousands],
         **{
             rule.reason: f"{column.kind} {column.scale}"
             for column, rule in attribute_rules(config).items()
@@ -47,12 +65,15 @@ def rules_as_data(config: Config) -> dict[str, Any]:
 
 def loosened(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
     """Return the reasons for which `before` rejected rows that may be valid now."""
-    return {
+    found = {
         reason
         for reason, value in before.items()
         if value is not None
         and (now.get(reason) is None or _ADMITS_MORE.get(reason, ne)(now[reason], value))
     }
+    # Numbers that are written otherwise may be read now, whichever field they are of.
+    formats = {f"{field}_format" for field in ("price", "quantity", "amount")}
+    return found | formats if NUMBERS in found else found
 
 
 def _other_prefix(now: str, before: str) -> bool:
@@ -69,5 +90,6 @@ _ADMITS_MORE: dict[str, Callable[[Any, Any], bool]] = {
     "price_decimals": gt,
     "price_too_low": _lower,
     "quantity_range": gt,
+    "quantity_format": gt,
 }
 """Tells whether the first value of a rule admits rows that the second one does not."""

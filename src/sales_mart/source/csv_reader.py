@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sales_mart.errors import EmptyInputError, SourceFormatError, UnexpectedError
-from sales_mart.rows.mapping import fields_of
+from sales_mart.rows.mapping import currencies_of, fields_of
 from sales_mart.source.csv_buffer import Account, Buffer, Places
 from sales_mart.source.csv_header import find_header
 from sales_mart.source.csv_structure import ENCODING, MALFORMED, MAX_RECORD_BYTES, split_records
@@ -45,6 +45,8 @@ BLOCK_BYTES = 4 << 20
 """Bytes that are checked at a time: memory follows this, not the file."""
 
 _MOST_SHOWN = 5
+_LOOKS_COMPRESSED = (b"x", b"(", b"\x1f")
+"""First bytes of zlib, zstd and gzip."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,14 @@ class Block:
         places: Where the well-formed records stand.
         broken: Where the others stand.
         flaws: Bits `MALFORMED` and `ENCODING` of each of the others.
+        currencies: Values of a column called currency that is not carried.
     """
 
     fields: pl.DataFrame
     places: Places
     broken: Places
     flaws: npt.NDArray[np.uint8]
+    currencies: frozenset[str] = frozenset()
 
 
 def read_blocks(  # noqa: PLR0913 - what a file is read by
@@ -150,7 +154,16 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
                     dialect.null_values,
                 )
             )
-            yield Block(composed, well_formed, places.take(~good), split.flaws[~good])
+            currency = header.mapped.currency
+            yield Block(
+                composed,
+                well_formed,
+                places.take(~good),
+                split.flaws[~good],
+                currencies=frozenset()
+                if currency is None
+                else currencies_of(frame[f"c{currency}"]),
+            )
     if row == 1 and header.holds_values:
         msg = (
             f"{uri}: the header names {header.width:,} columns, values among them, and has no rows"
@@ -171,9 +184,10 @@ def _parse(payload: bytes, header: Header, grammar: Grammar) -> pl.DataFrame:
     wanted = [f"c{position}" for position in header.mapped.columns]
     if not payload:
         return pl.DataFrame(schema=dict.fromkeys(wanted, pl.String()))
-    # Polars would take a byte order mark at the start of any block for the file's own.
-    with_mark = payload.startswith(BOM)
-    if with_mark:
+    # Polars would take a byte order mark at the start of any block for the file's own, and what
+    # looks like the start of compressed data for that.
+    is_misread = payload.startswith((BOM, *_LOOKS_COMPRESSED))
+    if is_misread:
         payload = grammar.delimiter * (header.width - 1) + b"\n" + payload
     frame = pl.read_csv(
         payload,
@@ -182,7 +196,7 @@ def _parse(payload: bytes, header: Header, grammar: Grammar) -> pl.DataFrame:
         separator=grammar.delimiter.decode(),
         quote_char=grammar.quote.decode() if grammar.quote and grammar.quote in payload else None,
     )
-    texts = frame.slice(1 if with_mark else 0).select(wanted)
+    texts = frame.slice(1 if is_misread else 0).select(wanted)
     if b"\0" not in payload:
         return texts
     hidden, meant = list(grammar.codes), list(grammar.codes.values())

@@ -23,6 +23,7 @@ from sales_mart.lake.parquet import PartWriter, as_quarantine, read_part, record
 from sales_mart.lake.records import Mode, ObjectBytes, Part, Plan, Seal, Validate
 from sales_mart.rows.checker import Checker
 from sales_mart.rows.identity import conflict_warning, reason_of
+from sales_mart.rows.mapping import CARRY_CURRENCY
 from sales_mart.rows.rules import CONFLICT
 from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import Tokeniser
@@ -61,7 +62,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
         ConfigurationError: A shard has not been validated, the configuration is not the plan's,
             or shards were tokenised with different keys.
         SourceChangedError: A part is gone, or is not the file that `validate` wrote.
-        DataError: The amounts add up to more than a warehouse can hold.
+        DataError: The amounts add up to more than a warehouse can hold, or are in several
+            currencies that nothing keeps apart.
         EmptyInputError: There are rows, the marts would show none of them, and the plan does not
             allow that.
         RejectedShareError: More rows were rejected than `max_reject_share` allows.
@@ -106,6 +108,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
         del losers
     rows_read = sum(shard.rows_read for shard in shards)
     rejected = sum(shard.rows_rejected for shard in shards) + lost_rows
+    currencies = sorted({each for shard in shards for each in shard.currencies})
+    _check_currencies(currencies)
     _check_share(config, run, rows_read, rejected, reasons)
     _check_amount(config, run, totals.shown.amount)
     record = Seal(
@@ -129,6 +133,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         allow_empty=plan.allow_empty,
         sale_dates=tuple(sorted(dates)),
         objects=_objects(shards, lost_bytes),
+        currency=currencies[0] if currencies else None,
     )
     _check_counts(record)
     _check_bytes(record, plan)
@@ -268,6 +273,16 @@ def _check_share(
         raise RejectedShareError(
             msg, remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source."
         )
+
+
+def _check_currencies(found: list[str]) -> None:
+    """Refuse amounts in several currencies, which every sum would add."""
+    if len(found) > 1:
+        msg = (
+            f"the column currency, which is not carried, has {len(found)} values: "
+            f"{', '.join(found)}; amounts in different currencies are never added"
+        )
+        raise DataError(msg, remedy=f"Nothing was loaded. {CARRY_CURRENCY}")
 
 
 def _check_amount(config: Config, run: RunFolder, amount: Decimal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import queue
 import threading
 from collections import Counter
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from sales_mart.errors import ConfigurationError
+from sales_mart.errors import ConfigurationError, SourceFormatError
 from sales_mart.lake.parquet import (
     PartWriter,
     as_quarantine,
@@ -24,7 +25,7 @@ from sales_mart.rows.checker import Checker, count_reasons
 from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
-from sales_mart.source.csv_reader import BLOCK_BYTES, Account, Block, read_blocks
+from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, Account, Block, read_blocks
 from sales_mart.source.dialect import dialect_of
 from sales_mart.source.objects import open_object
 from sales_mart.steps.plan import open_run
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 __all__ = ["POSITION_COLUMNS", "step_name", "validate_shard"]
 
 POSITION_COLUMNS = ("line", "byte_offset", "byte_length", "line_end")
+
+_WINDOWS = "cp1252"
 
 T = TypeVar("T")
 
@@ -87,6 +90,7 @@ def validate_shard(
     totals, reasons = ValidTotals(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
+    currencies: set[str] = set()
     warnings = warn_of_plain_tokens(config)
     with run.temporary(step_name(shard)) as folder:
         valid = PartWriter(run, folder, f"valid/{shard:05d}")
@@ -95,6 +99,7 @@ def validate_shard(
         for ordinal in plan.shards[shard]:
             item = plan.objects[ordinal]
             account, valid_bytes, rejected_bytes, alike = Account(), 0, 0, 0
+            before, coded = read, 0
             pieces = _blocks(
                 item,
                 schema.fields,
@@ -106,10 +111,12 @@ def validate_shard(
             )
             with closing(_ahead(pieces)) as blocks:
                 for block in blocks:
+                    currencies |= block.currencies
                     good, bad = _check_block(checker, block, item, ordinal)
                     valid_bytes += record_bytes(good)
                     rejected_bytes += record_bytes(bad)
                     alike += seems_alike(good[grouped_by])
+                    coded += int((block.flaws & ENCODING > 0).sum())
                     bad = as_quarantine(bad, schema)
                     valid.add(good.select(valid_columns))
                     positions.add(good.select(POSITION_COLUMNS))
@@ -118,6 +125,7 @@ def validate_shard(
                     reasons.update(count_reasons(bad))
                     read += good.height + bad.height
                     rejected_rows += bad.height
+            _check_encoding(item, config, coded, read - before)
             if alike:
                 warnings.append(
                     f"{item.uri}: {alike} valid rows have an invisible character in their "
@@ -149,10 +157,40 @@ def validate_shard(
         quarantine=tuple(quarantine.parts),
         positions=tuple(positions.parts),
         objects=tuple(objects),
+        currencies=tuple(sorted(currencies)),
         warnings=tuple(warnings),
     )
     run.write(step_name(shard), record)
     return record
+
+
+def _check_encoding(item: SourceObject, config: Config, failed: int, rows: int) -> None:
+    """Refuse an object of which most rows are in another encoding: all of it is, then.
+
+    Raises:
+        SourceFormatError: Most rows could not be decoded.
+    """
+    if 2 * failed <= rows:
+        return
+    encoding = config.ingestion.format.encoding or "UTF-8"
+    msg = f"{item.uri}: {failed} of {rows} rows are not {encoding}"
+    remedy = "Set ingestion.format.encoding to the encoding of the file."
+    if _is_decodable(item, _WINDOWS):
+        msg += f"; all of it looks like Windows-1252 ({_WINDOWS})"
+        remedy = f"Set ingestion.format.encoding: {_WINDOWS}, if the texts look right with it."
+    raise SourceFormatError(msg, remedy=remedy)
+
+
+def _is_decodable(item: SourceObject, encoding: str) -> bool:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with open_object(item) as stream:
+            while piece := stream.read(BLOCK_BYTES):
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _blocks(  # noqa: PLR0913 - what a file is read by

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError, DataError
 from sales_mart.lake.records import Load, Mode
-from sales_mart.rows.rule_changes import loosened, rules_as_data
+from sales_mart.rows.mapping import CARRY_CURRENCY
+from sales_mart.rows.rule_changes import CURRENCY, loosened, rules_as_data
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.base import names
 
@@ -121,6 +122,7 @@ def check_admission(  # noqa: PLR0913 - what a load is checked by
         raise ConfigurationError(msg, remedy="Choose another --run-id, or leave it out.")
     if not options.accept_new_rules:
         _check_rules(past, seal, rules_as_data(config))
+        _check_same_currency(past, seal)
         if holds_rows:
             _check_currency(
                 past, seal, [each.name for each in schema_of(config).of_role("currency")]
@@ -232,6 +234,25 @@ def _check_currency(past: Sequence[PastLoad], seal: Seal, now: Sequence[str]) ->
         "be run again: until then the marts show their amounts under no currency.",
         details={"days": found},
     )
+
+
+def _check_same_currency(past: Sequence[PastLoad], seal: Seal) -> None:
+    """Refuse amounts in another currency than those of loads that still count."""
+    if seal.currency is None:
+        return
+    snapshot, days = last_snapshot(past), deliveries(past)
+    days.pop(seal.business_date, None)
+    for load in filter(None, (snapshot, *days.values())):
+        before = _parsed(load.rules or "{}").get(CURRENCY)
+        if before is not None and before != seal.currency:
+            msg = (
+                f"run {seal.run_id} has amounts in {seal.currency}, and load {load.sequence} (run "
+                f"{load.run_id}) in {before}: amounts in different currencies are never added"
+            )
+            raise DataError(
+                msg,
+                remedy=f"Nothing was changed. {CARRY_CURRENCY}",
+            )
 
 
 def _reasons_by_rules(each: Sequence[str], now: Mapping[str, Any]) -> dict[str, set[str]]:

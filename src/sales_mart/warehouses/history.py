@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
 from sales_mart.lake.records import Load, Mode
 from sales_mart.names import LOAD_RUNS, PUBLICATIONS
-from sales_mart.rows.rule_changes import rules_as_data
+from sales_mart.rows.rule_changes import CURRENCY, rules_as_data
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.admission import PAST_LOAD_COLUMNS, PastLoad
 from sales_mart.warehouses.windows import Window, union_windows, window_from_json, window_to_json
@@ -106,7 +106,7 @@ def load_values(
         "key_id": seal.key_id,
         "sale_date_window": window_to_json(change.window),
         "seal_digest": seal.digest,
-        "rules": json.dumps(rules_as_data(config)),
+        "rules": json.dumps(rules_as_data(config) | {CURRENCY: seal.currency}),
         "rejects": json.dumps(seal.reasons),
         "grain": json.dumps([column.name for column in schema_of(config).of_role("currency")]),
     }
