@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import files, loading, pipeline, validation
+from benchmarks import dialects, files, loading, pipeline, validation
 from benchmarks.harness import Measured, compete, table
 from sales_mart.servers.local import LocalServers, local_servers
 
-SECTIONS = ("validation", "loading", "pipeline", "growth")
+SECTIONS = ("validation", "loading", "pipeline", "growth", "dialects")
 GROWTH = (0.1, 0.3, 1.0)
 
 
@@ -125,6 +125,13 @@ class _Bench:
             micros = each.seconds / rows * 1e6
             lines.append(f"| {rows:,} | {each.seconds:.1f} | {micros:.2f} | {each.megabytes:.0f} |")
         return "\n".join([*lines, ""])
+
+    def dialects(self) -> str:
+        """(e)."""
+        made = dialects.make_files(self._folder, self._rows)
+        arguments = {1.0: {"files": made, "folder": str(self._folder / "checked")}}
+        measured = compete(dialects.CONTESTANTS, arguments, self._runs)
+        return table("(e) Other dialects", measured, measured[0], self._rows)
 
     def _file(self, share: float) -> tuple[Path, int]:
         if share not in self._made:
