@@ -158,11 +158,15 @@ class ObjectBytes(_Frozen):
     blank: int = Field(description="blank lines, with their line ends")
     valid: int = Field(description="valid rows, with their line ends")
     rejected: int = Field(description="rejected rows, with their line ends")
+    unplaced: int = Field(
+        default=0, description="files whose rows stand at no byte: Parquet, workbooks"
+    )
 
     @property
     def unaccounted(self) -> int:
         """Bytes of the stream that stand nowhere; 0 when every byte is accounted for."""
-        return self.size - self.header - self.blank - self.valid - self.rejected
+        known = self.header + self.blank + self.valid + self.rejected + self.unplaced
+        return self.size - known
 
 
 class _Rows(Record):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sales_mart.schema import Origin, Schema
 
-__all__ = ["OWN", "OwnCheck", "ValidationResult", "check_frame", "validate_frame"]
+__all__ = ["OWN", "OwnCheck", "ValidationResult", "check_frame", "text_of", "validate_frame"]
 
 OWN = "own:"
 """What stands before the names of columns that are carried along for a caller's own checks."""
@@ -243,7 +243,7 @@ def _unquoted() -> Generator[None]:
 
 def _column(series: Any, kind: str, name: str) -> pl.Series:
     try:
-        return _from_pandas(series) if kind == "pandas" else _text(series)
+        return _from_pandas(series) if kind == "pandas" else text_of(series)
     except Exception:  # noqa: BLE001 - of Polars, pyarrow, pandas, or of an object in the column
         # Their words are left out: they may quote a value. So may the type, of an enumeration.
         kind_of_column = type(series.dtype).__name__
@@ -259,7 +259,7 @@ def _from_pandas(series: Any) -> pl.Series:
         values = zip(series.tolist(), missing, strict=True)
         texts = [None if absent else strip(_single(value)) for value, absent in values]
         return pl.Series(str(series.name), texts, dtype=pl.String)
-    return _text(pl.from_pandas(series, nan_to_null=True))
+    return text_of(pl.from_pandas(series, nan_to_null=True))
 
 
 def _single(value: object) -> object:
@@ -269,7 +269,7 @@ def _single(value: object) -> object:
     return value
 
 
-def _text(series: pl.Series) -> pl.Series:
+def text_of(series: pl.Series) -> pl.Series:
     """Return a column as text: see `transaction.strip`, which does the same for one value."""
     dtype = series.dtype
     if dtype.is_nested():

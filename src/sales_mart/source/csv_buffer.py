@@ -71,11 +71,13 @@ class Account:
         size: Bytes that the stream gave.
         header: Bytes of the byte order mark, of skipped lines and of the header with its line end.
         blank: Bytes of blank lines.
+        unplaced: Bytes of files whose records stand at no byte: Parquet, workbooks.
     """
 
     size: int = 0
     header: int = 0
     blank: int = 0
+    unplaced: int = 0
 
 
 class Buffer:

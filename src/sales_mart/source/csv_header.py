@@ -18,13 +18,13 @@ from sales_mart.source.csv_structure import MAX_RECORD_BYTES
 from sales_mart.source.encoding import BOM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sales_mart.schema import Origin
     from sales_mart.source.csv_buffer import Buffer
     from sales_mart.source.dialect import Dialect, Grammar
 
-__all__ = ["Header", "find_header", "given_header", "read_header"]
+__all__ = ["Header", "find_header", "given_header", "read_header", "shown_names"]
 
 _LINE_END = re.compile(rb"\r?\n")
 _BLANK_LINES = re.compile(rb"(?:[ \t]*+\r?\n)*+")
@@ -293,6 +293,17 @@ def _is_name(text: str) -> bool:
         or unicodedata.category(each) in _BREAKS
         for each in text
     )
+
+
+def shown_names(names: Sequence[str], fields: Mapping[str, Origin]) -> str | None:
+    """Return the names of a table's columns for a message; None when they may be data."""
+    wanted = wanted_names(fields)
+    known = {normal_name(name) for part in wanted for name in part}
+    is_mapped = any(normal_name(part[0]) not in fields for part in wanted)
+    texts = [name.strip(_AROUND) for name in names]
+    if not _is_showable(texts, [text.lower() for text in texts], known, is_mapped=is_mapped):
+        return None
+    return _listed([text for text in texts if text])
 
 
 def _listed(texts: list[str]) -> str:

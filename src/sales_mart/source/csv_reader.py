@@ -59,6 +59,8 @@ class Block:
         broken: Where the others stand.
         flaws: Bits `MALFORMED` and `ENCODING` of each of the others.
         currencies: Values of a column called currency that is not carried.
+        typed: Fields whose values had a type already, so that their texts are plain.
+        member: The file in an archive that they come from.
     """
 
     fields: pl.DataFrame
@@ -66,6 +68,8 @@ class Block:
     broken: Places
     flaws: npt.NDArray[np.uint8]
     currencies: frozenset[str] = frozenset()
+    typed: frozenset[str] = frozenset()
+    member: str = ""
 
 
 def read_blocks(  # noqa: PLR0913 - what a file is read by

@@ -29,7 +29,7 @@ from sales_mart.source.ready import Readiness, not_ready
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Listed", "find_objects", "list_objects", "shown"]
+__all__ = ["Listed", "find_objects", "list_objects", "reason_not_to_read", "shown"]
 
 _DATA = (".csv", ".tsv", ".txt", ".parquet", ".jsonl", ".xlsx", ".zip")
 _SUFFIXES = tuple(f"{data}{packed}" for data in _DATA for packed in ("", ".gz", ".zst"))
@@ -228,7 +228,7 @@ def _matches(pattern: str) -> Iterator[tuple[Path, str]]:
     path = Path(pattern).expanduser().absolute()
     if path.is_dir():
         for each in path.iterdir():
-            reason = _reason(each.name)
+            reason = reason_not_to_read(each.name)
             folder = reason == _OTHER_NAME and each.is_dir()
             yield each, "a folder" if folder else reason
     elif os.path.lexists(path) or not MAGIC.search(pattern):
@@ -239,8 +239,8 @@ def _matches(pattern: str) -> Iterator[tuple[Path, str]]:
             yield each, "a folder" if by_name == _OTHER_NAME and each.is_dir() else by_name
 
 
-def _reason(name: str) -> str:
-    """Tell why a file of this name is left out where its folder is the source."""
+def reason_not_to_read(name: str) -> str:
+    """Tell why a file of this name is left out of its folder; nothing when it holds data."""
     reason = next(
         (
             reason
@@ -263,7 +263,7 @@ def _reason_in_glob(parts: Sequence[str], pattern: Sequence[str]) -> str:
     for folder in parts[:-1]:
         if folder.startswith(".") and folder not in pattern:
             return "hidden"
-    reason = _reason(parts[-1])
+    reason = reason_not_to_read(parts[-1])
     if reason == _OTHER_NAME:
         return reason if not last.strip("*") else ""
     asked = any(
@@ -340,7 +340,7 @@ def _list_gcs(pattern: str) -> list[_Entry]:
             if magic or not name.startswith(folder):
                 continue
             inner, _, below = name.removeprefix(folder).partition("/")
-            reason = "a folder" if below else _reason(inner)
+            reason = "a folder" if below else reason_not_to_read(inner)
             name = folder + inner
         else:
             reason = _reason_in_glob(name.split("/"), key.split("/"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sales_mart.lake.records import SourceObject
 
-__all__ = ["LET_FINISH", "open_object"]
+__all__ = ["LET_FINISH", "decompressed", "open_object"]
 
 LET_FINISH = "Start a new run for the new content; let uploads finish before a run."
 
@@ -65,7 +65,7 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
             digesting = None if is_gcs(item.uri) else _Digesting(raw, Path(item.uri))
             source = cast("io.RawIOBase", digesting or raw)
             stored = io.BufferedReader(source, _CHUNK_BYTES)
-            with _decompressed(stored, item.uri) as stream:
+            with decompressed(stored, item.uri) as stream:
                 yield stream
             if digesting is not None:
                 while stored.read(_CHUNK_BYTES):
@@ -95,7 +95,12 @@ def _open_raw(item: SourceObject) -> Generator[IO[bytes]]:
 
 
 @contextmanager
-def _decompressed(stored: io.BufferedReader[io.RawIOBase], uri: str) -> Generator[BinaryIO]:
+def decompressed(stored: io.BufferedReader[io.RawIOBase], uri: str) -> Generator[BinaryIO]:
+    """Give the bytes of what may be packed with gzip or zstd.
+
+    Raises:
+        SourceFormatError: The compressed data is cut short or damaged.
+    """
     start = stored.peek(4)[:4]
     if start.startswith(_GZIP):
         stream: BinaryIO = cast("BinaryIO", gzip.GzipFile(fileobj=stored))

@@ -25,19 +25,17 @@ from sales_mart.rows.checker import Checker, count_reasons
 from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
-from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, Account, Block, read_blocks
-from sales_mart.source.dialect import dialect_of
+from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, Account, Block
 from sales_mart.source.objects import open_object
+from sales_mart.source.read import read_object
 from sales_mart.steps.plan import open_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Generator
 
     from sales_mart.config import Config
     from sales_mart.lake.records import SourceObject
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.schema import Origin
-    from sales_mart.source.dialect import Dialect
 
 __all__ = ["POSITION_COLUMNS", "step_name", "validate_shard"]
 
@@ -100,13 +98,13 @@ def validate_shard(
             item = plan.objects[ordinal]
             account, valid_bytes, rejected_bytes, alike = Account(), 0, 0, 0
             before, coded = read, 0
-            pieces = _blocks(
+            pieces = read_object(
                 item,
                 schema.fields,
-                dialect_of(config.ingestion.format),
-                block_bytes,
-                warnings.append,
-                account,
+                config.ingestion.format,
+                block_bytes=block_bytes,
+                warn=warnings.append,
+                account=account,
                 allow_empty=plan.allow_empty,
             )
             with closing(_ahead(pieces)) as blocks:
@@ -140,6 +138,7 @@ def validate_shard(
                     blank=account.blank,
                     valid=valid_bytes,
                     rejected=rejected_bytes,
+                    unplaced=account.unplaced,
                 )
             )
         valid.flush()
@@ -193,39 +192,17 @@ def _is_decodable(item: SourceObject, encoding: str) -> bool:
     return True
 
 
-def _blocks(  # noqa: PLR0913 - what a file is read by
-    item: SourceObject,
-    fields: Mapping[str, Origin],
-    dialect: Dialect,
-    block_bytes: int,
-    warn: Callable[[str], None],
-    account: Account,
-    *,
-    allow_empty: bool,
-) -> Generator[Block, None, None]:
-    with open_object(item) as stream:
-        yield from read_blocks(
-            stream,
-            item.uri,
-            fields,
-            dialect,
-            block_bytes=block_bytes,
-            warn=warn,
-            account=account,
-            allow_empty=allow_empty,
-        )
-
-
 def _check_block(
     checker: Checker, block: Block, item: SourceObject, ordinal: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split a block into valid rows, and rejected rows in the order of the file."""
     where = pl.lit(ordinal, pl.Int32).alias("source_file")
     fields = block.fields.with_columns(place_columns(block.places))
-    valid, rejected = checker.check(fields.lazy().with_columns(where))
+    valid, rejected = checker.check(fields.lazy().with_columns(where), block.typed)
+    uri = f"{item.uri}!{block.member}" if block.member else item.uri
     broken = broken_rows(block).with_columns(where)
     quarantine = pl.concat([rejected, broken], how="diagonal").with_columns(
-        pl.lit(item.uri).alias("source_uri")
+        pl.lit(uri).alias("source_uri")
     )
     if broken.height:
         quarantine = quarantine.sort("source_row")
