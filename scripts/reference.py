@@ -387,7 +387,8 @@ def _marts() -> str:
 def _column_type(column: dict[str, Any]) -> str:
     """Return a column's type on PostgreSQL, and on BigQuery where it has another name there."""
     kind = str(column.get("data_type", ""))
-    kind = re.sub(r"\{\{ *var\('(\w+)'\) *\}\}", r"\1", kind)
+    # The last one is what it is unless the configuration says otherwise.
+    kind = re.sub(r"\{\{ *(?:var\('\w+'\) or )?var\('(\w+)'\) *\}\}", r"\1", kind)
     if kind == "string":  # which dbt takes for either warehouse
         return "`text` (`string` on BigQuery)"
     if choice := _CHOICE.fullmatch(kind):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal, localcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pytest
 from sales_mart.lake.records import Mode, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.rows.rules import mart_rules
+from sales_mart.rows.sums import Sums
 from sales_mart.rows.transaction import check
 from sales_mart.schema import arrow_schema, schema_of
 
@@ -77,45 +78,90 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     allow_empty: bool = False,
 ) -> RunFolder:
     """Write the parts and the seal that `validate` and `seal` would have left for `rows`."""
+    shown = [r for r in rows if not check({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
+    return sealed_columns(
+        config,
+        lake,
+        run_id,
+        {
+            "transaction_id": [r.transaction_id for r in rows],
+            "product": [r.product for r in rows],
+            "price": [r.price for r in rows],
+            "quantity": [r.quantity for r in rows],
+            "amount": [_amount_of(r) for r in rows],
+            "sale_date": [r.sale_date for r in rows],
+        },
+        Sums(len(shown), _amount(shown), sum(r.quantity or 0 for r in shown)),
+        business_date=business_date,
+        mode=mode,
+        key_id=key_id,
+        rejects=rejects,
+        allow_empty=allow_empty,
+    )
+
+
+def sealed_columns(  # noqa: PLR0913 - a record has many fields
+    config: Config,
+    lake: Path,
+    run_id: str,
+    columns: Mapping[str, Sequence[Any]],
+    shown: Sums,
+    *,
+    business_date: str = "2023-10-01",
+    mode: Mode = Mode.REPLACE,
+    key_id: str = "sha256",
+    rejects: Mapping[str, int] | None = None,
+    allow_empty: bool = False,
+) -> RunFolder:
+    """Write the parts and the seal that `validate` and `seal` would have left.
+
+    Args:
+        config: The configuration.
+        lake: The lake.
+        run_id: The run.
+        columns: Values by column, identifiers as they are; a column that is not there is null.
+        shown: What the rows come to that the marts show.
+        business_date: Of the seal, as all that follows.
+        mode: How it is loaded.
+        key_id: Key of the tokens.
+        rejects: Rejected rows by reason.
+        allow_empty: Whether the input may be empty.
+    """
     rejected = sum((rejects or {}).values())
     run = RunFolder(str(lake), run_id)
     schema = arrow_schema(schema_of(config).valid)
+    rows = len(columns["sale_date"])
+    columns = {
+        **columns,
+        "transaction_id": [token(each) for each in columns["transaction_id"]],
+        "source_file": [0] * rows,
+        "source_row": range(1, rows + 1),
+    }
     table = pa.table(
-        {each.name: pa.nulls(len(rows), each.type) for each in schema}
-        | {
-            "transaction_id": pa.array([token(r.transaction_id) for r in rows], pa.string()),
-            "product": pa.array([r.product for r in rows], pa.string()),
-            "price": pa.array([r.price for r in rows], schema.field("price").type),
-            "quantity": pa.array([r.quantity for r in rows], pa.int64()),
-            "amount": pa.array([_amount_of(r) for r in rows], schema.field("amount").type),
-            "sale_date": pa.array([r.sale_date for r in rows], pa.date32()),
-            "source_file": pa.array([0] * len(rows), pa.int32()),
-            "source_row": pa.array(range(1, len(rows) + 1), pa.int64()),
-        },
+        {each.name: pa.array(columns.get(each.name, [None] * rows), each.type) for each in schema},
         schema=schema,
     )
     lake.mkdir(parents=True, exist_ok=True)
     path = lake / f"{run_id}.parquet"
     pq.write_table(table, path)
-    part = run.put_part("valid/00000-00000", path, len(rows))
-    shown = [r for r in rows if not check({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
+    part = run.put_part("valid/00000-00000", path, rows)
     seal = Seal(
         run_id=run_id,
-        rows_read=len(rows) + rejected,
-        rows_valid=len(rows),
+        rows_read=rows + rejected,
+        rows_valid=rows,
         rows_rejected=rejected,
         reasons=dict(rejects or {}),
         excluded={},
-        rows_excluded=len(rows) - len(shown),
-        amount=_amount(shown),
-        quantity=sum(r.quantity or 0 for r in shown),
+        rows_excluded=rows - shown.rows,
+        amount=shown.amount,
+        quantity=shown.quantity,
         key_id=key_id,
         valid=(part,) if rows else (),
         quarantine=(),
         business_date=date.fromisoformat(business_date),
         mode=mode,
         config_digest=config.digest,
-        sale_dates=tuple(sorted({r.sale_date for r in rows})),
+        sale_dates=tuple(sorted(set(columns["sale_date"]))),
         allow_empty=allow_empty,
     )
     run.write("seal", seal)

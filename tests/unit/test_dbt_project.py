@@ -25,6 +25,8 @@ from sales_mart.warehouses.questions import Questions
 from targets import Target
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sales_mart.warehouses.windows import Window
 
 # What a value that is data could try: end the literal, start a template, hide a quote.
@@ -110,14 +112,30 @@ class Compiled(NamedTuple):
     manifest: dict[str, Any]
 
 
-def hostile_config() -> Config:
+def hostile_config(**ingestion: Any) -> Config:
     rules = {"product_prefix": HOSTILE, "min_price": "10.001", "max_decimals": 2}
-    return Config.model_validate({"ingestion": {"validation": rules}})
+    rules |= ingestion.pop("validation", {})
+    return Config.model_validate({"ingestion": {"validation": rules} | ingestion})
+
+
+def with_roles() -> Config:
+    return hostile_config(
+        attributes={
+            # Words that SQL keeps for itself.
+            "order": {"dimension": True},
+            "group": {"dimension": True},
+            "table": {"role": "currency"},
+        },
+        columns={"amount": {"from": "Total"}},
+        validation={"allow_returns": True, "quantity_decimals": 3},
+    )
 
 
 @cache
-def compiled_project(target: Target, window: str) -> Compiled:
-    with DbtProcess(hostile_config(), target, offline=True) as process:
+def compiled_project(
+    target: Target, window: str, configured: Callable[[], Config] = hostile_config
+) -> Compiled:
+    with DbtProcess(configured(), target, offline=True) as process:
         options = ("--no-introspect", "--no-populate-cache")
         process.start("compile", WINDOWS[window], options)
         outcome = process.wait()
@@ -177,6 +195,47 @@ def test_every_compiled_statement_is_googlesql_with_the_expected_types(bigquery:
             assert found == MODELS[name], name
         else:
             assert found, name
+
+
+ATTRIBUTES = dict.fromkeys(("order", "group", "table"), "STRING")
+RETURNED = {"returned_amount": NUMERIC, "returned_quantity": NUMERIC}
+WEIGHED = dict.fromkeys(("quantity", "total_quantity"), NUMERIC)
+DIMENSION = {"dimension": "STRING", "value": "STRING", "sale_month": "DATE"}
+
+
+def with_the_columns_of_roles(name: str, columns: dict[str, str]) -> dict[str, str]:
+    """Return a model's columns as they are with returns, a currency and decimal quantities."""
+    typed = [(each, WEIGHED.get(each, kind)) for each, kind in columns.items()]
+    if name == "fact_sales":
+        return dict(typed) | ATTRIBUTES
+    if name in ("stg_transactions", "raw"):
+        at = list(columns).index("run_id") + (name != "raw")
+        return dict(typed[:at]) | ATTRIBUTES | dict(typed[at:])
+    at = sum(kind in ("DATE", "STRING") for kind in columns.values())
+    return dict(typed[:at]) | {"table": "STRING"} | dict(typed[at:]) | RETURNED
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_returns_currencies_and_dimensions_are_googlesql(window: str) -> None:
+    compiled = compiled_project(Target.BIGQUERY, window, with_roles)
+    models = {name: with_the_columns_of_roles(name, each) for name, each in MODELS.items()}
+    models["sales_by_dimension"] = with_the_columns_of_roles(
+        "sales_by_dimension", DIMENSION | {k: v for k, v in MEASURES.items() if k != "avg_price"}
+    )
+    tables = {
+        name: with_the_columns_of_roles("raw" if each is RAW else name.rpartition(".")[2], each)
+        for name, each in TABLES.items()
+    }
+    tables["sales-mart.transactions_mart__next.sales_by_dimension"] = models["sales_by_dimension"]
+    assert {"sales_by_dimension_agrees_with_sales_by_product_month"} < compiled.sql.keys()
+    for name, sql in compiled.sql.items():
+        found = analyse(sql, tables)
+        if name in models:
+            # In their order: it is the one in which readers see them.
+            assert list(found.items()) == list(models[name].items()), name
+    declared = marts_of(open_warehouse(with_roles(), Target.BIGQUERY))
+    check_manifest(read_marts(compiled.manifest), declared)
+    assert {mart.model for mart in declared} == {*MARTS, "sales_by_dimension"}
 
 
 def test_every_model_is_created_with_its_contract(bigquery: Compiled) -> None:

@@ -97,7 +97,8 @@ AcceptNewRules = Annotated[
     bool,
     typer.Option(
         "--accept-new-rules",
-        help="Append although the rules accept rows that earlier loads rejected.",
+        help="Append although the rules accept rows that earlier loads rejected, or another column "
+        "is the currency.",
     ),
 ]
 # As a workflow passes it on: one text, empty in most runs.

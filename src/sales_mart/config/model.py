@@ -26,7 +26,7 @@ from sales_mart.config.ingestion import Ingestion, Validation
 from sales_mart.config.renamed import rename
 from sales_mart.config.section import CHART, UNSHOWN, Section
 from sales_mart.config.texts import Address, Identifier, Project, TargetName, Zone, is_own_table
-from sales_mart.schema import FIELDS, schema_of
+from sales_mart.schema import FIELDS, MART_NAMES, schema_of
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings
@@ -269,6 +269,17 @@ class Config(Section):
             given = attributes[name]
             if given.type != "text" or given.dimension or given.role:
                 msg = f"security.pii_fields: {name} must be text, no dimension and no currency"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _currency_fits_into_marts(self) -> Config:
+        for name, attribute in self.ingestion.attributes.items():
+            if attribute.role == "currency" and name in MART_NAMES:
+                msg = (
+                    f"ingestion.attributes: {name} cannot be the name of the currency, which "
+                    "stands in every mart: some have a column of that name"
+                )
                 raise ValueError(msg)
         return self
 
