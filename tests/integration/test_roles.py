@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from sales_mart.servers.local import LocalServers
 
 TARGETS = names()
-CENT = Decimal("0.01")
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-03"
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "store": {"dimension": True},
@@ -69,9 +68,9 @@ class Sale(NamedTuple):
         return self.sale_date.replace(day=1)
 
 
-def rounded(value: Decimal) -> Decimal:
+def rounded(value: Decimal, places: int = 2) -> Decimal:
     with localcontext(prec=60):
-        return value.quantize(CENT, ROUND_HALF_UP)
+        return value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
 
 
 def configured(servers: LocalServers, **changes: Any) -> Config:
@@ -375,6 +374,57 @@ def test_line_totals_stand_as_they_are(
             config, target, f"select amount, price from {warehouse.live(fact(marts.values()))}"
         )
         assert sorted(facts) == sorted((each.amount, each.price) for each in rows)
+
+
+@pytest.mark.parametrize(("places", "weights"), [(2, 3), (9, 6)])
+def test_weights_come_out_to_the_last_digit(
+    servers: LocalServers, tmp_path: Path, places: int, weights: int
+) -> None:
+    """Without returns, and so without a copy of the dbt project."""
+    rules = {"max_decimals": places, "quantity_decimals": weights}
+    config = configured(servers, attributes={}, validation=rules)
+    chance = random.Random(places)  # noqa: S311 - for variety, not for secrets
+    sold = [
+        *((Decimal("1.01"), Decimal("0.5")), (Decimal("0.03"), Decimal("0.5"))),
+        *(
+            (Decimal(1).scaleb(-places), Decimal(1).scaleb(-weights)),
+            (Decimal("9.99"), Decimal(100)),
+        ),
+        *(
+            (
+                Decimal(chance.randint(1, 10**6)).scaleb(-places),
+                Decimal(chance.randint(1, 99 * 10**weights)).scaleb(-weights),
+            )
+            for _ in range(60)
+        ),
+    ]
+    rows = [
+        Sale(
+            f"W{number}",
+            chance.choice(("Tea", "Ink")),
+            price,
+            quantity,
+            rounded(price * quantity, places),
+            date(2023, 10, 1) + timedelta(chance.randint(0, 40)),
+        )
+        for number, (price, quantity) in enumerate(sold)
+    ]
+    outside = [
+        rows[0]._replace(transaction_id="none", quantity=Decimal(0), amount=Decimal(0)),
+        rows[0]._replace(transaction_id="many", quantity=Decimal("100.1"), amount=Decimal(101)),
+    ]
+    published(config, sealed(config, tmp_path / "lake", "r1", rows, outside=outside))
+    columns = (*_SUMS, "avg_price")
+    wanted = {
+        (*key, *(measures(group)[column] for column in columns))
+        for key, group in grouped(rows, lambda sale: (sale.product,)).items()
+    }
+    for target in TARGETS:
+        warehouse = open_warehouse(config, target)
+        by_product = next(each for each in warehouse.marts if each.name == "sales_by_product")
+        assert tuple(each.name for each in by_product.columns) == ("product", *columns)
+        found = ask(config, target, f"select * from {warehouse.live(by_product)}")
+        assert set(found) == wanted, target
 
 
 def test_a_currency_is_not_switched_on_over_rows_without_one(
