@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from sales_mart.names import STAGING_FLAGS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,13 +27,10 @@ if TYPE_CHECKING:
 __all__ = [
     "AMOUNT_DIGITS",
     "FIELDS",
-    "MART_NAMES",
     "MEASURES",
     "POSITIONS",
     "PRICE_DIGITS",
     "RESERVED_NAMES",
-    "RETURNED",
-    "STAGING_FLAGS",
     "STAMPS",
     "Column",
     "FieldName",
@@ -349,17 +348,6 @@ def _schema(
     return Schema((*core, *attributes), has_returns)
 
 
-STAGING_FLAGS = {
-    "missing_product": "is_missing_product",
-    "missing_price": "is_missing_price",
-    "missing_quantity": "is_missing_quantity",
-    "product_prefix": "is_wrong_prefix",
-    "price_too_low": "is_price_too_low",
-    "quantity_range": "is_quantity_out_of_range",
-}
-"""Reasons that keep a valid row out of the marts: code -> column of the staging view."""
-RETURNED = ("returned_amount", "returned_quantity")
-"""The last columns of the marts with sums, where there are returns."""
 RESERVED_NAMES = frozenset(
     (
         *FIELDS,
@@ -370,13 +358,6 @@ RESERVED_NAMES = frozenset(
     )
 )
 """What no attribute may be called: the pipeline has columns of these names."""
-MART_NAMES = frozenset(
-    {
-        *("dimension", "value", "total_amount", "total_quantity", "total_price"),
-        *("transaction_count", "avg_price", *RETURNED),
-    }
-)
-"""What a currency may not be called either, since it stands in every mart beside them."""
 
 
 def arrow_schema(columns: Iterable[TableColumn]) -> pa.Schema:  # pyright: ignore[reportUnknownParameterType]

@@ -199,7 +199,7 @@ def test_every_compiled_statement_is_googlesql_with_the_expected_types(bigquery:
 
 ATTRIBUTES = dict.fromkeys(("order", "group", "table"), "STRING")
 RETURNED = {"returned_amount": NUMERIC, "returned_quantity": NUMERIC}
-WEIGHED = dict.fromkeys(("quantity", "total_quantity"), NUMERIC)
+WEIGHED: dict[str, str] = {"quantity": NUMERIC, "total_quantity": NUMERIC}
 DIMENSION = {"dimension": "STRING", "value": "STRING", "sale_month": "DATE"}
 
 

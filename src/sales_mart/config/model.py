@@ -26,7 +26,8 @@ from sales_mart.config.ingestion import Ingestion, Validation
 from sales_mart.config.renamed import rename
 from sales_mart.config.section import CHART, UNSHOWN, Section
 from sales_mart.config.texts import Address, Identifier, Project, TargetName, Zone, is_own_table
-from sales_mart.schema import FIELDS, MART_NAMES, schema_of
+from sales_mart.names import MART_NAMES
+from sales_mart.schema import FIELDS, schema_of
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings

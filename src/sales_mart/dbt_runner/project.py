@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
-from sales_mart.schema import RETURNED
+from sales_mart.names import RETURNED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

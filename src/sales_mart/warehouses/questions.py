@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.marts import fact
-from sales_mart.names import STAGING
+from sales_mart.names import STAGING, STAGING_FLAGS
 from sales_mart.rows import money
 from sales_mart.rows.sums import Sums
-from sales_mart.schema import MEASURES, STAGING_FLAGS, schema_of
+from sales_mart.schema import MEASURES, schema_of
 from sales_mart.warehouses.windows import within
 
 if TYPE_CHECKING:
