@@ -8,20 +8,27 @@ that may hold anything comes as a list with one text. #}
     starts_with({{ column }}, {{ text_literal(prefix if prefix is string else prefix | join) }})
 {%- endmacro %}
 
-{# Returns and gifts, whose amount is not above 0, have no lowest price. A price that was computed
-from the line total is rounded, so the total itself is asked. #}
+{# Returns and gifts have no lowest price. Where the source has a line total it says which rows those
+are; else the numbers do that it is made of, since a product may be rounded to 0. A price that was
+computed from the line total is rounded, so the total itself is asked. #}
 {% macro is_price_in_range() -%}
     {%- set lowest = decimal_literal(var('min_price')) -%}
+    {%- set high_enough = 'price >= ' ~ lowest ~ ' and price > 0' -%}
     {%- if var('is_price_computed') -%}
-        {%- set rule = 'amount >= ' ~ lowest ~ ' * abs(quantity)' -%}
-        {%- set rule = rule if var('allow_returns') else rule ~ ' and amount > 0' -%}
-    {%- else -%}
-        {%- set rule = 'price >= ' ~ lowest ~ ' and price > 0' -%}
-        {%- if var('has_line_total') and not var('allow_returns') -%}
-            {%- set rule = rule ~ ' and amount >= 0' -%}
-        {%- endif -%}
+        {%- set high_enough = 'amount >= ' ~ lowest ~ ' * abs(quantity)' -%}
     {%- endif -%}
-    {{ return('(amount <= 0 or (' ~ rule ~ '))' if var('allow_returns') else rule) }}
+    {%- if var('allow_returns') and var('has_line_total') -%}
+        {{ return('(amount <= 0 or (' ~ high_enough ~ '))') }}
+    {%- elif var('allow_returns') -%}
+        {{ return(
+            '(price >= 0 or quantity >= 0) and (price <= 0 or quantity <= 0 or price >= ' ~ lowest ~ ')'
+        ) }}
+    {%- elif var('is_price_computed') -%}
+        {{ return(high_enough ~ ' and amount > 0') }}
+    {%- elif var('has_line_total') -%}
+        {{ return(high_enough ~ ' and amount >= 0') }}
+    {%- endif -%}
+    {{ return(high_enough) }}
 {%- endmacro %}
 
 {% macro is_quantity_in_range() -%}

@@ -8,6 +8,7 @@ import random
 from collections import defaultdict
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -16,6 +17,7 @@ from sales_mart.errors import DataError, ReconciliationError
 from sales_mart.lake.records import Mode
 from sales_mart.marts import fact
 from sales_mart.rows.sums import Sums
+from sales_mart.steps import pipeline
 from sales_mart.steps.export import export
 from sales_mart.steps.load import load
 from sales_mart.steps.publish import publish
@@ -293,6 +295,36 @@ def test_returns_currencies_and_dimensions_are_right_in_every_warehouse(
     assert [each for each in result.checks if each.status != "ok"] == []
 
 
+def test_a_file_with_returns_comes_out_right_in_every_warehouse(
+    servers: LocalServers, tmp_path: Path
+) -> None:
+    config = with_returns(
+        servers,
+        columns={"product": "Item", "quantity": "Pieces"},
+        format={"delimiter": ";", "decimal_separator": ",", "null_values": ["-"]},
+    )
+    rows = some_sales(7, D1)
+    with (tmp_path / "sales.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(("transaction_id", "Item", "price", "Pieces", "date", *ATTRIBUTES))
+        for each in rows:
+            numbers = (str(number).replace(".", ",") for number in (each.price, each.quantity))
+            values = (each.store or "-", each.order or "", "", each.paid_in or "-")
+            writer.writerow((each.transaction_id, each.product, *numbers, each.sale_date, *values))
+    done = pipeline.run(
+        config,
+        str(tmp_path / "lake"),
+        source=str(tmp_path / "sales.csv"),
+        business_date=date.fromisoformat(D1),
+        targets=TARGETS,
+    )
+    assert done.rows is not None
+    assert (done.rows.rows_valid, done.rows.rows_excluded) == (len(rows), 0)
+    assert done.agreement is not None
+    assert done.agreement.sums(len(rows)) == total(rows)
+    checked(config, tmp_path / "lake", rows)
+
+
 def test_a_return_that_differs_in_one_warehouse_is_found(
     servers: LocalServers, tmp_path: Path
 ) -> None:
@@ -374,6 +406,62 @@ def test_line_totals_stand_as_they_are(
             config, target, f"select amount, price from {warehouse.live(fact(marts.values()))}"
         )
         assert sorted(facts) == sorted((each.amount, each.price) for each in rows)
+
+
+PRICES = ("-5", "0", "0.01", "0.49", "0.50", "0.51", "3")
+QUANTITIES = ("-101", "-100", "-1", "-0.001", "0", "0.001", "0.5", "1", "100", "100.001")
+AMOUNTS = ("-7", "0", "0.25", "0.50", "49.99", "50")
+TOTAL = {"amount": {"from": "Total"}}
+
+
+def file_of_all_forms(path: Path, columns: dict[str, Sequence[str]]) -> None:
+    """Write a row for each combination of numbers."""
+    lines = [",".join(("transaction_id", "product", "date", *columns))]
+    lines += [
+        ",".join((f"T{number}", "Tea", D1, *numbers))
+        for number, numbers in enumerate(product(*columns.values()))
+    ]
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("returns", [False, True])
+@pytest.mark.parametrize(
+    ("mapped", "columns"),
+    [
+        ({}, {"price": PRICES, "quantity": QUANTITIES}),
+        (TOTAL, {"quantity": QUANTITIES, "Total": AMOUNTS}),
+        (TOTAL | {"price": "price"}, {"price": PRICES, "quantity": QUANTITIES, "Total": AMOUNTS}),
+    ],
+    ids=["no line total", "no price", "both"],
+)
+def test_the_marts_keep_the_rules_that_validate_leaves_to_them(
+    servers: LocalServers,
+    tmp_path: Path,
+    mapped: dict[str, Any],
+    columns: dict[str, Sequence[str]],
+    *,
+    returns: bool,
+) -> None:
+    """`reconcile` compares what validate counted as shown with what the marts show."""
+    config = configured(
+        servers,
+        trust_input=True,
+        attributes={},
+        columns=mapped,
+        validation={"allow_returns": returns, "quantity_decimals": 3, "min_price": "0.50"},
+    )
+    file_of_all_forms(tmp_path / "sales.csv", columns)
+    done = pipeline.run(
+        config,
+        str(tmp_path / "lake"),
+        source=str(tmp_path / "sales.csv"),
+        business_date=date.fromisoformat(D1),
+        targets=["postgres"],
+    )
+    assert done.rows is not None
+    assert done.rows.rows_excluded
+    assert done.agreement is not None
+    assert done.agreement.rows == done.rows.rows_valid - done.rows.rows_excluded > 5
 
 
 @pytest.mark.parametrize(("places", "weights"), [(2, 3), (9, 6)])
