@@ -236,6 +236,7 @@ def test_the_bytes_of_each_object_are_those_of_its_stream(tmp_path: Path) -> Non
             "blank": 1,
             "valid": line,
             "rejected": line,
+            "unplaced": 0,
         },
         {
             "object": 1,
@@ -244,6 +245,7 @@ def test_the_bytes_of_each_object_are_those_of_its_stream(tmp_path: Path) -> Non
             "blank": 0,
             "valid": 0,
             "rejected": 3 * line - 1,
+            "unplaced": 0,
         },
     ]
     assert sum(each.size for each in made.objects) == 2 * header + 1 + size - line
