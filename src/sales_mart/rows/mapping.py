@@ -19,7 +19,7 @@ __all__ = [
     "CARRY_CURRENCY",
     "Mapped",
     "Unmapped",
-    "currencies_of",
+    "currencies_in",
     "fields_of",
     "map_columns",
     "normal_name",
@@ -157,16 +157,22 @@ def fields_of(
     return [field(name, parts) for name, parts in mapped.parts.items()]
 
 
-def currencies_of(texts: pl.Series) -> frozenset[str]:
+def currencies_in(columns: pl.DataFrame, mapped: Mapped) -> frozenset[str]:
     """Return the currencies in a column that is not carried: amounts of several are never added.
 
     What is no code or sign of one is not shown, since it may be anything; it counts as one more.
+
+    Args:
+        columns: The columns that are read, called by their position: `c0`.
+        mapped: Where such a column stands among them.
     """
     import polars as pl
 
-    names = pl.DataFrame({"text": texts}).select(
-        present(pl.col("text")).str.to_uppercase().alias("text")
-    )["text"]
+    if mapped.currency is None:
+        return frozenset()
+    names = columns.select(present(pl.col(f"c{mapped.currency}")).str.to_uppercase().alias("text"))[
+        "text"
+    ]
     found = names.drop_nulls().unique()
     known = found.filter(found.str.contains(_CURRENCIES)).sort()
     others = {"others"} if len(known) < len(found) else set[str]()

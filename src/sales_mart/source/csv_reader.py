@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sales_mart.errors import EmptyInputError, SourceFormatError, UnexpectedError
-from sales_mart.rows.mapping import currencies_of, fields_of
+from sales_mart.rows.mapping import currencies_in, fields_of
 from sales_mart.source.csv_buffer import Account, Buffer, Places
 from sales_mart.source.csv_header import find_header
 from sales_mart.source.csv_structure import ENCODING, MALFORMED, MAX_RECORD_BYTES, split_records
@@ -158,15 +158,14 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
                     dialect.null_values,
                 )
             )
-            currency = header.mapped.currency
             yield Block(
                 composed,
                 well_formed,
                 places.take(~good),
                 split.flaws[~good],
-                currencies=frozenset()
-                if currency is None
-                else currencies_of(frame[f"c{currency}"]),
+                # A value that the configuration gives is not written as the file is.
+                typed=frozenset(header.mapped.values),
+                currencies=currencies_in(frame, header.mapped),
             )
     if row == 1 and header.holds_values:
         msg = (

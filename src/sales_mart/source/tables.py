@@ -9,7 +9,14 @@ import numpy as np
 import polars as pl
 
 from sales_mart.errors import SourceFormatError
-from sales_mart.rows.mapping import Unmapped, fields_of, map_columns, normal_name, wanted_names
+from sales_mart.rows.mapping import (
+    Unmapped,
+    currencies_in,
+    fields_of,
+    map_columns,
+    normal_name,
+    wanted_names,
+)
 from sales_mart.source.csv_header import shown_names
 from sales_mart.source.csv_reader import Account, Block, Places
 
@@ -170,6 +177,7 @@ def block_of(  # noqa: PLR0913 - the parts of a block
         typed=frozenset(
             name for name, parts in mapped.parts.items() if set(typed).issuperset(parts)
         ),
+        currencies=currencies_in(columns, mapped),
     )
 
 
