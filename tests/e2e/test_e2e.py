@@ -136,33 +136,6 @@ def test_shards_in_parallel_give_the_same(daily: tuple[Release, list[bytes]]) ->
     check(daily, name)
 
 
-def test_the_schedule_fires_by_itself(daily: tuple[Release, list[bytes]]) -> None:
-    """A CronWorkflow that fires by itself, about the day that had just ended"""
-    release, _ = daily
-    cluster = release.cluster
-    known = {each.name for each in cluster.workflows()}
-    # A controller without a database of time zones knows UTC alone.
-    zone = {**release.values["workflow"], "timezone": os.environ.get("E2E_TIMEZONE", "UTC")}
-    release.upgrade(workflow={**zone, "schedule": "* * * * *", "suspend": False})
-
-    def fired() -> list[str]:
-        return [each.name for each in cluster.workflows() if each.name not in known]
-
-    found: list[str] = wait_for("scheduled workflow", fired, 180)
-    # The time zone shapes a run: it stays until the run has ended.
-    release.upgrade(workflow=zone)
-    try:
-        ended = cluster.succeeded(found[0])
-    finally:
-        release.upgrade()
-    annotations = ended.document["metadata"]["annotations"]
-    fired_at = datetime.fromisoformat(annotations["workflows.argoproj.io/scheduled-time"])
-    day = fired_at.astimezone(ZoneInfo(zone["timezone"])).date() - timedelta(days=1)
-    from sales_mart.lake.runs import RunFolder
-
-    assert summarise(RunFolder(f"{release.lake}/lake", found[0])).business_date == day
-
-
 def test_a_deleted_pod_is_tried_again_in_every_step(daily: tuple[Release, list[bytes]]) -> None:
     """A running pod deleted in each step: the retry succeeds, nothing is lost or doubled"""
     cluster = daily[0].cluster
@@ -425,6 +398,34 @@ def test_no_secret_and_no_raw_identifier_in_any_object(daily: tuple[Release, lis
     assert len(long) > 100
     for secret in (release.servers.password, KEY, *long):
         assert secret not in text
+
+
+# A snapshot of yesterday: after it, an older one is refused, so it comes behind the others.
+def test_the_schedule_fires_by_itself(daily: tuple[Release, list[bytes]]) -> None:
+    """A CronWorkflow that fires by itself, about the day that had just ended"""
+    release, _ = daily
+    cluster = release.cluster
+    known = {each.name for each in cluster.workflows()}
+    # A controller without a database of time zones knows UTC alone.
+    zone = {**release.values["workflow"], "timezone": os.environ.get("E2E_TIMEZONE", "UTC")}
+    release.upgrade(workflow={**zone, "schedule": "* * * * *", "suspend": False})
+
+    def fired() -> list[str]:
+        return [each.name for each in cluster.workflows() if each.name not in known]
+
+    found: list[str] = wait_for("scheduled workflow", fired, 180)
+    # The time zone shapes a run: it stays until the run has ended.
+    release.upgrade(workflow=zone)
+    try:
+        ended = cluster.succeeded(found[0])
+    finally:
+        release.upgrade()
+    annotations = ended.document["metadata"]["annotations"]
+    fired_at = datetime.fromisoformat(annotations["workflows.argoproj.io/scheduled-time"])
+    day = fired_at.astimezone(ZoneInfo(zone["timezone"])).date() - timedelta(days=1)
+    from sales_mart.lake.runs import RunFolder
+
+    assert summarise(RunFolder(f"{release.lake}/lake", found[0])).business_date == day
 
 
 def test_uninstall_leaves_nothing(release: Release) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def test_a_frame_becomes_marts(config: Config, tmp_path: Path) -> None:
         assert rejected["transaction_id"].to_list() == [wanted[0]["transaction_id"]]
     with pytest.raises(ConfigurationError, match="'summary_sale' is no mart; did you mean summary"):
         sales_mart.read_mart("summary_sale", config)
-    assert not list(tmp_path.rglob("frame.csv"))
+    assert not list(tmp_path.rglob("frame.parquet"))
 
 
 def _is_composed(config: Config, done: sales_mart.RunSummary, folder: Path) -> None:
@@ -134,3 +135,24 @@ def test_the_local_servers_win_over_the_environment(
         assert config.lake == str(tmp_path / "servers" / "lake")
         sales_mart.load([{"n": 1}], "postgres", table="mine.rows", config=config)
         assert sales_mart.read("postgres", table="mine.rows", config=config)["n"].to_list() == [1]
+
+
+def test_numbers_and_dates_of_a_frame_are_not_read_in_the_form_of_files(
+    config: Config, tmp_path: Path
+) -> None:
+    form = {"type": "csv", "decimal_separator": ",", "thousands": ".", "date_format": "%d.%m.%Y"}
+    europe = Config.model_validate(config.model_dump() | {"ingestion": {"format": form}})
+    frame = pl.DataFrame(
+        {
+            "transaction_id": ["T1", "T2"],
+            "product": ["Tea", "Tea"],
+            "price": [1.5, 1234.0],
+            "quantity": [1, 2],
+            "date": [date(2024, 1, 5), date(2024, 1, 6)],
+        }
+    )
+    done = sales_mart.run(europe, source=frame, lake=tmp_path / "lake")
+    marts = sales_mart.read_mart("summary_sales", europe, output="mappings")
+    assert sum(row["total_amount"] for row in marts) == Decimal("2469.50"), done
+    result = sales_mart.validate(frame, europe)
+    assert result.valid["price"].to_list() == [Decimal("1.50"), Decimal("1234.00")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from sales_mart.business_date import business_date as find_date
 from sales_mart.config import Config
@@ -101,6 +102,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             raise ConfigurationError(msg, remedy="Give lake, or set data_lake.lake.")
         _check_names(targets or (), names(), "warehouse")
         place = source if _are_places(source) else stack.enter_context(_as_file(source))
+        if not (_are_places(source) or isinstance(source, os.PathLike)):
+            found = _of_frames(found)
         return run_pipeline(
             found,
             kept,
@@ -265,26 +268,45 @@ def _are_places(source: object) -> TypeGuard[str | Sequence[str] | None]:
     return isinstance(source, Sequence) and all(isinstance(each, str) for each in source)
 
 
+def _of_frames(config: Config) -> Config:
+    """Return the configuration without a kind of files: a frame is none of them."""
+    given = config.ingestion.format.model_copy(update={"type": None})
+    ingestion = config.ingestion.model_copy(update={"format": given})
+    return config.model_copy(update={"ingestion": ingestion})
+
+
 @contextmanager
 def _as_file(source: Any) -> Generator[str]:
-    """Give a path as it is, and a frame as a CSV file of exact texts in a private folder."""
+    """Give a path as it is, and a frame as a Parquet file in a private folder.
+
+    What has a type keeps it there: numbers and dates of a frame are not written in the form that
+    the configuration has for files.
+    """
     if isinstance(source, os.PathLike):
         yield os.fspath(source)
         return
     with temporary_folder("sales-mart-source") as folder, in_pieces(source) as (schema, pieces):
-        path = folder / "frame.csv"
-        with disk_errors(path), path.open("wb") as file:
-            pl.DataFrame(schema=dict.fromkeys(schema, pl.String)).write_csv(file)
+        path = folder / "frame.parquet"
+        kept = {name: kind if _is_kept(kind) else pl.String() for name, kind in schema.items()}
+        written = pl.DataFrame(schema=kept).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+        with disk_errors(path), pq.ParquetWriter(path, written) as file:
             for piece in pieces():
-                texts = pl.DataFrame([_texts(column) for column in piece.iter_columns()])
-                texts.write_csv(file, include_header=False)
+                columns = [
+                    each if _is_kept(each.dtype) else _texts(each) for each in piece.iter_columns()
+                ]
+                table = pl.DataFrame(columns).to_arrow(compat_level=pl.CompatLevel.oldest())
+                file.write_table(table)
         yield str(path)
+
+
+def _is_kept(kind: pl.DataType) -> bool:
+    """Return whether Parquet holds a column as it is."""
+    is_number = kind.is_numeric() and kind not in (pl.Int128, pl.UInt128)
+    return is_number or kind in (pl.String, pl.Boolean, pl.Date, pl.Datetime)
 
 
 def _texts(column: pl.Series) -> pl.Series:
     """Return a column as `Transaction` reads its values."""
-    if column.dtype == pl.String:
-        return column
     distinct = column.unique()
     made = pl.Series([strip(value) for value in distinct.to_list()], dtype=pl.String)
     return column.replace_strict(distinct, made, default=None).alias(column.name)
