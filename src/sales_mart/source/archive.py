@@ -7,7 +7,7 @@ import lzma
 import zipfile
 import zlib
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import SourceFormatError
@@ -92,7 +92,7 @@ def members_of(path: Path, uri: str, warn: Callable[[str], None]) -> list[str]:
 
 
 @contextmanager
-def open_member(path: Path, name: str, uri: str) -> Generator[io.BufferedReader]:
+def open_member(path: Path, name: str, uri: str) -> Generator[io.BufferedReader[io.RawIOBase]]:
     """Open the bytes of a member.
 
     Raises:
@@ -102,7 +102,7 @@ def open_member(path: Path, name: str, uri: str) -> Generator[io.BufferedReader]
         with _zip_errors(uri):
             file = archive.open(name)
         with file:
-            yield io.BufferedReader(_Member(file, uri))
+            yield io.BufferedReader(cast("io.RawIOBase", _Member(file, uri)))
 
 
 class _Member(io.RawIOBase):

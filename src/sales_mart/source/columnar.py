@@ -104,7 +104,7 @@ def _texts(column: Any, name: str, uri: str) -> tuple[pl.Series, np.ndarray, boo
         if strings or binary:
             # Nobody has seen to it that they are UTF-8.
             raw = pl.Series(pl.from_arrow(column.cast(pa.large_binary())))
-            texts = raw.cast(pl.String, strict=False)
+            texts = _decoded(raw)
             return texts, (raw.is_not_null() & texts.is_null()).to_numpy(), False
         if pa.types.is_decimal256(kind):
             column = column.cast(pa.decimal128(38, kind.scale))
@@ -113,6 +113,21 @@ def _texts(column: Any, name: str, uri: str) -> tuple[pl.Series, np.ndarray, boo
     except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, OverflowError):
         # Their words are left out: they may quote a value.
         raise _not_text(uri, name, str(kind)) from None
+
+
+def _decoded(raw: pl.Series) -> pl.Series:
+    """Return bytes as text; null where they are none in UTF-8."""
+    try:
+        return raw.cast(pl.String)
+    except pl.exceptions.PolarsError:
+        return pl.Series([_text_or_none(each) for each in raw], dtype=pl.String)
+
+
+def _text_or_none(data: bytes | None) -> str | None:
+    try:
+        return None if data is None else data.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _not_text(uri: str, name: str, kind: str) -> SourceFormatError:

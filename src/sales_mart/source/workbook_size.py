@@ -28,10 +28,12 @@ _MOST_TEXT = 256 << 20
 _CHUNK_BYTES = 4 << 20
 _SHARED = b"<sst"
 _END_OF_TEXT = re.compile(rb"</(?:\w+:)?si>")
-_FILLED = re.compile(
-    rb"<(?:\w+:)?(?:c|row)\b(?=[^>]*[^/]>)[^>]*?\br\s*=\s*[\"']([A-Z]{0,3})([0-9]{1,9})[\"']"
+_CELL = re.compile(
+    rb"<(?:\w+:)?c\b(?=[^>]*[^/]>)(?:[^>]*?\br\s*=\s*[\"']([A-Z]{1,3})([0-9]{1,9})[\"'])?"
 )
-"""A row or cell that is not empty, with the letters of its column and the number of its row."""
+"""A cell that is not empty, with the letters of its column and the number of its row, if it says
+them: else it is the next one of its row."""
+_ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*?\br\s*=\s*[\"']([0-9]{1,9})[\"']")
 _SHARED_TEXT = re.compile(rb"\bt\s*=\s*[\"']s[\"'][^>]*>\s*<(?:\w+:)?v>\s*([0-9]{1,9})")
 
 
@@ -86,19 +88,27 @@ def _chunks(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
 
 def _measure(chunks: Iterator[bytes], texts: np.ndarray) -> tuple[int, int]:
     """Return the cells of a sheet from the first to the last one, and the bytes of their texts."""
-    last_row = copied = 0
+    last_row = last_of_all = unnamed = copied = 0
     columns: set[bytes] = {b"A"}
     for chunk in chunks:
-        found = _FILLED.findall(chunk)
-        if found:
-            columns |= {column for column, _ in found}
-            last_row = max(last_row, np.array([row for _, row in found]).astype(np.int64).max())
+        cells = _CELL.findall(chunk)
+        columns |= {column for column, _ in cells}
+        named = [row for _, row in cells if row]
+        last_row = max(last_row, _greatest(named))
+        last_of_all = max(last_of_all, _greatest(_ROW.findall(chunk)))
+        unnamed += len(cells) - len(named)
         shared = _SHARED_TEXT.findall(chunk)
         if shared:
             at = np.minimum(np.array(shared).astype(np.int64), len(texts) - 1)
             copied += int(texts[at].sum())
     width = max(map(_number, columns))
-    return int(last_row) * width, copied
+    if unnamed:
+        last_row = max(last_row, last_of_all, unnamed)
+    return last_row * width, copied
+
+
+def _greatest(numbers: list[bytes]) -> int:
+    return int(np.array(numbers).astype(np.int64).max()) if numbers else 0
 
 
 def _number(letters: bytes) -> int:
