@@ -102,8 +102,8 @@ def kind_of(start: bytes, uri: str, given: Kind | None) -> Kind:
         # Of text it is the configuration that decides.
         if re.match(pattern, start) and not (given in _TEXTS and start[:1] in b"[{ \t\r\n\xef"):
             raise _refusal(uri, name, remedy)
-    fitting = [kind for pattern, kind in _READ if re.match(pattern, start)]
-    found = fitting[0] if fitting else "csv"
+    fitting: list[Kind] = [kind for pattern, kind in _READ if re.match(pattern, start)]
+    found: Kind = fitting[0] if fitting else "csv"
     return found if found == "zip" else _as_given(found, uri, given)
 
 
