@@ -30,6 +30,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "RejectedShareError": 65,
         "SourceChangedError": 65,
         "SourceFormatError": 65,
+        "SourceNotReadyError": 75,
         "SupersededError": 65,
         "TestFailedError": 65,
         "TemporaryError": 75,
