@@ -22,6 +22,7 @@ from sales_mart.steps.export import export
 from sales_mart.steps.load import load
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
+from sales_mart.steps.summary import published_summary
 from sales_mart.steps.transform import transform
 from sales_mart.steps.verify import verify
 from sales_mart.warehouses.admission import LoadOptions
@@ -244,6 +245,12 @@ def checked(config: Config, lake: Path, rows: Sequence[Sale]) -> None:
             assert found[name] == wanted, (target, name)
     result = verify(config, TARGETS, lake=str(lake))
     assert [each for each in result.checks if each.status == "failed"] == []
+    # What is exported is in one order, rows without a currency too.
+    exported: list[list[tuple[Any, ...]]] = []
+    for target in TARGETS:
+        with published_summary(config, target) as (_, summary):
+            exported.append(list(summary))
+    assert exported == [exported[0]] * len(TARGETS)
 
 
 def test_returns_currencies_and_dimensions_are_right_in_every_warehouse(
