@@ -28,6 +28,7 @@ __all__ = [
     "AMOUNT_DIGITS",
     "FIELDS",
     "MEASURES",
+    "NUMBERS",
     "POSITIONS",
     "PRICE_DIGITS",
     "RESERVED_NAMES",
@@ -61,6 +62,8 @@ Measure = Literal["rows", "amount", "quantity"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 FIELDS: tuple[FieldName, ...] = ("transaction_id", "product", "price", "quantity", "date")
 """What every file or frame must have."""
+NUMBERS: tuple[MappedName, ...] = ("price", "quantity", "amount")
+"""What may be mapped with a scale."""
 POSITIONS = frozenset({"$row", "$file"})
 """What stands for the number of a row in its file, and for the path of the file."""
 PRICE_DIGITS = 18
@@ -131,6 +134,12 @@ class SaleColumn(TableColumn):
     origin: Origin = Origin()
     is_personal: bool = False
 
+    @property
+    def scale_key(self) -> str:
+        """The key that its decimals come from, where it has a part of its own in a sale."""
+        key = "quantity_decimals" if self.role == "quantity" else "max_decimals"
+        return f"ingestion.validation.{key}"
+
 
 STAMPS = (
     TableColumn(
@@ -173,7 +182,6 @@ class Schema:
     """The columns of a run's sales, in the order in which every table has them.
 
     Attributes:
-        columns: The columns.
         has_returns: Whether rows with a negative amount are returns.
     """
 
@@ -190,26 +198,30 @@ class Schema:
         currency = [column.name for column in self.of_role("currency")]
         return self.named("product"), *currency, self.named("date")
 
-    def is_read(self, role: Role) -> bool:
-        """Whether the files have the column of a role, rather than that it is computed."""
-        return all(column.field for column in self.of_role(role))
+    @property
+    def has_line_total(self) -> bool:
+        """Whether amounts are read, rather than computed."""
+        return self.named("amount") in self.fields
+
+    @property
+    def is_price_computed(self) -> bool:
+        """Whether prices come from line totals."""
+        return all(column.field is None for column in self.of_role("price"))
 
     @property
     def quantity_decimals(self) -> int:
         """Decimals of a quantity."""
-        (column,) = self.of_role("quantity")
-        return column.scale
+        return self.of_role("quantity")[0].scale
 
     @property
-    def net_quantity(self) -> str:
-        """What a row adds to a sum of quantities, as SQL: the marts' `measures_of_row` says it too.
+    def net(self) -> dict[Measure, str]:
+        """What a row adds to sums that returns are taken from, as SQL; it is `measures_of_row`'s.
 
         A return takes its pieces away, whichever of its numbers is the negative one.
         """
         amount, quantity = self.named("amount"), self.named("quantity")
-        if not self.has_returns:
-            return quantity
-        return f"case when {amount} < 0 then -abs({quantity}) else {quantity} end"
+        net = f"case when {amount} < 0 then -abs({quantity}) else {quantity} end"
+        return {"quantity": net if self.has_returns else quantity}
 
     def of_role(self, *roles: Role) -> tuple[SaleColumn, ...]:
         """Return the columns that have one of some roles."""

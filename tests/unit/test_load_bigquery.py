@@ -279,6 +279,7 @@ TABLES: Tables = {
         "visible_rows": "INT64",
         "rules": "STRING",
         "rejects": "STRING",
+        "grain": "STRING",
         "key_id": "STRING",
         "sale_date_window": "STRING",
         "seal_digest": "STRING",

@@ -14,6 +14,7 @@ from sales_mart.rows.characters import nfc
 from sales_mart.rows.dates import check_date_format
 from sales_mart.schema import (
     FIELDS,
+    NUMBERS,
     POSITIONS,
     RESERVED_NAMES,
     FieldName,
@@ -270,7 +271,7 @@ class Ingestion(Section):
     format: Format = Format()
     """How the files are written."""
     columns: dict[MappedName, ColumnSource] = Field(
-        default={}, examples=[{"product": "Item", "quantity": {"value": 1}}]
+        default={}, examples=[{"date": "Ordered on", "amount": "Line total"}]
     )
     """What the files call our columns: ours → theirs. Default: transaction_id, product, price,
     quantity and date."""
@@ -294,7 +295,7 @@ class Ingestion(Section):
             if name == "transaction_id" and column.value is not None:
                 msg = "transaction_id: one value for all rows would make duplicates of them"
                 raise ValueError(msg)
-            if column.scale is not None and name not in {"price", "quantity", "amount"}:
+            if column.scale is not None and name not in NUMBERS:
                 msg = f"{name}: only numbers have a scale"
                 raise ValueError(msg)
         return columns

@@ -65,8 +65,7 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
     """
     rules, warehouse = config.rules, open_warehouse(config, target)
     schema = schema_of(config)
-    is_price_computed = not schema.is_read("price")
-    scale = Decimal(1).scaleb(-_MOST_DECIMALS if is_price_computed else -rules.max_decimals)
+    scale = Decimal(1).scaleb(-_MOST_DECIMALS if schema.is_price_computed else -rules.max_decimals)
     return {
         # In a list, since dbt takes a text for a template and runs what stands in `{{ }}`.
         "product_prefix": [rules.product_prefix],
@@ -82,8 +81,8 @@ def variables(config: Config, target: str, window: Window = None) -> dict[str, A
         "attributes": [column.name for column in schema.attributes],
         "currency": [column.name for column in schema.of_role("currency")],
         "allow_returns": schema.has_returns,
-        "has_line_total": schema.is_read("amount"),
-        "is_price_computed": is_price_computed,
+        "has_line_total": schema.has_line_total,
+        "is_price_computed": schema.is_price_computed,
         "quantity_decimals": schema.quantity_decimals,
         **type_variables(schema),
         "has_own_models": config.transformation.models_path is not None,

@@ -121,14 +121,11 @@ def check_columns(
 
 
 def _remedy(column: TableColumn) -> str:
-    role = column.role if isinstance(column, SaleColumn) else None
-    if role in ("attribute", "dimension", "currency"):
+    own = isinstance(column, SaleColumn)
+    if own and column.role in ("attribute", "dimension", "currency"):
         return (
             f"Put the type of ingestion.attributes.{column.name} back, or call the attribute "
             "otherwise: the table keeps the old column, and gets another one."
         )
-    key = "quantity_decimals" if role == "quantity" else "max_decimals"
-    return (
-        f"Restore ingestion.validation.{key}, or move the table away or drop it and load the "
-        "history anew."
-    )
+    key = column.scale_key if own else "ingestion.validation.max_decimals"
+    return f"Restore {key}, or move the table away or drop it and load the history anew."

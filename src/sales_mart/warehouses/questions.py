@@ -27,17 +27,16 @@ __all__ = ["DayTotals", "Questions", "fact_sums", "sums_of"]
 
 def fact_sums(warehouse: Warehouse) -> dict[Measure, str]:
     """Return what is added up over the facts: measure -> SQL of what a row adds."""
-    sums: dict[Measure, str] = dict(fact(warehouse.marts).sums)
-    return {**sums, "quantity": schema_of(warehouse.config).net_quantity}
+    return fact(warehouse.marts).sums | schema_of(warehouse.config).net
 
 
-def sums_of(config: Config, rows: int, amount: Any, quantity: Any) -> Sums:
+def sums_of(config: Config, rows: int, amount: Any, pieces: Any) -> Sums:
     """Return sums as a warehouse gives them: null of no row, decimals with zeros or without."""
     decimals = schema_of(config).quantity_decimals
     return Sums(
         int(rows),
         money.padded(Decimal(amount or 0), config.rules.max_decimals),
-        money.padded(Decimal(quantity or 0), decimals) if decimals else int(quantity or 0),
+        money.padded(Decimal(pieces or 0), decimals) if decimals else int(pieces or 0),
     )
 
 
