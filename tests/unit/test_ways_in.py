@@ -233,6 +233,12 @@ def test_the_same_table_as_a_frame_gives_the_same(case: Case, tmp_path: Path) ->
         ("no_quantity.csv", {}, SourceFormatError, "lacks quantity"),
         ("no_id.csv", {}, SourceFormatError, "lacks transaction_id"),
         ("line_total.csv", {}, SourceFormatError, "lacks price"),
+        (
+            "semicolon.csv",
+            {"columns": {"product": {"any_of": ["product", "price"]}}},
+            SourceFormatError,
+            "names both product and price",
+        ),
     ],
 )
 def test_what_the_configuration_does_not_say_is_not_guessed(

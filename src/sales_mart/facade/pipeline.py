@@ -301,8 +301,8 @@ def _as_file(source: Any) -> Generator[str]:
 
 def _is_kept(kind: pl.DataType) -> bool:
     """Return whether Parquet holds a column as it is."""
-    is_number = kind.is_numeric() and kind not in (pl.Int128, pl.UInt128)
-    return is_number or kind in (pl.String, pl.Boolean, pl.Date, pl.Datetime)
+    is_number = kind.is_numeric() and not isinstance(kind, pl.Int128 | pl.UInt128)
+    return is_number or isinstance(kind, pl.String | pl.Boolean | pl.Date | pl.Datetime)
 
 
 def _texts(column: pl.Series) -> pl.Series:

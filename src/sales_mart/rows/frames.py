@@ -185,8 +185,8 @@ def _texts(
             wanted = ", ".join(" or ".join(part) for part in wanted_names(fields))
             msg = f"the frame lacks the columns {', '.join(problem.missing)}"
             raise SourceFormatError(msg, remedy=f"It must have the columns {wanted}.") from None
-        msg = f"the frame names {', '.join(problem.twice)} twice"
-        raise SourceFormatError(msg, remedy="Keep one column of each name.") from None
+        msg = f"the frame names {', '.join(problem.twice)}"
+        raise SourceFormatError(msg, remedy=problem.remedy) from None
     places = mapped.columns
     chosen = [names[place] for place in places]
     if kind == "pyarrow":

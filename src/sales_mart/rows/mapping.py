@@ -67,11 +67,16 @@ class Unmapped(Exception):  # noqa: N818 - it is turned into an error of ours
 
     Attributes:
         missing: The names of each column that is missing, joined where any of several would do.
-        twice: The names that stand twice, or of which only one may stand.
+        twice: What is said of each column that stands more than once.
     """
 
     missing: tuple[str, ...]
     twice: tuple[str, ...]
+
+    @property
+    def remedy(self) -> str:
+        """What to do where a column stands more than once."""
+        return "Keep one column of each name, and one of several that mean the same."
 
 
 def normal_name(name: str) -> str:
@@ -104,7 +109,11 @@ def map_columns(names: Sequence[str], fields: Mapping[str, Origin]) -> Mapped:
         if not places:
             missing.append(" or ".join(part))
         elif len(places) > 1:
-            twice.append(" and ".join(dict.fromkeys(normal[name] for _, name in places)))
+            found_names = dict.fromkeys(normal[name] for _, name in places)
+            several = len(found_names) > 1
+            twice.append(
+                f"{'both ' * several}{' and '.join(found_names)}{' twice' * (not several)}"
+            )
         else:
             found[part] = places[0][0]
     if missing or twice:

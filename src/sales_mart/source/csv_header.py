@@ -185,7 +185,7 @@ def given_header(names: tuple[str, ...], fields: Mapping[str, Origin], uri: str)
         what = (
             f"lacks {', '.join(problem.missing)}"
             if problem.missing
-            else f"names {', '.join(problem.twice)} twice"
+            else f"names {', '.join(problem.twice)}"
         )
         msg = f"{uri}: ingestion.format.header {what}"
         raise ConfigurationError(
@@ -254,8 +254,8 @@ def read_header(  # noqa: PLR0913 - what a record is read by
                 "what the file calls them under ingestion.columns; `sales-mart inspect FILE` "
                 "proposes it.",
             ) from None
-        msg = f"{uri}, line {line}: the header names {', '.join(problem.twice)} twice"
-        raise SourceFormatError(msg, remedy="Keep one column of each name.") from None
+        msg = f"{uri}, line {line}: the header names {', '.join(problem.twice)}"
+        raise SourceFormatError(msg, remedy=problem.remedy) from None
     if len(texts) > _MOST_COLUMNS:
         msg = (
             f"{uri}, line {line}: the header names {len(texts):,} columns, "

@@ -191,8 +191,8 @@ def mapped_names(names: Sequence[str], reading: Reading) -> Mapped:
         mapped = map_columns([normal_name(name) for name in names], reading.fields)
     except Unmapped as problem:
         if problem.twice and not problem.missing:
-            msg = f"{reading.uri} names {', '.join(problem.twice)} twice"
-            raise SourceFormatError(msg, remedy="Keep one column of each name.") from None
+            msg = f"{reading.uri} names {', '.join(problem.twice)}"
+            raise SourceFormatError(msg, remedy=problem.remedy) from None
         wanted = ", ".join(" or ".join(part) for part in wanted_names(reading.fields))
         shown = shown_names(names, reading.fields) or f"{len(names):,} columns"
         msg = f"{reading.uri} lacks {', '.join(problem.missing)}; it has {shown}"
