@@ -562,6 +562,8 @@ def test_workload_identity_may_reach_the_metadata_server() -> None:
         ({}, False),
         ({"data_lake": {"lake": "/lake", "source": "/lake/in/*.csv"}}, False),
         ({"data_lake": {"source": "gs://raw/*.csv"}}, True),
+        ({"data_lake": {"source": ["/lake/in/*.csv", "gs://raw/*.csv"]}}, True),
+        ({"data_lake": {"source": ["/lake/a.csv", "/lake/b.csv"], "lake": "/lake"}}, False),
         ({"data_lake": {"gcs_bucket": "raw"}}, True),
         ({"data_mart": {"export": "gs://out/x"}}, True),
     ],

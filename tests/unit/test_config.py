@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -697,6 +698,23 @@ def test_a_secret_in_a_wrong_place_is_refused_and_not_shown(tmp_path: Path, text
     said = f"{caught.value} {caught.value.remedy} {caught.value.details}"
     assert CANARY not in said
     assert "c.yaml" in said
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data_lake: {source: in.csv}",
+        "data_lake: {source: [a.csv, b.csv]}",
+        "ingestion: {columns: {product: Item, transaction_id: [Order, {any_of: [Line, Pos]}]}}",
+        "ingestion: {columns: {price: {from: Cents, scale: 0.01}}, attributes: {store: Branch}}",
+        "ingestion: {format: {null_values: N/A, date_format: ['%d.%m.%Y', '%Y-%m-%d']}}",
+    ],
+)
+def test_the_schema_takes_what_a_file_may_say(tmp_path: Path, text: str) -> None:
+    jsonschema.Draft202012Validator(schema()).validate(yaml.safe_load(text))
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    load_config(path, environ={})
 
 
 def test_an_at_sign_or_a_query_is_no_login() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from sales_mart.config.section import Section
+from sales_mart.config.section import ONE_OR_MANY, Section, list_of_one
 from sales_mart.config.texts import ExactDecimal, Zone
 from sales_mart.rows.characters import nfc
 from sales_mart.rows.dates import check_date_format
@@ -28,11 +28,7 @@ _LONGEST_SIGN = 8
 _MOST_NAMES = 10_000
 
 
-def _list_of_one(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_list_of_one)]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], ONE_OR_MANY]
 """One name, or a list of them."""
 
 
@@ -67,7 +63,7 @@ class Format(Section):
     null_values: Names = ()
     """Texts that mean that a value is missing, beside the empty one, to the letter."""
     date_format: Annotated[
-        tuple[Annotated[str, AfterValidator(check_date_format)], ...], BeforeValidator(_list_of_one)
+        tuple[Annotated[str, AfterValidator(check_date_format)], ...], ONE_OR_MANY
     ] = ()
     """How dates are written, in the notation of strptime; several are tried in order. Default:
     `%Y-%m-%d`."""
@@ -137,7 +133,9 @@ class ColumnSource(Section):
 
     from_: Annotated[
         tuple[str | ColumnPart, ...] | None,
-        BeforeValidator(_list_of_one),
+        BeforeValidator(
+            list_of_one, json_schema_input_type=str | tuple[str | ColumnPart, ...] | None
+        ),
         Field(alias="from", min_length=1),
     ] = None
     """Name of the column in the files. A list of several makes one identifier of them, in which

@@ -147,6 +147,16 @@ def schema() -> dict[str, Any]:
         section = made["$defs"][made["properties"][place]["$ref"].rpartition("/")[2]]
         described = {"description": f"{why} No effect.", "effect": False}
         section.setdefault("properties", {})[name] = described
+    for key in keys().values():
+        named = named_section_of(key.field)
+        if named is not None and (shorthand := shorthand_of(named)):
+            section = made["$defs"][made["properties"][key.path[0]]["$ref"].rpartition("/")[2]]
+            values = section["properties"][key.path[-1]]
+            # By a pattern of their names, or of any name.
+            place = values.get("patternProperties", values)
+            for name in {*values.get("patternProperties", ["additionalProperties"])}:
+                plain = {"$ref": f"{place[name]['$ref']}/properties/{shorthand}"}
+                place[name] = {"anyOf": [place[name], plain]}
     return made
 
 

@@ -12,7 +12,6 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import (
-    BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
     ValidationError,
@@ -24,7 +23,7 @@ from pydantic import (
 
 from sales_mart.config.ingestion import Ingestion, Validation
 from sales_mart.config.renamed import rename
-from sales_mart.config.section import CHART, UNSHOWN, Section
+from sales_mart.config.section import CHART, ONE_OR_MANY, UNSHOWN, Section
 from sales_mart.config.texts import Address, Identifier, Project, TargetName, Zone, is_own_table
 from sales_mart.names import MART_NAMES
 from sales_mart.schema import FIELDS, schema_of
@@ -33,10 +32,6 @@ from sales_mart.warehouses.bigquery.settings import BigQuerySettings
 from sales_mart.warehouses.postgres.settings import PostgresSettings
 
 __all__ = ["Config", "DataMart", "Ingestion", "Security", "Validation"]
-
-
-def _list_of_one(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 class Pipeline(Section):
@@ -50,7 +45,7 @@ class DataLake(Section):
     """Bucket of the raw files; with `path` it gives the default of `source` and `lake`."""
     path: str = "raw/transactions"
     """Prefix of the raw files inside `gcs_bucket`."""
-    source: Annotated[tuple[Address, ...], BeforeValidator(_list_of_one)] = ()
+    source: Annotated[tuple[Address, ...], ONE_OR_MANY] = ()
     """Files, folders or globs, local or gs://, one or a list; `{date}`, or a part of it such as
     `{date:%Y%m%d}`, makes the source daily. Default: `gs://<gcs_bucket>/<path>/*.csv`."""
     lake: Address | None = None

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, field_validator
 
-__all__ = ["CHART", "NOT_FOR_PODS", "UNSHOWN", "Section"]
+__all__ = ["CHART", "NOT_FOR_PODS", "ONE_OR_MANY", "UNSHOWN", "Section", "list_of_one"]
+
+
+def list_of_one(value: Any) -> Any:
+    """Return the list that a text stands for; a list as it is."""
+    return [value] if isinstance(value, str) else value
+
+
+ONE_OR_MANY = BeforeValidator(list_of_one, json_schema_input_type=str | tuple[str, ...])
+"""Marks a list for which its only text may stand."""
 
 CHART: dict[str, Any] = {"effect": "chart"}
 """Marks a key that only `config values` reads, for the chart's values."""
