@@ -127,12 +127,14 @@ class SaleColumn(TableColumn):
             None where it is computed.
         origin: Where its values come from.
         is_personal: Whether its text is replaced by a token.
+        accepted: The only texts that a valid row may have; none for any.
     """
 
     role: Role
     field: str | None
     origin: Origin = Origin()
     is_personal: bool = False
+    accepted: tuple[str, ...] = ()
 
     @property
     def scale_key(self) -> str:
@@ -270,6 +272,7 @@ def schema_of(config: Config) -> Schema:
             field=name,
             origin=attribute.origin(name),
             is_personal=attribute.pii or name in config.security.pii_fields,
+            accepted=attribute.accepted_values,
             scale=attribute.decimals if attribute.type == "decimal" else 0,
             digits=AMOUNT_DIGITS if attribute.type == "decimal" else 64,
             description=attribute.description,

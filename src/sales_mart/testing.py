@@ -160,9 +160,11 @@ def configs(draw: DrawFn) -> Config:
 
 
 def _valid_rows(config: Config) -> SearchStrategy[dict[str, str | None]]:
+    accepted = {name: each.accepted for name, each in schema_of(config).by_field.items()}
+
     def field(name: str) -> SearchStrategy[str | None]:
         valid = _padded(_valid_field(name, config))
-        if name in config.rules.required_fields:
+        if name in config.rules.required_fields or accepted.get(name):
             return valid
         return st.one_of(valid, st.sampled_from(_EMPTY))
 
@@ -194,6 +196,8 @@ def _valid_field(name: str, config: Config) -> SearchStrategy[str]:
     if name == "quantity":
         return st.tuples(zeros, st.integers(1, rules.max_quantity).map(str)).map("".join)
     column = schema_of(config).by_field[name]
+    if column.accepted:
+        return st.sampled_from(column.accepted)
     scale = column.scale
     by_kind: dict[str, SearchStrategy[str]] = {
         "text": _text().filter(lambda text: bool(text.strip(WHITE_SPACE))),

@@ -60,3 +60,23 @@ def test_rules_that_were_left_to_the_marts_cannot_be_loosened() -> None:
 
 def test_a_reason_that_is_no_more_admits_its_rows() -> None:
     assert loosened({"formerly": 1}, rules()) == {"formerly"}
+
+
+def states(*accepted: str) -> dict[str, object]:
+    settings = {"ingestion": {"attributes": {"state": {"accepted_values": accepted}}}}
+    return json.loads(json.dumps(rules_as_data(Config.model_validate(settings))))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "admitted"),
+    [
+        (("paid", "sent"), ("sent", "paid"), set()),
+        (("paid", "sent"), ("paid",), set()),
+        (("paid",), ("paid", "failed"), {"state_not_accepted"}),
+        (("paid",), (), {"state_not_accepted", "missing_state"}),
+    ],
+)
+def test_more_accepted_values_admit_more(
+    before: tuple[str, ...], now: tuple[str, ...], admitted: set[str]
+) -> None:
+    assert loosened(states(*before), states(*now)) == admitted

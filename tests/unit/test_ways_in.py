@@ -320,3 +320,21 @@ def test_parts_of_identifiers_never_run_into_each_other(tmp_path: Path) -> None:
     )
     made, _ = sealed(configuration({"columns": {"transaction_id": ["x", "y"]}}), tmp_path, path)
     assert made["transaction_id"].n_unique() == len(rows)
+
+
+def test_rows_without_an_accepted_value_are_rejected_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    states = ("paid", "", "failed", "PAID", "caf\u00e9", "cafe\u0301", "paid ")
+    path.write_text(
+        "transaction_id,product,price,quantity,date,state\n"
+        + "".join(f"T{n},Cup,1,1,2024-01-05,{state}\n" for n, state in enumerate(states))
+    )
+    attributes = {"state": {"dimension": True, "accepted_values": ["paid", "cafe\u0301"]}}
+    rows, record = sealed(configuration({"attributes": attributes}), tmp_path, path)
+    assert rows["state"].to_list() == ["paid", "caf\u00e9", "caf\u00e9", "paid"]
+    assert record.reasons == {"missing_state": 1, "state_not_accepted": 2}
+
+
+def test_only_texts_have_accepted_values() -> None:
+    with pytest.raises(ValueError, match="accepted_values must be text"):
+        configuration({"attributes": {"n": {"type": "integer", "accepted_values": ["1"]}}})

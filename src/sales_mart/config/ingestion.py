@@ -200,6 +200,12 @@ class Attribute(ColumnSource):
     """What it means: a currency stands in the grain of every sum."""
     pii: bool = False
     """Replace its values by tokens."""
+    accepted_values: Annotated[
+        tuple[Annotated[str, Field(min_length=1), AfterValidator(nfc)], ...],
+        BeforeValidator(_list_of_one),
+    ] = ()
+    """Values of the rows that count, to the letter, such as the states of an order that is a sale;
+    rows with another value or none are rejected. Default: all."""
     description: str = ""
     """What it means, for the readers of the tables."""
 
@@ -210,8 +216,9 @@ class Attribute(ColumnSource):
         if self.pii and (self.dimension or self.role):
             msg = "a personal column can be neither a dimension nor a currency"
             raise ValueError(msg)
-        if (self.pii or self.dimension or self.role) and self.type != "text":
-            msg = "a personal column, a dimension or a currency must be text"
+        named = self.pii or self.dimension or self.role or self.accepted_values
+        if named and self.type != "text":
+            msg = "a personal column, a dimension, a currency or accepted_values must be text"
             raise ValueError(msg)
         if self.dimension and self.role:
             msg = "a currency is in the grain of every sum, so it is no dimension beside it"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from operator import gt, ne
+from operator import gt
 from typing import TYPE_CHECKING, Any
 
+from sales_mart.rows.rule_kinds import Accepted, Present
 from sales_mart.rows.rules import TRUSTED, attribute_rules
 from sales_mart.schema import PRICE_DIGITS, schema_of
 
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from sales_mart.config import Config
+    from sales_mart.rows.rule_kinds import Rule
+    from sales_mart.schema import SaleColumn
 
 __all__ = ["CURRENCY", "loosened", "rules_as_data"]
 
 CURRENCY = "currency"
 """What a load keeps, beside its rules, of a column called currency that is not carried."""
+ACCEPTED = "accepted"
+"""Key of the texts that a column may have."""
 NUMBERS = "numbers"
 """How numbers are written; no row is rejected for that alone."""
 
@@ -54,8 +59,9 @@ def rules_as_data(config: Config) -> dict[str, Any]:
         ],
         NUMBERS: [given.decimal_separator, given.thousands],
         **{
-            rule.reason: f"{column.kind} {column.scale}"
-            for column, rule in attribute_rules(config).items()
+            rule.reason: _value(rule, column)
+            for column, rules in attribute_rules(config).items()
+            for rule in rules
         },
     }
     if config.ingestion.trust_input:
@@ -69,11 +75,24 @@ def loosened(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
         reason
         for reason, value in before.items()
         if value is not None
-        and (now.get(reason) is None or _ADMITS_MORE.get(reason, ne)(now[reason], value))
+        and (now.get(reason) is None or _ADMITS_MORE.get(reason, _more)(now[reason], value))
     }
     # Numbers that are written otherwise may be read now, whichever field they are of.
     formats = {f"{field}_format" for field in ("price", "quantity", "amount")}
     return found | formats if NUMBERS in found else found
+
+
+def _value(rule: Rule, column: SaleColumn) -> Any:
+    """Return what the rule of a column of the configuration is compared by."""
+    if isinstance(rule, Accepted):
+        return {ACCEPTED: sorted(rule.texts)}
+    return True if isinstance(rule, Present) else f"{column.kind} {column.scale}"
+
+
+def _more(now: Any, before: Any) -> bool:
+    if isinstance(now, dict) and isinstance(before, dict):
+        return not {*now[ACCEPTED]} <= {*before[ACCEPTED]}
+    return now != before
 
 
 def _other_prefix(now: str, before: str) -> bool:

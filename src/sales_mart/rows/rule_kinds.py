@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
+    "Accepted",
     "CalendarDate",
     "LowestPrice",
     "NotNegative",
@@ -104,6 +105,21 @@ class Prefix(Rule):
     def expression(self, text: pl.Expr) -> pl.Expr:
         """Compare code points."""
         return text.str.starts_with(self.prefix)
+
+
+@dataclass(frozen=True)
+class Accepted(Rule):
+    """The text is one of some, to the letter."""
+
+    texts: tuple[str, ...]
+
+    def holds(self, text: str) -> bool:
+        """Look for it."""
+        return text in self.texts
+
+    def expression(self, text: pl.Expr) -> pl.Expr:
+        """Look for it."""
+        return text.is_in(list(self.texts))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sales_mart.rows.numbers import OTHER_CURRENCY
 from sales_mart.rows.rule_kinds import (
+    Accepted,
     CalendarDate,
     LowestPrice,
     NotNegative,
@@ -109,7 +110,7 @@ def rules(config: Config) -> tuple[Rule, ...]:
         *_money_rules("amount", config),
         Present("missing_date", "date"),
         CalendarDate("date_format", "date"),
-        *attribute_rules(config).values(),
+        *(rule for rules in attribute_rules(config).values() for rule in rules),
     )
     return tuple(
         rule
@@ -221,6 +222,7 @@ def _covers(site: Validation, amount: pl.Expr, quantity: pl.Expr) -> pl.Expr:
 
 
 _ATTRIBUTE_REASONS = {
+    "text": "is missing, or none of the accepted values",
     "integer": "is not a whole number of 64 bits",
     "decimal": "is not plain digits with an optional point, or has too many of them",
     "date": "is not a calendar date in the configured form",
@@ -228,16 +230,21 @@ _ATTRIBUTE_REASONS = {
 }
 
 
-def attribute_rules(config: Config) -> dict[SaleColumn, Rule]:
-    """Return the rules that columns of the configuration can be read; a text always can."""
-    return {
-        column: _attribute_rule(column)
-        for column in schema_of(config).attributes
-        if column.kind != "text"
-    }
+def attribute_rules(config: Config) -> dict[SaleColumn, tuple[Rule, ...]]:
+    """Return the rules of the columns of the configuration: each can be read, and is accepted."""
+    return {column: _attribute_rules(column) for column in schema_of(config).attributes}
 
 
-def _attribute_rule(column: SaleColumn) -> Rule:
+def _attribute_rules(column: SaleColumn) -> tuple[Rule, ...]:
+    if column.accepted:
+        return (
+            Present(f"missing_{column.name}", column.name),
+            Accepted(f"{column.name}_not_accepted", column.name, column.accepted),
+        )
+    return () if column.kind == "text" else (_can_be_read(column),)
+
+
+def _can_be_read(column: SaleColumn) -> Rule:
     reason = f"{column.name}_format"
     if column.kind == "integer":
         return Whole(reason, column.name)
@@ -255,7 +262,8 @@ def reasons_of(config: Config) -> dict[str, str]:
     """Return every reason to reject a row under a configuration, and what each means."""
     return REASONS | {
         rule.reason: f"{column.name} {_ATTRIBUTE_REASONS[column.kind]}"
-        for column, rule in attribute_rules(config).items()
+        for column, rules in attribute_rules(config).items()
+        for rule in rules
     }
 
 

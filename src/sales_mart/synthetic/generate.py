@@ -322,6 +322,8 @@ def _fill_in(template: pl.Series, plain: pl.Series) -> pl.Series:
 
 def _attribute_texts(column: SaleColumn) -> list[str]:
     """Return the values that a column of the configuration takes in turn, a missing one first."""
+    if column.accepted:
+        return [cases.quoted(each) for each in column.accepted]
     if column.kind == "boolean":
         return ["", "true", "false"]
     numbers = range(1, 16)
