@@ -171,7 +171,9 @@ def configuration(ingestion: dict[str, Any]) -> Config:
     return Config.model_validate({"ingestion": ingestion, "security": {"algorithm": "sha256"}})
 
 
-def sealed(config: Config, folder: Path, *sources: Path) -> tuple[pl.DataFrame, Seal]:
+def sealed(
+    config: Config, folder: Path, *sources: Path, **options: Any
+) -> tuple[pl.DataFrame, Seal]:
     """Take files up to the seal; the valid rows in their order, and the record."""
     lake = str(folder / "lake")
     made = plan(
@@ -179,7 +181,7 @@ def sealed(config: Config, folder: Path, *sources: Path) -> tuple[pl.DataFrame, 
     )
     run = RunFolder(lake, made.run_id)
     for shard in range(len(made.shards)):
-        validate_shard(config, run, shard)
+        validate_shard(config, run, shard, **options)
     record = seal(config, run)
     parts = [parquet.read_part(run, part) for part in record.valid]
     return (pl.concat(parts) if parts else pl.DataFrame()), record
@@ -265,12 +267,7 @@ def test_two_delimiters_that_fit_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
-def test_a_sign_a_scale_a_line_total_and_decimals_together(
-    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sales_mart.steps import validate as step
-
-    monkeypatch.setattr(step, "BLOCK_BYTES", size)
+def test_a_sign_a_scale_a_line_total_and_decimals_together(size: int, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(
         "Bon;Pos;Artikel;Menge;Summe;Datum;Mail\n"
@@ -299,7 +296,7 @@ def test_a_sign_a_scale_a_line_total_and_decimals_together(
             "validation": {"allow_returns": True, "quantity_decimals": 3},
         }
     )
-    rows, record = sealed(config, tmp_path, path)
+    rows, record = sealed(config, tmp_path, path, block_bytes=size)
     assert rows["amount"].to_list() == [Decimal("1234.50"), Decimal("-7.00"), Decimal("0.00")]
     # 1234.50 / 0.455 = 2713.186…, and 7.00 / 2, each rounded half away from zero.
     assert rows["price"].to_list() == [Decimal("2713.19"), Decimal("3.50"), Decimal("0.00")]
@@ -338,3 +335,41 @@ def test_rows_without_an_accepted_value_are_rejected_by_name(tmp_path: Path) -> 
 def test_only_texts_have_accepted_values() -> None:
     with pytest.raises(ValueError, match="accepted_values must be text"):
         configuration({"attributes": {"n": {"type": "integer", "accepted_values": ["1"]}}})
+
+
+@pytest.mark.parametrize("size", [1, 40, 1 << 20])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_fields_that_are_missing_at_the_end_of_a_row_are_empty(
+    size: int, end: str, tmp_path: Path
+) -> None:
+    lines = [
+        "transaction_id,product,price,quantity,date,state,note",
+        "A",
+        "B,Cup,1,1,2024-01-05",
+        'C,"Cup, ""blue""",1,2,2024-01-05,sent',
+        "D,Cup,1,3,2024-01-05,sent,late",
+        "E,Cup,1,3,2024-01-05,sent,late,more",
+        'F,"Cup',
+        'big",1,4,2024-01-05',
+        "G,Cup,1",
+    ]
+    path = tmp_path / "a.csv"
+    path.write_text(end.join(lines), newline="")
+    section = {"format": {"jagged_rows": True}, "attributes": {"state": {}, "note": {}}}
+    rows, record = sealed(configuration(section), tmp_path, path, block_bytes=size)
+    assert rows.select("quantity", "state", "note").rows() == [
+        (1, None, None),
+        (2, "sent", None),
+        (3, "sent", "late"),
+        (4, None, None),
+    ]
+    assert record.reasons == {
+        "malformed_row": 1,
+        "missing_product": 1,
+        "missing_price": 1,
+        "missing_quantity": 2,
+        "missing_date": 2,
+    }
+    assert record.objects[0].size == path.stat().st_size
+    _, strict = sealed(configuration({}), tmp_path / "strict", path)
+    assert strict.rows_valid == 1

@@ -141,7 +141,7 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
         account.blank += buffer.offset - offset - places.size
         row += len(split.starts)
         good = split.flaws == 0
-        frame = _parse(split.payload, header, grammar)
+        frame = _parse(split.payload, header, grammar, jagged=dialect.jagged_rows)
         if frame.height != np.count_nonzero(good):
             msg = (
                 f"{uri}: {np.count_nonzero(good)} records were counted and {frame.height} parsed "
@@ -180,7 +180,9 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
         )
 
 
-def _parse(payload: bytes, header: Header, grammar: Grammar) -> pl.DataFrame:
+def _parse(
+    payload: bytes, header: Header, grammar: Grammar, *, jagged: bool = False
+) -> pl.DataFrame:
     """Let Polars parse well-formed records into texts; take the columns that are read."""
     names = [f"c{position}" for position in range(header.width)]
     schema = dict.fromkeys(names, pl.String())
@@ -190,7 +192,9 @@ def _parse(payload: bytes, header: Header, grammar: Grammar) -> pl.DataFrame:
     # Polars would take a byte order mark at the start of any block for the file's own, and what
     # looks like the start of compressed data for that.
     is_misread = payload.startswith((BOM, *_LOOKS_COMPRESSED))
-    if is_misread:
+    # It takes the fields of the first record for those of all.
+    is_led = is_misread or (jagged and header.width > 1)
+    if is_led:
         payload = grammar.delimiter * (header.width - 1) + b"\n" + payload
     frame = pl.read_csv(
         payload,
@@ -199,7 +203,7 @@ def _parse(payload: bytes, header: Header, grammar: Grammar) -> pl.DataFrame:
         separator=grammar.delimiter.decode(),
         quote_char=grammar.quote.decode() if grammar.quote and grammar.quote in payload else None,
     )
-    texts = frame.slice(1 if is_misread else 0).select(wanted)
+    texts = frame.slice(1 if is_led else 0).select(wanted)
     if b"\0" not in payload:
         return texts
     hidden, meant = list(grammar.codes), list(grammar.codes.values())
