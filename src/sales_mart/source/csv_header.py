@@ -85,6 +85,8 @@ def find_header(
     account = buffer.account
     buffer.skip_lines(dialect.skip_rows)
     while buffer.fill() and not buffer.line_is_too_long:
+        if not buffer.data and not buffer.final:
+            continue  # a line feed of several bytes was read in part
         before, blank = buffer.offset, _end_of_blanks(buffer)
         if not blank:
             break
