@@ -57,6 +57,10 @@ def add_to(app: typer.Typer) -> None:
 
 def _run(  # noqa: PLR0913 - options of a command
     ctx: typer.Context,
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", help="The same as --source.", show_default=False),
+    ] = None,
     *,
     source: Source = None,
     business_date: BusinessDate = None,
@@ -91,7 +95,12 @@ def _run(  # noqa: PLR0913 - options of a command
                 config,
                 session.lake,
                 **plan_options(
-                    session, source, business_date, mode, shards, allow_empty=allow_empty
+                    session,
+                    [*(files or ()), *(source or ())],
+                    business_date,
+                    mode,
+                    shards,
+                    allow_empty=allow_empty,
                 ),
                 targets=session.targets(target),
                 destination=destination or None,

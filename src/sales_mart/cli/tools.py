@@ -13,7 +13,6 @@ from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_serv
 from sales_mart.cli.output import print_data, print_json, table
 from sales_mart.cli.session import LakeCommand, RunCommand, Session, SessionCommand
 from sales_mart.cli.steps import BusinessDate, Destination, Targets
-from sales_mart.errors import ConfigurationError
 
 __all__ = ["add_to"]
 
@@ -31,7 +30,6 @@ def add_to(app: typer.Typer) -> None:
     app.command("verify", cls=LakeCommand, rich_help_panel=PANEL)(_verify)
     app.command("generate", cls=SessionCommand, rich_help_panel=PANEL)(_generate)
     app.command("doctor", cls=RunCommand, rich_help_panel=PANEL)(_doctor)
-    app.command("init", cls=SessionCommand, rich_help_panel=PANEL)(_init)
     app.add_typer(config_app, name="config", rich_help_panel=PANEL)
     config_app.command("show", cls=SessionCommand)(_show)
     config_app.command("schema", cls=SessionCommand)(_schema)
@@ -156,30 +154,6 @@ def _doctor(
     ]
     session.emit(report, table("", ("", "check", "finding"), rows, of_several_lines=True))
     raise typer.Exit(report.exit_code)
-
-
-def _init(
-    ctx: typer.Context,
-    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("pipeline_config.yaml"),
-    *,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
-) -> None:
-    """Write a commented configuration with the recommended settings."""
-    from sales_mart.config.report import template
-    from sales_mart.lake.storage import open_storage
-
-    session: Session = ctx.obj
-    target = path.absolute()
-    try:
-        open_storage(str(target.parent)).write(target.name, template().encode(), create=not force)
-    except FileExistsError:
-        msg = f"{path} already exists"
-        raise ConfigurationError(msg, remedy="Name another file, or use --force.") from None
-    key = "openssl rand -base64 48"
-    session.emit(
-        {"path": str(target)},
-        f"Wrote {path}. Its tokens need a key: export PII_HASH_KEY=$({key}), and keep it safe.",
-    )
 
 
 def _show(ctx: typer.Context) -> None:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from sales_mart.config import Config, DataMart, Security
 from sales_mart.config.keys import IGNORED_KEYS, fields_of, keys, section_of
 from sales_mart.config.model import Ingestion, Validation
+from sales_mart.rows.proposal import Proposal, Setting
 from sales_mart.warehouses.base import names, warehouse_class
 
 if TYPE_CHECKING:
@@ -151,22 +152,38 @@ def _amount(text: str) -> Decimal:
     return Decimal(found[1]) * _UNITS[found[2]] if found else Decimal("Infinity")
 
 
-def template() -> str:
-    """Write a configuration with the recommended settings and a comment above every key."""
+def template(proposal: Proposal | None = None, source: str | None = None) -> str:
+    """Write a configuration with the recommended settings and a comment above every key.
+
+    Args:
+        proposal: What a file decides, and what it leaves open, in the place of defaults.
+        source: The value of `data_lake.source`.
+    """
     head = (
         "# Configuration of sales_mart. What is commented out has the default that it shows, or "
         "none.\n# Every key can be set from the environment too: "
         "SALES_MART_DATA_WAREHOUSE__POSTGRES__HOST.\n"
     )
-    return head + "".join(f"{line}\n" for line in _lines(Config, ()))
+    if proposal and proposal.open:
+        count = len(proposal.open)
+        asked = ", ".join(dict.fromkeys(each.key for each in proposal.open))
+        many = "question is" if count == 1 else "questions are"
+        says = f"{count} {many} left open; search for OPEN, and take one of the lines: {asked}."
+        head += "".join(f"{line}\n" for line in _comment(says, ""))
+    given = proposal or Proposal()
+    if source is not None:
+        why = "The file that this was written from; or a folder, or a glob."
+        origin = Setting(key="data_lake.source", value=source, reason=why)
+        given = given.model_copy(update={"settings": (origin, *given.settings)})
+    return head + "".join(f"{line}\n" for line in _lines(Config, (), given))
 
 
-def _lines(section: Section, path: tuple[str, ...]) -> Iterator[str]:
+def _lines(section: Section, path: tuple[str, ...], given: Proposal) -> Iterator[str]:
     indent = "  " * len(path)
     for name, field in fields_of(section).items():
         inner = section_of(field)
         if inner is not None:
-            lines = list(_lines(inner, (*path, name)))
+            lines = list(_lines(inner, (*path, name), given))
             if lines:
                 yield from ([""] if not path else [])
                 yield from _comment(field.description or "", indent)
@@ -176,12 +193,28 @@ def _lines(section: Section, path: tuple[str, ...]) -> Iterator[str]:
                 yield from lines
             continue
         key = keys()[*path, name]
-        value = key.value(recommended())
         yield from _comment(key.description, indent)
+        proposed = _proposed(key.dotted, given)
+        yield from (f"{indent}{line}" for line in proposed)
+        if proposed or key.dotted in given.keys:
+            continue  # a choice of another key may set it: the default must not stand beside it
+        value = key.value(recommended())
         # What is not set shows an example, where there is one.
         comment = "# " if value is None or value == {} else ""
         shown = next(iter(key.field.examples or ()), None) if comment else value
         yield f"{indent}{comment}{name}:{'' if shown is None else ' ' + _yaml(shown)}"
+
+
+def _proposed(dotted: str, given: Proposal) -> list[str]:
+    """Return what is proposed for a key, or for the names below it."""
+    below = [
+        line for each in given.keys if each.startswith(f"{dotted}.") for line in given.lines(each)
+    ]
+    if not below:
+        return given.lines(dotted)
+    name = dotted.rpartition(".")[2]
+    is_set = any(not line.startswith("#") for line in below)
+    return [f"{name}:" if is_set else f"# {name}:", *(f"  {line}" for line in below)]
 
 
 def _comment(text: str, indent: str) -> list[str]:

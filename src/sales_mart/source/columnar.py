@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sales_mart.source.csv_reader import Block
 
-__all__ = ["read_parquet"]
+__all__ = ["arrow_errors", "read_parquet"]
 
 _ROWS = 65_536
 
@@ -39,7 +39,7 @@ def read_parquet(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
         size = path.stat().st_size
         reading.account.size += size
         reading.account.unplaced += size
-        with _arrow_errors(reading.uri):
+        with arrow_errors(reading.uri):
             file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
         with file:
             names = [str(name) for name in file.schema_arrow.names]
@@ -49,7 +49,7 @@ def read_parquet(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
             batches = file.iter_batches(_ROWS, columns=wanted)
             row = 1
             while True:
-                with _arrow_errors(reading.uri):
+                with arrow_errors(reading.uri):
                     batch = next(batches, None)
                 if batch is None:
                     return
@@ -136,7 +136,7 @@ def _not_text(uri: str, name: str, kind: str) -> SourceFormatError:
 
 
 @contextmanager
-def _arrow_errors(uri: str) -> Generator[None]:
+def arrow_errors(uri: str) -> Generator[None]:
     """Say that a file is damaged, without the words of a library that may quote it."""
     import pyarrow as pa
 

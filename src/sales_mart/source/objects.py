@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sales_mart.lake.records import SourceObject
 
-__all__ = ["LET_FINISH", "decompressed", "open_object"]
+__all__ = ["LET_FINISH", "decompressed", "open_object", "open_start"]
 
 LET_FINISH = "Start a new run for the new content; let uploads finish before a run."
 
@@ -74,6 +74,24 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
                     raise changed
     except FileNotFoundError as error:
         raise changed from error
+
+
+@contextmanager
+def open_start(item: SourceObject) -> Generator[BinaryIO]:
+    """Open an object's bytes, decompressed, to read only the first of them; no digest is asked.
+
+    Raises:
+        SourceChangedError: The object is gone.
+        SourceFormatError: The compressed data is damaged.
+    """
+    try:
+        with _open_raw(item) as raw:
+            stored = io.BufferedReader(cast("io.RawIOBase", raw), _CHUNK_BYTES)
+            with decompressed(stored, item.uri) as stream:
+                yield stream
+    except FileNotFoundError as error:
+        msg = f"{item.uri} is gone"
+        raise SourceChangedError(msg, remedy=LET_FINISH) from error
 
 
 @contextmanager

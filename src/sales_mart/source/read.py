@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sales_mart.source.csv_reader import Block, Places
     from sales_mart.source.kinds import Kind
 
-__all__ = ["read_object"]
+__all__ = ["Rejoined", "read_object", "read_stream"]
 
 _INSIDE = "!"
 """What stands between an archive and its member."""
@@ -79,18 +79,19 @@ def read_object(  # noqa: PLR0913 - what a file is read by
         allow_empty=allow_empty,
     )
     with open_object(item) as stream:
-        yield from _read(stream, reading)
+        yield from read_stream(stream, reading)
 
 
-def _read(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
+def read_stream(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
+    """Read the records of a stream by the reader of what it is."""
     start = b""
     while len(start) < START_BYTES and (piece := stream.read(START_BYTES - len(start))):
         start += piece
     kind = kind_of(start, reading.uri, reading.format.type)
-    yield from _READERS[kind](cast("BinaryIO", _Rejoined(start, stream)), reading)
+    yield from _READERS[kind](cast("BinaryIO", Rejoined(start, stream)), reading)
 
 
-class _Rejoined:
+class Rejoined:
     """A stream whose first bytes were read already."""
 
     def __init__(self, start: bytes, stream: BinaryIO) -> None:
@@ -152,7 +153,7 @@ def _read_members(path: Path, reading: Reading) -> Iterator[Block]:
             open_member(path, member, inner.uri) as stored,
             decompressed(stored, inner.uri) as stream,
         ):
-            for block in _read(stream, inner):
+            for block in read_stream(stream, inner):
                 moved = _moved(block, rows, reading.account.size, member)
                 last = max(last, *moved.places.rows[-1:], *moved.broken.rows[-1:])
                 yield moved

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sales_mart.rows.mapping import Mapped
     from sales_mart.source.csv_reader import Block
 
-__all__ = ["read_workbook"]
+__all__ = ["filled_rows", "read_workbook", "sheet_of", "workbook_errors"]
 
 _ROWS = 16_384
 _NOTHING: Cell = (None, MISSING)
@@ -56,11 +56,11 @@ def read_workbook(path: Path, reading: Reading) -> Iterator[Block]:
     size = path.stat().st_size
     reading.account.size += size
     reading.account.unplaced += size
-    with _workbook_errors(reading.uri):
+    with workbook_errors(reading.uri):
         check_size(path, reading.uri)
         book = CalamineWorkbook.from_path(path)
-    sheet = _sheet(book, reading)
-    yield from _blocks(_filled(sheet, reading), reading)
+    sheet = sheet_of(book, reading)
+    yield from _blocks(filled_rows(sheet, reading), reading)
 
 
 def _blocks(rows: Iterator[tuple[int, list[Any]]], reading: Reading) -> Iterator[Block]:
@@ -105,7 +105,7 @@ def _cell(value: Any) -> Cell:
     return _NOTHING if text is None else (text, TYPED)
 
 
-def _filled(sheet: CalamineSheet, reading: Reading) -> Iterator[tuple[int, list[Any]]]:
+def filled_rows(sheet: CalamineSheet, reading: Reading) -> Iterator[tuple[int, list[Any]]]:
     """Yield the rows that are not empty with their numbers, behind those that are to be skipped."""
     for number, values in enumerate(sheet.iter_rows(), start=1):
         if number > reading.format.skip_rows and any(
@@ -114,7 +114,7 @@ def _filled(sheet: CalamineSheet, reading: Reading) -> Iterator[tuple[int, list[
             yield number, values
 
 
-def _sheet(book: CalamineWorkbook, reading: Reading) -> CalamineSheet:
+def sheet_of(book: CalamineWorkbook, reading: Reading) -> CalamineSheet:
     """Return the sheet that is read; one that is hidden has to be asked for."""
     from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
@@ -132,12 +132,12 @@ def _sheet(book: CalamineWorkbook, reading: Reading) -> CalamineSheet:
     elif name not in [each.name for each in sheets]:
         msg = f"{reading.uri} has no sheet {name!r}; it has {names}"
         raise SourceFormatError(msg, remedy="Set ingestion.format.sheet to one of them.")
-    with _workbook_errors(reading.uri):
+    with workbook_errors(reading.uri):
         return book.get_sheet_by_name(name)
 
 
 @contextmanager
-def _workbook_errors(uri: str) -> Generator[None]:
+def workbook_errors(uri: str) -> Generator[None]:
     """Say that a workbook is damaged, without the words of a library that may quote it."""
     try:
         yield

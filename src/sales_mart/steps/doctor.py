@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sales_mart.business_date import business_date as find_date
 from sales_mart.config.report import chart_values
-from sales_mart.errors import BY_SEVERITY, ConfigurationError, SalesMartError
+from sales_mart.errors import BY_SEVERITY, ConfigurationError, SalesMartError, SourceFormatError
 from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
 
 if TYPE_CHECKING:
@@ -206,6 +206,19 @@ def _check_source(found: _Findings, config: Config, business_date: date) -> None
         )
         found.add("source entries", "warn", "; ".join(strange[:20]), remedy)
     found.add("source", "ok", f"{', '.join(patterns)}: {len(objects)} objects, {size:,} bytes")
+    if objects and not waiting and objects[0].size:
+        with found.about("columns"):
+            _check_columns(found, config, objects[0].uri)
+
+
+def _check_columns(found: _Findings, config: Config, uri: str) -> None:
+    """Read the start of an object as a run would, and show nothing of it."""
+    from sales_mart.source.inspect import missing_in
+
+    problem = missing_in(uri, config)
+    if problem is not None:
+        raise SourceFormatError(problem[0], remedy=problem[1])
+    found.add("columns", "ok", f"{uri} has the columns that are configured")
 
 
 def _check_warehouses(found: _Findings, config: Config, targets: Sequence[str]) -> None:
