@@ -17,7 +17,13 @@ import pytest
 
 import sales_mart
 from sales_mart.config import Config
-from sales_mart.errors import DataError, EmptyInputError, SalesMartError, SourceFormatError
+from sales_mart.errors import (
+    ConfigurationError,
+    DataError,
+    EmptyInputError,
+    SalesMartError,
+    SourceFormatError,
+)
 from sales_mart.lake import parquet
 from sales_mart.lake.runs import RunFolder
 from sales_mart.steps.plan import plan
@@ -197,6 +203,17 @@ def test_a_file_gives_what_the_person_who_has_it_wants(case: Case, tmp_path: Pat
     assert record.rows_read == record.rows_valid + record.rows_rejected
 
 
+@pytest.mark.parametrize("case", READ, ids=lambda case: case.file)
+def test_a_file_checked_without_a_pipeline_gives_the_same(case: Case, tmp_path: Path) -> None:
+    config = configuration(case.ingestion)
+    rows, record = sealed(config, tmp_path, CASES / case.file)
+    result = sales_mart.validate(CASES / case.file, config)
+    columns = [name for name in rows.columns if name != "source_file"]
+    assert result.valid.select(columns).rows() == rows.select(columns).rows()
+    assert result.counts == record.reasons
+    assert (result.rows_read, result.rows_rejected) == (record.rows_read, record.rows_rejected)
+
+
 @pytest.mark.parametrize(
     "case",
     [each for each in READ if each.as_frame and "malformed_row" not in each.reasons],
@@ -333,7 +350,7 @@ def test_rows_without_an_accepted_value_are_rejected_by_name(tmp_path: Path) -> 
 
 
 def test_only_texts_have_accepted_values() -> None:
-    with pytest.raises(ValueError, match="accepted_values must be text"):
+    with pytest.raises(ConfigurationError, match="accepted_values must be text"):
         configuration({"attributes": {"n": {"type": "integer", "accepted_values": ["1"]}}})
 
 

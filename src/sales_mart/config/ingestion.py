@@ -202,7 +202,7 @@ class Attribute(ColumnSource):
     """Replace its values by tokens."""
     accepted_values: Annotated[
         tuple[Annotated[str, Field(min_length=1), AfterValidator(nfc)], ...],
-        BeforeValidator(_list_of_one),
+        ONE_OR_MANY,
     ] = ()
     """Values of the rows that count, to the letter, such as the states of an order that is a sale;
     rows with another value or none are rejected. Default: all."""

@@ -31,6 +31,7 @@ __all__ = [
     "file_of",
     "in_pieces",
     "kind_of",
+    "place_of",
     "to_polars",
     "unquoted",
 ]
@@ -80,16 +81,19 @@ def kind_of(data: object) -> Kind:
     return "arrow" if home == "pyarrow" else "polars"
 
 
+def place_of(data: object) -> str | None:
+    """Return the address of any file that `data` names; None when it is no text and no path."""
+    return os.fspath(cast("str", data)) if isinstance(data, str | os.PathLike) else None
+
+
 def file_of(data: object) -> str | None:
     """Return the address of the file that `data` names; None when it is no text and no path.
 
     Raises:
         ConfigurationError: It is a file that is not read here.
     """
-    if not isinstance(data, str | os.PathLike):
-        return None
-    place = os.fspath(cast("str", data))
-    if not place.lower().endswith(_ENDS):
+    place = place_of(data)
+    if place is not None and not place.lower().endswith(_ENDS):
         msg = f"a file is given whose name does not end in {' or '.join(_ENDS)}"
         raise ConfigurationError(msg, remedy=f"{_REMEDY} `sales_mart.run` reads more kinds.")
     return place

@@ -14,7 +14,8 @@ from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.config.keys import hint
 from sales_mart.errors import SourceFormatError
-from sales_mart.facade.frames import as_kind, kind_of, to_polars, unquoted
+from sales_mart.facade.checked_files import check_file
+from sales_mart.facade.frames import as_kind, kind_of, place_of, to_polars, unquoted
 from sales_mart.facade.own_checks import OwnChecks
 from sales_mart.rows.frames import check_frame
 from sales_mart.schema import FIELDS
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from sales_mart.facade.frames import Data, Kind
+    from sales_mart.rows.frames import ValidationResult
 
 __all__ = ["Validation", "validate"]
 
@@ -73,7 +75,8 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     """Check the sales in a frame by the rules of the pipeline, and make tokens of identifiers.
 
     Args:
-        data: A frame of any kind, or the path of a .csv or .parquet file.
+        data: A frame of any kind, or the path of a file. The file is read as a run reads it;
+            with `columns`, `rules` or a `model` as a frame, from .csv with commas or .parquet.
         config: The configuration, or its file. Default: the default configuration.
         columns: Our names of columns -> the frame's, where they differ.
         rules: Reasons of your own -> expressions that are true of a valid row; what they say of
@@ -96,6 +99,9 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             frame, a rule is no expression, or the model is none.
     """
     found = config if isinstance(config, Config) else load_config(config) if config else Config()
+    place = None if columns or rules or model else place_of(data)
+    if place is not None:
+        return _given(check_file(place, found), output or kind_of(data))
     frame = to_polars(data)
     if columns:
         frame = _renamed(frame, columns)
@@ -105,7 +111,13 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             names = frame.collect_schema().names()
         own = OwnChecks(found, names, rules, model)
     checked = check_frame(frame, found, own.carried if own else (), own)
-    kind = output or kind_of(data)
+    return _given(checked, output or kind_of(data))
+
+
+def _given(
+    checked: ValidationResult[pl.DataFrame],  # pyright: ignore[reportUnknownParameterType]
+    kind: Kind,
+) -> Validation:
     return Validation(
         valid=as_kind(checked.valid, kind),
         rejected=as_kind(checked.rejected, kind),

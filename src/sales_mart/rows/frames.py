@@ -28,7 +28,15 @@ if TYPE_CHECKING:
 
     from sales_mart.schema import Origin, Schema
 
-__all__ = ["OWN", "OwnCheck", "ValidationResult", "check_frame", "text_of", "validate_frame"]
+__all__ = [
+    "OWN",
+    "OwnCheck",
+    "ValidationResult",
+    "check_frame",
+    "settled",
+    "text_of",
+    "validate_frame",
+]
 
 OWN = "own:"
 """What stands before the names of columns that are carried along for a caller's own checks."""
@@ -117,6 +125,19 @@ def check_frame(  # pyright: ignore[reportUnknownParameterType]
         failed = reasons.list.len() > 0
         rejected = _moved(rejected, valid.filter(failed), schema, reasons.filter(failed))
         valid = valid.filter(~failed)
+    return settled(valid, rejected, schema)
+
+
+def settled(  # pyright: ignore[reportUnknownParameterType]
+    valid: pl.DataFrame, rejected: pl.DataFrame, schema: Schema
+) -> ValidationResult[pl.DataFrame]:
+    """Reject all but the first of the valid rows that have one identifier, and count.
+
+    Args:
+        valid: Rows that pass the rules of a row, in their order.
+        rejected: Those that do not.
+        schema: The columns of both.
+    """
     first = valid["transaction_id"].is_first_distinct()
     told = valid.select("transaction_id", contents(schema))
     differs = pl.col("contents") != pl.col("contents").first().over("transaction_id")
@@ -128,7 +149,7 @@ def check_frame(  # pyright: ignore[reportUnknownParameterType]
         valid=valid,
         rejected=rejected,
         counts=dict(sorted(count_reasons(rejected).items())),
-        rows_read=texts.height,
+        rows_read=valid.height + rejected.height,
         rows_valid=valid.height,
         rows_rejected=rejected.height,
     )
