@@ -168,7 +168,7 @@ def _cell(value: object) -> Cell:
     if value is None:
         return _NOTHING
     if isinstance(value, _Number):
-        return _written_out(value), TYPED
+        return (_written_out(value) if "e" in value or "E" in value else value), TYPED
     if isinstance(value, str):
         if not value.isascii():
             value.encode()  # half of a pair of surrogates is no text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -65,8 +65,7 @@ class Reading:
     is_member: bool = False
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where one record stands: see `Places`."""
 
     row: int
@@ -209,16 +208,9 @@ def mapped_names(names: Sequence[str], reading: Reading) -> Mapped:
 
 
 def _as_places(places: Sequence[Place]) -> Places:
-    def numbers(values: list[int]) -> np.ndarray:
-        return np.array(values, np.int64)
-
-    return Places(
-        rows=numbers([each.row for each in places]),
-        lines=numbers([each.line for each in places]),
-        offsets=numbers([each.offset for each in places]),
-        lengths=numbers([each.length for each in places]),
-        line_ends=np.array([each.line_end for each in places], np.int8),
-    )
+    columns = np.array(places, np.int64).reshape(len(places), len(Place._fields)).T
+    rows, lines, offsets, lengths, line_ends = (np.ascontiguousarray(each) for each in columns)
+    return Places(rows, lines, offsets, lengths, line_ends.astype(np.int8))
 
 
 def _starts(kinds: np.ndarray) -> list[int]:
