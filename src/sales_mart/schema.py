@@ -139,8 +139,7 @@ class SaleColumn(TableColumn):
     @property
     def scale_key(self) -> str:
         """The key that its decimals come from, where it has a part of its own in a sale."""
-        key = "quantity_decimals" if self.role == "quantity" else "max_decimals"
-        return f"ingestion.validation.{key}"
+        return f"ingestion.validation.{'quantity' if self.role == 'quantity' else 'max'}_decimals"
 
 
 STAMPS = (
@@ -217,10 +216,7 @@ class Schema:
 
     @property
     def net(self) -> dict[Measure, str]:
-        """What a row adds to sums that returns are taken from, as SQL; it is `measures_of_row`'s.
-
-        A return takes its pieces away, whichever of its numbers is the negative one.
-        """
+        """What a row adds to sums that returns are taken from, as SQL, like `measures_of_row`."""
         amount, quantity = self.named("amount"), self.named("quantity")
         net = f"case when {amount} < 0 then -abs({quantity}) else {quantity} end"
         return {"quantity": net if self.has_returns else quantity}
