@@ -29,7 +29,7 @@ OLD = {
     "excluded": r"(?i)outside.(of.)?(the.)?marts",
     "hidden, superseded": r"(?i)yielded",
     "most severe": r"(?i)gravest|gravity",
-    "a plain word": r"(?i)vouch|environs|\bmakes? way\b",
+    "a plain word": r"(?i)vouch(?!er)|environs|\bmakes? way\b",
     "supervisor": r"(?i)\bguard(ed|s)?\b|_guard\b|guarded_",
     "temporary": r"(?i)scratch",
     "escape_control_characters": r"(?<![._\w])visible\((?!self)",
