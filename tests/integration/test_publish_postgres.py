@@ -331,21 +331,6 @@ def test_a_reader_in_an_open_transaction_keeps_nobody_waiting(config: Config, la
         assert show(config, built)["pg_sales"] == 1
 
 
-def test_other_columns_are_refused_and_nothing_is_shown(config: Config, lake: Path) -> None:
-    published(config, lake, "a", [row("T1", D1, "1.00")])
-    built = loaded(config, lake, "b", [row("T2", D1, "2.00")])
-    with session(config) as connection:
-        connection.execute(
-            SQL("alter table {} alter total_amount type numeric(29, 4)").format(
-                Identifier(next_schema(config, PG), "summary_sales")
-            )
-        )
-    with pytest.raises(ConfigurationError, match="other types than the run: total_amount is"):
-        show(config, built)
-    with session(config) as connection:
-        assert state(config, connection) == (Decimal("1.00"),) * 4
-
-
 def test_rows_outside_of_the_window_are_a_bug(config: Config, lake: Path) -> None:
     published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
     built = loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
@@ -357,33 +342,6 @@ def test_rows_outside_of_the_window_are_a_bug(config: Config, lake: Path) -> Non
         )
     with pytest.raises(UnexpectedError, match="1 rows outside of the window"):
         show(config, built)
-
-
-def test_a_mart_that_is_gone_is_built_whole(config: Config, lake: Path) -> None:
-    published(config, lake, "a", [row("T1", D1)], mode=Mode.APPEND)
-    built = loaded(config, lake, "b", [row("T2", D2)], day=D2, mode=Mode.APPEND)
-    with session(config) as connection:
-        connection.execute(SQL("drop table {}").format(live(config)))
-    with pytest.raises(ConfigurationError, match=r"pg_sales is gone"):
-        show(config, built)
-    again = build(config, built.run)
-    assert again.window is None
-    assert show(config, again)["pg_sales"] == 2
-
-
-def test_marts_that_another_attempt_has_built_anew_are_not_shown(
-    config: Config, lake: Path
-) -> None:
-    published(config, lake, "a", [row("T1", D1)])
-    before = contents(config)
-    built = loaded(config, lake, "b", [row("T2", D2)])
-    marks = numbers(config)
-    build(config, built.run)  # as dbt does that outlived a killed run
-    with pytest.raises(TemporaryError, match="another attempt has built pg_sales"):
-        publish_marts(config, PG, built.run, built.window, built.sequence, marks)
-    assert contents(config) == before
-    publish_marts(config, PG, built.run, built.window, built.sequence, numbers(config))
-    assert contents(config) == rebuilt(config)
 
 
 def numbers(config: Config) -> dict[str, str]:
