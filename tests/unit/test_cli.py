@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("run", "status", "plan", "validate", "seal", "load", "transform", "reconcile", "publish"),
     *("export", "top", "generate", "doctor", "init", "local", "config show", "config schema"),
-    *("config values", "days", "notify", "verify"),
+    *("config values", "days", "notify", "verify", "inspect"),
 )
 
 

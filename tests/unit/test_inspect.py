@@ -125,7 +125,7 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
     ),
     "returns": (
         HEADER + "A1,Cup,7.00,5,2024-01-05\nA2,Cup,7.00,-2,2024-01-06\n"
-        "A3,Voucher,-10.00,1,2024-01-06\nA4,Gift bag,0.00,1,2024-01-06\n",
+        "A3,Deposit,-10.00,1,2024-01-06\nA4,Gift bag,0.00,1,2024-01-06\n",
         {},
         [RETURNS],
         3,
