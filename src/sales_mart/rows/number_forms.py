@@ -53,7 +53,8 @@ class Numbers:
     Attributes:
         count: Texts that are numbers in some form.
         others: Texts that are not, and no null words either.
-        decimals: Decimal mark -> texts that only it explains.
+        decimals: Decimal mark -> texts that only it explains, since it is there or stands between
+            groups of digits otherwise.
         groups: What stands between groups of digits -> texts that only it explains.
         unclear: Mark -> texts with it once, before three digits: a decimal mark or between groups.
         signs: Signs and codes of currencies.
@@ -115,8 +116,9 @@ def look_at_numbers(texts: Iterable[tuple[str, int]]) -> Numbers:
         else:
             found.unsigned += times
         decimal, group, unclear = read
+        explains = decimal or {".": ",", ",": "."}.get(group, "")
         for counter, mark in (
-            (found.decimals, decimal),
+            (found.decimals, explains),
             (found.groups, group),
             (found.unclear, unclear),
         ):

@@ -95,8 +95,7 @@ def propose_numbers(
 
 def _propose_decimals(found: Findings, seen: Numbers) -> None:
     key, groups_key = f"{_FORMAT}.decimal_separator", f"{_FORMAT}.thousands"
-    point = seen.decimals["."] + seen.groups[","]
-    comma = seen.decimals[","] + seen.groups["."]
+    point, comma = seen.decimals["."], seen.decimals[","]
     if point and comma:
         found.ask(
             key,
