@@ -75,17 +75,43 @@ labels:
 {{- if or $lake.gcs_bucket (contains "gs://" $places) (contains ",bigquery," (include "sales-mart.targets" .)) }}yes{{ end -}}
 {{- end -}}
 
+{{/*
+What a run needs of the site, each warehouse and each secret once: whether it is used, its secret, the keys in it by the
+placeholders of files/, and the port of its server where it has one that is not 443.
+*/}}
+{{- define "sales-mart.needs" -}}
+postgres:
+  used: {{ contains ",postgres," (include "sales-mart.targets" .) }}
+  secret: {{ .Values.postgres.secretName | quote }}
+  keys:
+    - {placeholder: postgres-credentials/user, key: {{ .Values.postgres.userKey | quote }}}
+    - {placeholder: postgres-credentials/password, key: {{ .Values.postgres.passwordKey | quote }}}
+  port: {{ dig "data_warehouse" "postgres" "port" 5432 .Values.config | int64 }}
+bigquery:
+  used: {{ contains ",bigquery," (include "sales-mart.targets" .) }}
+  secret: {{ .Values.bigquery.secretName | quote }}
+  keys:
+    - {placeholder: bigquery-credentials/credentials.json, key: {{ .Values.bigquery.key | quote }}}
+piiHashKey:
+  used: {{ eq "hmac-sha256" (dig "security" "algorithm" "sha256" .Values.config) }}
+  secret: {{ .Values.piiHashKey.secretName | quote }}
+  keys:
+    - {placeholder: pii-hash-key/key, key: {{ .Values.piiHashKey.key | quote }}}
+webhook:
+  used: {{ .Values.notify.enabled }}
+  secret: {{ .Values.notify.secretName | quote }}
+  keys:
+    - {placeholder: sales-mart-webhook/url, key: {{ .Values.notify.key | quote }}}
+{{- end -}}
+
 {{/* The site's secrets by the placeholders of files/: name/key -> name and key, where it has them. */}}
 {{- define "sales-mart.secrets" -}}
-{{- if and .Values.postgres.secretName (contains ",postgres," (include "sales-mart.targets" .)) }}
-postgres-credentials/user: {name: {{ .Values.postgres.secretName | quote }}, key: {{ .Values.postgres.userKey | quote }}}
-postgres-credentials/password: {name: {{ .Values.postgres.secretName | quote }}, key: {{ .Values.postgres.passwordKey | quote }}}
+{{- range $need := include "sales-mart.needs" . | fromYaml }}
+{{- if and $need.used $need.secret }}
+{{- range $need.keys }}
+{{ .placeholder }}: {name: {{ $need.secret | quote }}, key: {{ .key | quote }}}
 {{- end }}
-{{- if eq "hmac-sha256" (dig "security" "algorithm" "sha256" .Values.config) }}
-pii-hash-key/key: {name: {{ .Values.piiHashKey.secretName | quote }}, key: {{ .Values.piiHashKey.key | quote }}}
 {{- end }}
-{{- if .Values.notify.enabled }}
-sales-mart-webhook/url: {name: {{ .Values.notify.secretName | quote }}, key: {{ .Values.notify.key | quote }}}
 {{- end }}
 {{- end -}}
 
