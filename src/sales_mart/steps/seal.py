@@ -251,8 +251,9 @@ def _check_some_shown(run: RunFolder, record: Seal) -> None:
     msg = f"none of the {record.rows_read} rows is valid and shown by the marts: {why}"
     raise EmptyInputError(
         msg,
-        remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source or rules; "
-        "--allow-empty of `plan` and `run` says that it is meant.",
+        remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source or rules, "
+        "or say how the file is written: `sales-mart inspect FILE` proposes it. --allow-empty of "
+        "`plan` and `run` says that it is meant.",
     )
 
 
