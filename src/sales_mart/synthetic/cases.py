@@ -55,21 +55,21 @@ _COMMON = (
     Form("missing_quantity", {"quantity": ""}),
     Form("missing_date", {"date": ""}),
     Form("price_format", {"price": "twenty"}),
-    Form("quantity_format", {"quantity": "1.0"}),
+    Form("quantity_format", {"quantity": "1.5"}),
     Form("date_format", {"date": "2023-02-30"}),
     Form("price_too_low", {"price": "0"}),
     Form("quantity_range", {"quantity": "0"}),
     DUPLICATE,
     Form("missing_transaction_id", {"transaction_id": " \u00a0\u3000"}),
     Form("missing_product", {"product": "\t "}),
-    Form("price_format", {"price": "-20.00"}),
+    Form("negative_price", {"price": "-20.00"}),
     Form("price_format", {"price": "2e3"}),
     Form("price_format", {"price": "20."}),
     Form("price_format", {"price": ".5"}),
     Form("price_format", {"price": "1_000"}),
     Form("price_format", {"price": "\u0662\u0660"}),
     Form("price_format", {"price": "NaN"}),
-    Form("quantity_format", {"quantity": "-1"}),
+    Form("negative_quantity", {"quantity": "-1"}),
     Form("quantity_format", {"quantity": "+1"}),
     Form("quantity_format", {"quantity": "\uff13"}),
     Form("quantity_format", {"quantity": str(1 << 63)}),
@@ -151,7 +151,7 @@ def quoted(text: str) -> str:
 def _by_the_rules(config: Config) -> Iterator[Form]:
     rules = config.rules
     lowest = lowest_price(config)
-    one_more = "0" if rules.max_decimals else ".0"
+    one_more = "1" if rules.max_decimals else ".1"
     yield Form("price_decimals", {"price": money(lowest, config) + one_more})
     yield Form("price_decimals", {"price": "0." + "0" * rules.max_decimals + "1"})
     yield Form("price_format", {"price": "1" + "0" * (18 - rules.max_decimals)})
