@@ -51,13 +51,18 @@ class NumberForm:
         """Whether numbers are written as they are needed."""
         return self == NumberForm(scale=self.scale, decimals=self.decimals)
 
-    def pattern(self, sign: str | None) -> str:
-        """Return the regular expression of a number, with a sign of a currency or without."""
+    @property
+    def number(self) -> str:
+        """The regular expression of a number without a sign."""
         digits = "[0-9]+"
         if self.thousands:
             between = _SPACES if self.thousands == " " else re.escape(self.thousands)
             digits = f"(?:[0-9]{{1,3}}(?:{between}[0-9]{{3}})+|[0-9]+)"
-        number = f"(?P<number>{digits}(?:{re.escape(self.decimal)}[0-9]+)?)"
+        return f"{digits}(?:{re.escape(self.decimal)}[0-9]+)?"
+
+    def pattern(self, sign: str | None) -> str:
+        """Return the regular expression of a number, with a sign of a currency or without."""
+        number = f"(?P<number>{self.number})"
         before = f"(?:{sign}{_SPACES}*)?" if sign else ""
         after = f"(?:{_SPACES}*{sign})?" if sign else ""
         return (
@@ -78,24 +83,40 @@ def plain_numbers(texts: pl.Series, form: NumberForm, *, is_typed: bool = False)
         Plain texts such as `-1234.5`; `UNREADABLE` or `OTHER_CURRENCY` where a text is no number in
         this form; null for null.
     """
+    if is_typed:
+        return _computed(texts, form).alias(texts.name)
+    # Nearly all numbers have no sign and no parentheses: those are read by the quickest means.
+    others = ~texts.str.contains(f"^-?{form.number}$").fill_null(value=True)
+    read = _without_marks(texts, form)
+    if others.any():
+        read = read.scatter(others.arg_true(), _in_full(texts.filter(others), form))
+    return _computed(read, form).alias(texts.name)
+
+
+def _without_marks(texts: pl.Series, form: NumberForm) -> pl.Series:
+    """Take out what stands between thousands, and put a point before the decimals."""
+    if form.thousands == " ":
+        texts = texts.str.replace_all(_SPACES, "")
+    elif form.thousands:
+        texts = texts.str.replace_all(form.thousands, "", literal=True)
+    return texts if form.decimal == "." else texts.str.replace(form.decimal, ".", literal=True)
+
+
+def _in_full(texts: pl.Series, form: NumberForm) -> pl.Series:
+    """Read numbers with signs of currencies, parentheses, and minuses anywhere."""
     import polars as pl
 
-    read = texts
-    if not is_typed:
-        text = pl.col("text")
-        sign = re.escape(form.currency) if form.currency else None
-        plain = _plain(text, form, sign)
-        other = (
-            pl.when(text.str.contains(form.pattern(_ANY_SIGN))).then(pl.lit(OTHER_CURRENCY))
-            if sign
-            else pl.lit(None, pl.String)
-        )
-        read = pl.DataFrame({"text": texts}).select(
-            pl.when(text.is_not_null())
-            .then(pl.coalesce(plain, other, pl.lit(UNREADABLE)))
-            .alias("text")
-        )["text"]
-    return _computed(read, form).alias(texts.name)
+    text = pl.col("text")
+    sign = re.escape(form.currency) if form.currency else None
+    plain = _plain(text, form, sign)
+    other = (
+        pl.when(text.str.contains(form.pattern(_ANY_SIGN))).then(pl.lit(OTHER_CURRENCY))
+        if sign
+        else pl.lit(None, pl.String)
+    )
+    return pl.DataFrame({"text": texts}).select(
+        pl.coalesce(plain, other, pl.lit(UNREADABLE)).alias("text")
+    )["text"]
 
 
 def _plain(text: pl.Expr, form: NumberForm, sign: str | None) -> pl.Expr:
@@ -103,13 +124,9 @@ def _plain(text: pl.Expr, form: NumberForm, sign: str | None) -> pl.Expr:
     import polars as pl
 
     found = text.str.extract_groups(form.pattern(sign))
-    number = found.struct.field("number")
-    if form.thousands == " ":
-        number = number.str.replace_all(_SPACES, "")
-    elif form.thousands:
-        number = number.str.replace_all(form.thousands, "", literal=True)
-    if form.decimal != ".":
-        number = number.str.replace(form.decimal, ".", literal=True)
+    number = found.struct.field("number").map_batches(
+        lambda numbers: _without_marks(numbers, form), return_dtype=pl.String
+    )
     opened, closed = found.struct.field("open"), found.struct.field("close")
     signs = [found.struct.field(name) for name in ("minus", "inner", "last", "open")]
     minuses = pl.sum_horizontal(each.is_not_null().cast(int) for each in signs)
