@@ -73,21 +73,18 @@ def find_losers(run: RunFolder, parts: Sequence[Part], schema: Schema, folder: P
     return losers
 
 
-def is_conflict(rows: pl.DataFrame, first: First, schema: Schema) -> pl.Series:
-    """Return which rows of a part differ from the one that stays in their place.
+def is_conflict(lost: pl.DataFrame, first: First, schema: Schema) -> pl.Series:
+    """Return which rows differ from the one that stays in their place.
 
     Args:
-        rows: All rows of the part.
+        lost: The rows of a part that do not stay, in their order.
         first: What `find_losers` found of them.
         schema: Their columns.
     """
-    # The first row of the part may have lost to one of another part: that one counts.
-    kept = pl.col("first").first().over("transaction_id")
-    found = rows.with_columns(contents(schema), pl.Series("first", np.asarray(first)))
-    return found.select(
-        (pl.col("first") != 0)
-        & (pl.when(kept != 0).then(kept).otherwise(pl.col("first")) != pl.col("contents"))
-    ).to_series()
+    # The first row of the part may itself have lost to one of another part: that one counts.
+    found = lost.with_columns(contents(schema), pl.Series("first", np.asarray(first)))
+    stays = pl.col("first").first().over("transaction_id")
+    return found.select(stays != pl.col("contents")).to_series()
 
 
 def _zeros(path: Path, count: int) -> First:
