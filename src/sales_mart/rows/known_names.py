@@ -67,7 +67,7 @@ _NAMES: dict[Meaning, str] = {
         line total, total amount, total price, total sales, line amount, item total, item subtotal
         amount, net sales, net amount, sales, sales amount, total, subtotal, net total
         order line subtotal, total spent, revenue, turnover, gross sales, gross amount, net
-        line total cents, amount cents, gross, product sales
+        line total cents, amount cents, gross, product sales, extended price, extended amount
         gesamtpreis, gesamtbetrag, zeilensumme, positionssumme, summe, betrag, umsatz, gesamt
         montant, montant total, total ligne, chiffre d affaires
         importe, importe total, monto, total linea, ventas

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from sales_mart.names import MART_NAMES
-from sales_mart.rows.known_names import rank
+from sales_mart.rows.known_names import compared, rank
 from sales_mart.rows.proposal import quoted
 from sales_mart.rows.propose_forms import one
 from sales_mart.schema import RESERVED_NAMES
@@ -23,6 +23,15 @@ __all__ = ["propose_attributes"]
 _SECTION = "ingestion.attributes"
 _CODE = re.compile(r"[A-Za-z]{3}|[^\w\s]{1,3}")
 _TIME = re.compile(r"\d{1,2}:\d{2}(:\d{2})?( ?[AaPp][Mm])?")
+_NO_SALE = frozenset(
+    {
+        *("canceled", "cancelled", "void", "voided", "failed", "declined", "rejected", "expired"),
+        *("abandoned", "draft", "test", "storniert", "storno", "abgebrochen", "fehlgeschlagen"),
+        *("annule", "annulee", "echoue", "cancelado", "anulado", "fallido"),
+        *("dibatalkan", "batal", "gagal"),
+    }
+)
+"""What a state says of an order or a payment that came to nothing."""
 _MOST_DIMENSIONS = 8
 _MOST_PERSONAL = 20
 _MOST_VALUES = 50
@@ -39,7 +48,12 @@ def propose_attributes(found: Findings, roles: Roles, seen: Sequence[SeenColumn]
     for column in personal[:_MOST_PERSONAL]:
         if not column.is_twice and column.kind != "empty":
             _offer(found, column, {"pii": True}, "looks personal: tokens only", taken)
-    for column in [each for each in roles.unused(seen) if _is_sliced_by(each)][:_MOST_DIMENSIONS]:
+    free = roles.unused(seen)
+    states = [each for each in free if _came_to_nothing(each) and each.distinct <= _MOST_VALUES]
+    for column in states:
+        _ask_what_counts(found, column, taken)
+    free = [each for each in free if each not in states]
+    for column in [each for each in free if _is_sliced_by(each)][:_MOST_DIMENSIONS]:
         values = f"{column.distinct} values"
         _offer(found, column, {"dimension": True}, f"{values}: sums by each", taken)
 
@@ -57,6 +71,23 @@ def _propose_currency(found: Findings, column: SeenColumn, taken: set[str]) -> N
         [one(key, value, "in the grain of every sum")],
         "Without it, a second currency is refused when it comes.",
         is_open=False,
+    )
+
+
+def _came_to_nothing(column: SeenColumn) -> list[str]:
+    """Return the values that say of a row that it is no sale."""
+    return [text for text, _ in column.counts if compared(text) in _NO_SALE]
+
+
+def _ask_what_counts(found: Findings, column: SeenColumn, taken: set[str]) -> None:
+    key = f"{_SECTION}.{_slug(column, taken)}"
+    nothing = _came_to_nothing(column)
+    counts = sorted(text for text, _ in column.counts if text not in nothing)
+    found.ask(
+        key,
+        f"{quoted(column.name)} says {quoted(nothing[0])} of some rows. Which of them count?",
+        [one(key, {"from": column.name, "accepted_values": counts}, "all others")],
+        "Without an answer all rows count.",
     )
 
 
