@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 
 import sales_mart
-from sales_mart.errors import SourceFormatError
+from sales_mart.errors import ConfigurationError, SourceFormatError
 
 THEIRS: list[dict[str, Any]] = [
     {"Order": "A1", "product": "Tea", "price": "4.50", "quantity": 1, "date": "2024-01-02"},
@@ -35,6 +36,24 @@ def test_every_kind_is_checked_alike() -> None:
     wanted = sales_mart.pseudonymise(THEIRS, "Order", algorithm="sha256")
     assert made.valid[0]["transaction_id"] == wanted[0]["Order"]
     assert made.rejected[0]["transaction_id"] == wanted[1]["Order"]
+
+
+def test_columns_may_be_made_of_several_or_of_none() -> None:
+    rows = [
+        {"Order": "R1", "Line": line, "Item": "Cup", "Cents": 700, "date": "2024-01-05"}
+        for line in (1, 2)
+    ]
+    columns = {
+        "transaction_id": ["Order", "Line"],
+        "product": "Item",
+        "price": {"from": "Cents", "scale": 0.01},
+        "quantity": {"value": 3},
+    }
+    result = sales_mart.validate(rows, columns=columns)
+    assert [row["amount"] for row in result.valid] == [Decimal("21.00")] * 2
+    assert len({row["transaction_id"] for row in result.valid}) == 2
+    with pytest.raises(ConfigurationError, match="exactly one of from, any_of and value"):
+        sales_mart.validate(rows, columns={"quantity": {"from": "Line", "value": 1}})
 
 
 def test_a_wrong_name_says_which_is_meant() -> None:

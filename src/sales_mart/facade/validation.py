@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import polars as pl
 
@@ -18,9 +18,12 @@ from sales_mart.facade.checked_files import check_file
 from sales_mart.facade.frames import as_kind, kind_of, place_of, to_polars, unquoted
 from sales_mart.facade.own_checks import OwnChecks
 from sales_mart.rows.frames import check_frame
-from sales_mart.schema import FIELDS
+from sales_mart.rows.mapping import normal_name
+from sales_mart.schema import POSITIONS, MappedName
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydantic import BaseModel
 
     from sales_mart.facade.frames import Data, Kind
@@ -67,7 +70,7 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     data: Data,
     config: Config | str | Path | None = None,
     *,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
     rules: Mapping[str, pl.Expr] | None = None,
     model: type[BaseModel] | None = None,
     output: Kind | None = None,
@@ -76,9 +79,10 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
 
     Args:
         data: A frame of any kind, or the path of a file. The file is read as a run reads it;
-            with `columns`, `rules` or a `model` as a frame, from .csv with commas or .parquet.
+            with `rules` or a `model` as a frame, from .csv with commas or .parquet.
         config: The configuration, or its file. Default: the default configuration.
-        columns: Our names of columns -> the frame's, where they differ.
+        columns: Our names of columns -> what stands for them, as in `ingestion.columns`: a name, a
+            list of several that make one identifier, or keys such as `{"value": 1}`.
         rules: Reasons of your own -> expressions that are true of a valid row; what they say of
             null counts for nothing. They see the columns of valid rows, `date`, those of the model,
             and all others as they are in the frame.
@@ -99,12 +103,14 @@ def validate(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             frame, a rule is no expression, or the model is none.
     """
     found = config if isinstance(config, Config) else load_config(config) if config else Config()
-    place = None if columns or rules or model else place_of(data)
+    place = None if rules or model else place_of(data)
     if place is not None:
+        found = _mapped(found, columns, None) if columns else found
         return _given(check_file(place, found), output or kind_of(data))
     frame = to_polars(data)
     if columns:
-        frame = _renamed(frame, columns)
+        with unquoted("the lazy frame cannot be computed"):
+            found = _mapped(found, columns, frame.collect_schema().names())
     own = None
     if rules or model is not None:
         with unquoted("the lazy frame cannot be computed"):
@@ -128,16 +134,24 @@ def _given(
     )
 
 
-def _renamed(
-    frame: pl.DataFrame | pl.LazyFrame, columns: Mapping[str, str]
-) -> pl.DataFrame | pl.LazyFrame:
-    """Give columns our names; another column that has one of these gives way."""
-    with unquoted("the lazy frame cannot be computed"):
-        names = frame.collect_schema().names()
-    for ours, theirs in columns.items():
-        for name, known, whose in ((ours, FIELDS, "ours"), (theirs, names, "the frame's")):
-            if name not in known:
-                msg = f"columns: {name} is no name of {whose}{hint(name, known)}"
-                raise SourceFormatError(msg, remedy=f"There are {', '.join(known)}.")
-    kept = [name for name in names if name not in {*columns, *columns.values()}]
-    return frame.select(*kept, *(pl.col(theirs).alias(ours) for ours, theirs in columns.items()))
+def _mapped(config: Config, columns: Mapping[str, Any], names: Sequence[str] | None) -> Config:
+    """Return the configuration with other columns mapped; `names` are those of the frame."""
+    known = get_args(MappedName)
+    for ours in columns:
+        if ours not in known:
+            msg = f"columns: {ours} is no name of ours{hint(ours, known)}"
+            raise SourceFormatError(msg, remedy=f"There are {', '.join(known)}.")
+    given = Config.model_validate({"ingestion": {"columns": columns}}).ingestion.columns
+    mapped = {**config.ingestion.columns, **given}
+    parts = [part for name, column in mapped.items() for part in column.origin(name).parts]
+    for part in parts if names is not None else ():
+        _check_has(part, names or ())
+    ingestion = config.ingestion.model_copy(update={"columns": mapped})
+    return config.model_copy(update={"ingestion": ingestion})
+
+
+def _check_has(part: tuple[str, ...], names: Sequence[str]) -> None:
+    known = {normal_name(each) for each in (*names, *POSITIONS)}
+    if known.isdisjoint(map(normal_name, part)):
+        msg = f"columns: {part[0]} is no name of the frame's{hint(part[0], names)}"
+        raise SourceFormatError(msg, remedy=f"There are {', '.join(names)}.")
