@@ -57,7 +57,7 @@ def test_rules_and_model_are_asked_after_the_pipelines_rules(kind: Any) -> None:
         (3, ["store_string_type"]),
         (4, ["quantity_range"]),
         (5, ["few"]),
-        (6, ["conflicting_transaction_id"]),
+        (6, ["duplicate_transaction_id"]),
     ]
     assert result.counts["few"] == 1
 

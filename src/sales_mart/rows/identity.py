@@ -18,7 +18,7 @@ __all__ = ["conflict_warning", "contents", "reason_of"]
 def contents(schema: Schema) -> pl.Expr:
     """Return a number, never 0, that tells rows apart by all columns but the identifier."""
     others = [column.name for column in schema.columns if column.role != "key"]
-    # Hashes of single columns must not be combined by hand: a price that is the amount would cancel.
+    # Not hashes of single columns, combined by hand: a price that is the amount would cancel.
     return (pl.struct(others).hash(0) | 1).alias("contents")
 
 
