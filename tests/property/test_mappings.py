@@ -67,7 +67,7 @@ def test_any_form_and_mapping_of_a_table_gives_its_rows(
     rows: list[dict[str, str]], data: st.DataObject
 ) -> None:
     theirs = data.draw(st.lists(NAMES, min_size=6, max_size=6, unique_by=str.casefold))
-    names: dict[str, str] = {ours: each for ours, each in zip(FIELDS, theirs, strict=False)}
+    names = dict[str, str](zip(FIELDS, theirs, strict=False))
     form, write = FORMS[data.draw(st.sampled_from(sorted(FORMS)))]
     date_format = data.draw(st.sampled_from(DATES))
     is_composite = data.draw(st.booleans())
