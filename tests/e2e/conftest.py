@@ -42,15 +42,23 @@ class Release:
             "workflow": {"retry": {"backoff": "5s"}, "suspend": True},
         }
 
-    def config(self, unique: str) -> dict[str, Any]:
+    def config(self, unique: str, **mart: str) -> dict[str, Any]:
         """Return the configuration with datasets and schemas of its own."""
         return {
             "data_lake": {"source": f"{self.lake}/raw/*.csv", "lake": f"{self.lake}/lake"},
             "data_warehouse": {**self.servers.config, "dataset": f"raw_{unique}"},
-            "data_mart": {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"},
+            "data_mart": {
+                "dataset": f"mart_{unique}",
+                "postgres_schema": f"shown_{unique}",
+                **mart,
+            },
             "ingestion": {"validation": {"product_prefix": "Halal", "max_reject_share": 1.0}},
             "security": {"algorithm": "hmac-sha256"},
         }
+
+    def apart(self, unique: str) -> dict[str, Any]:
+        """Return the same with an export of its own: marts of another place are not mixed in one."""
+        return self.config(unique, export=f"{self.lake}/exported/{unique}")
 
     def outside(self, config: Mapping[str, Any] | None = None) -> Config:
         """Return the same configuration as this machine takes it."""

@@ -287,12 +287,12 @@ def by_day(release: Release) -> str:
 def test_a_backfill_of_three_days(release: Release, by_day: str) -> None:
     """Backfill of three days, one after the other: the marts of `sales-mart run` day by day"""
     cluster = release.cluster
-    reference = release.outside(release.config("backfilled"))
+    reference = release.outside(release.apart("backfilled"))
     days = [date(2023, 10, 1) + timedelta(days=ordinal) for ordinal in range(3)]
     for day in days:
         run(reference, f"{release.lake}/backfilled", business_date=day, source=by_day)
     # The snapshot of the other tests stays in the marts; a config of its own keeps it apart.
-    own = release.config("past")
+    own = release.apart("past")
     release.upgrade(config=own)
     try:
         name = cluster.submit(
@@ -322,7 +322,7 @@ def test_a_catch_up_runs_what_was_never_loaded(release: Release) -> None:
     days = [today - timedelta(days=ago) for ago in (2, 1)]
     for day in days:
         put(f"{release.lake}/recent/{day}", "a.csv", 100, start=day, days=1)
-    own = release.config("caught_up")
+    own = release.apart("caught_up")
     own["data_warehouse"] = {**own["data_warehouse"], "targets": ["postgres"]}
     release.upgrade(config=own)
     given = {"catch-up": "2", "source": f"{release.lake}/recent/{{date}}/*.csv"}
@@ -338,7 +338,7 @@ def test_a_catch_up_runs_what_was_never_loaded(release: Release) -> None:
 def test_a_backfill_stops_at_the_first_failure(release: Release, by_day: str) -> None:
     """A backfill stops at the day that fails, and says which; a snapshot is refused"""
     cluster = release.cluster
-    release.upgrade(config=release.config("stopped"))
+    release.upgrade(config=release.apart("stopped"))
     try:
         ended = cluster.finished(
             cluster.submit(
