@@ -126,9 +126,15 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
     "returns": (
         HEADER + "A1,Cup,7.00,5,2024-01-05\nA2,Cup,7.00,-2,2024-01-06\n"
         "A3,Deposit,-10.00,1,2024-01-06\nA4,Gift bag,0.00,1,2024-01-06\n",
+        {RETURNS: True},
+        [],
+        0,
+    ),
+    "returns_of_two_signs": (
+        HEADER + "A1,Cup,7.00,5,2024-01-05\nA2,Cup,-7.00,-2,2024-01-06\n",
         {},
         [RETURNS],
-        3,
+        1,
     ),
     "line_total": (
         "transaction_id,product,quantity,amount,date\nL1,Cup,3,20.00,2024-01-05\n",
@@ -147,6 +153,115 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
         {"columns.price": "Unit price"},
         ["columns.amount"],
         0,
+    ),
+    "total_with_a_constant_tax": (
+        (
+            "transaction_id,product,price,quantity,Total,date\nL1,Cup,3.00,2,6.30,2024-01-05\n"
+            "L2,Cup,3.00,1,3.15,2024-01-05\nL3,Tea,2.50,3,7.88,2024-01-05\n"
+        ),
+        {},
+        [],
+        0,
+    ),
+    "total_less_a_share": (
+        (
+            "transaction_id,product,price,quantity,Discount,Total,date\n"
+            "L1,Cup,3.00,2,0.15,5.10,2024-01-05\nL2,Cup,3.00,1,,3.00,2024-01-05\n"
+        ),
+        {"columns.amount": "Total"},
+        [],
+        0,
+    ),
+    "total_less_a_percentage": (
+        (
+            "transaction_id,product,price,quantity,Discount (%),Total,date\n"
+            "L1,Cup,3.00,2,15,5.10,2024-01-05\nL2,Cup,3.00,1,0,3.00,2024-01-05\n"
+        ),
+        {"columns.amount": "Total"},
+        [],
+        0,
+    ),
+    "total_less_a_sum": (
+        (
+            "transaction_id,product,price,quantity,Rabatt,Total,date\n"
+            "L1,Cup,3.00,2,0.90,5.10,2024-01-05\nL2,Cup,3.00,-1,-0.45,-2.55,2024-01-05\n"
+        ),
+        {"columns.amount": "Total", RETURNS: True},
+        [],
+        0,
+    ),
+    "two_totals_and_a_discount": (
+        (
+            "transaction_id,product,quantity,Gross Sales,Discounts,Net Sales,date\n"
+            "L1,Cup,2,6.00,-0.90,5.10,2024-01-05\nL2,Cup,1,3.00,0.00,3.00,2024-01-05\n"
+        ),
+        {"columns.amount": "Net Sales"},
+        [],
+        0,
+    ),
+    "two_totals_that_differ": (
+        (
+            "transaction_id,product,quantity,Gross Sales,Discounts,Net Sales,date\n"
+            "L1,Cup,2,6.00,0.00,5.10,2024-01-05\nL2,Cup,1,3.00,0.00,2.55,2024-01-05\n"
+        ),
+        {},
+        ["columns.amount"],
+        0,
+    ),
+    "price_of_all_pieces": (
+        (
+            "transaction_id,product,Price,quantity,date\nL1,Cup,6.00,2,2024-01-05\n"
+            "L2,Cup,3.00,1,2024-01-05\nL3,Tea,2.50,1,2024-01-05\n"
+        ),
+        {"columns.amount": "Price"},
+        [],
+        0,
+    ),
+    "price_of_one_piece": (
+        (
+            "transaction_id,product,Price,quantity,date\nL1,Cup,6.00,2,2024-01-05\n"
+            "L2,Cup,6.00,1,2024-01-05\nL3,Tea,2.50,1,2024-01-05\nL4,Tea,5.00,2,2024-01-05\n"
+        ),
+        {},
+        [],
+        0,
+    ),
+    "gross_and_net_of_all_pieces": (
+        (
+            "transaction_id,product,Price (Gross),Price (Net),quantity,date\n"
+            "L1,Cup,6.00,5.00,2,2024-01-05\nL2,Cup,3.00,2.50,1,2024-01-05\n"
+        ),
+        {},
+        ["columns.amount"],
+        0,
+    ),
+    "gross_and_net_of_one_piece": (
+        (
+            "transaction_id,product,Price (Gross),Price (Net),quantity,date\n"
+            "L1,Cup,3.00,2.50,2,2024-01-05\nL2,Cup,3.00,2.50,1,2024-01-05\n"
+        ),
+        {},
+        ["columns.price"],
+        0,
+    ),
+    "product_without_a_name": (
+        (
+            "transaction_id,Description,SKU code,product id,price,quantity,date\n"
+            "L1,Cup,C,1,3.00,2,2024-01-05\nL2,,,2,2.50,1,2024-01-05\n"
+        ),
+        {"columns.product": "product id"},
+        [],
+        0,
+    ),
+    "amounts_without_pieces": (
+        (
+            "transaction_id,product,quantity,amount,amount type,date\n"
+            "L1,Cup,2,6.00,Price,2024-01-05\nL2,Cup,,-0.50,Fee,2024-01-05\n"
+            "L3,Cup,,0.20,Tax,2024-01-05\n"
+        ),
+        {RETURNS: True, "columns.amount": "amount"},
+        ["columns.quantity", "attributes.amount_type"],
+        2,
     ),
     "cents": (
         "transaction_id,product,Price cents,quantity,date\nL1,Cup,300,2,2024-01-05\n",
@@ -216,9 +331,9 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
     "currency": (
         HEADER + 'M1,Cup,$7.00,1,2024-01-05\nM2,Desk,"$1,234.56",1,2024-01-05\n'
         "M3,Cup,€7.00,1,2024-01-05\nM4,Cup,7.00 EUR,1,2024-01-05\nM5,Refund,($7.00),1,2024-01-05\n",
-        {"format.thousands": ","},
-        ["format.currency_sign", RETURNS],
-        3,
+        {"format.thousands": ",", RETURNS: True},
+        ["format.currency_sign"],
+        2,
     ),
     "one_currency_sign": (
         HEADER + "M1,Cup,7.00 €,1,2024-01-05\nM2,Cup,8.00,1,2024-01-05\n",
@@ -255,11 +370,23 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
         ["validation.max_decimals"],
         2,
     ),
+    "three_decimals": (
+        HEADER + "F1,Cup,16.448,1,2024-01-05\nF2,Tea,0.5,1,2024-01-05\n",
+        {"validation.max_decimals": 3},
+        [],
+        0,
+    ),
     "large_quantity": (
         HEADER + "F1,Cup,16.00,240,2024-01-05\n",
-        {},
-        ["validation.max_quantity"],
-        1,
+        {"validation.max_quantity": 1000},
+        [],
+        0,
+    ),
+    "large_return": (
+        HEADER + "F1,Cup,16.00,-1000,2024-01-05\n",
+        {"validation.max_quantity": 10_000, RETURNS: True},
+        [],
+        0,
     ),
     "null_words": (
         HEADER + "F1,Cup,16.00,1,2024-01-05\nF2,Cup,N/A,1,2024-01-05\nF3,Cup,7.00,1,-\n",
@@ -287,6 +414,13 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
     ),
     "jagged": (
         HEADER.replace("\n", ",note\n") + "H1,Cup,7.00,1,2024-01-05\nH2,Tea,2.50,3,2024-01-06,x\n",
+        {"format.jagged_rows": True},
+        [],
+        0,
+    ),
+    "jagged_in_the_middle": (
+        HEADER.replace("\n", ",note\n") + "H1,Cup,7.00,2024-01-05\nH2,Tea,2.50,3,2024-01-06,x\n"
+        "H3,Tea,2.50,3,2024-01-06,\n",
         {},
         ["format.jagged_rows"],
         1,
@@ -631,4 +765,4 @@ def test_what_was_found_is_data(tmp_path: Path) -> None:
     document: Mapping[str, Any] = json.loads(found.model_dump_json())
     assert document["file"]["kind"] == "csv"
     assert {each["name"] for each in document["columns"]} == set(HEADER.strip().split(","))
-    assert document["preview"]["reasons"] == {"price_currency": 2, "negative_price": 1}
+    assert document["preview"]["reasons"] == {"price_currency": 2}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sales_mart.rows.columns_seen import MOST
-from sales_mart.rows.known_names import CENTS, Meaning, rank
+from sales_mart.rows.known_names import CENTS, Meaning, compared, rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ _KINDS: dict[Meaning, tuple[str, ...]] = {
     "price": ("number",),
     "quantity": ("number",),
     "amount": ("number",),
+    "discount": ("number",),
     "date": ("date",),
     "currency": ("text",),
 }
@@ -35,8 +36,10 @@ class Roles:
         line: The line of an order.
         product: The product.
         price: The price of one piece.
+        twins: Others that have the name of the price, but for what stands in brackets.
         quantity: The pieces.
         amounts: What may be the total of the row, the likelier one first.
+        discounts: What may be taken off the total.
         date: The day.
         currency: The currency.
     """
@@ -45,8 +48,10 @@ class Roles:
     line: SeenColumn | None
     product: SeenColumn | None
     price: SeenColumn | None
+    twins: tuple[SeenColumn, ...]
     quantity: SeenColumn | None
     amounts: tuple[SeenColumn, ...]
+    discounts: tuple[SeenColumn, ...]
     date: SeenColumn | None
     currency: SeenColumn | None
 
@@ -56,7 +61,7 @@ class Roles:
             each.place
             for each in (
                 *(self.identifier, self.line, self.product, self.price, self.quantity),
-                *(*self.amounts, self.date, self.currency),
+                *(*self.twins, *self.amounts, self.date, self.currency),
             )
             if each
         }
@@ -107,6 +112,9 @@ def find_roles(seen: Sequence[SeenColumn]) -> Roles:
     date = first_of("date")
     quantity = first_of("quantity")
     price = first_of("price")
+    named = compared(price.name) if price else ""
+    twins = tuple(each for each in all_of("price") if compared(each.name) == named)
+    taken.update(each.place for each in twins)
     # The total of an order often stands on its first line only, and is none of a row.
     amounts = tuple(all_of("amount", lambda each: each.filled_share > _NEARLY_ALL))
     if price is None:
@@ -116,7 +124,10 @@ def find_roles(seen: Sequence[SeenColumn]) -> Roles:
     product = product or first_of("product", lambda each: each.kind != "date")
     currency = first_of("currency")
     line = first_of("line", lambda each: each.filled_share > _NEARLY_ALL)
-    return Roles(identifier, line, product, price, quantity, amounts, date, currency)
+    discounts = tuple(all_of("discount"))
+    return Roles(
+        identifier, line, product, price, twins, quantity, amounts, discounts, date, currency
+    )
 
 
 def _may_identify(column: SeenColumn) -> bool:

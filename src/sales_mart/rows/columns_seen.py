@@ -91,6 +91,14 @@ class SeenColumn:
             return "date"
         return "number" if self.numbers.share >= MOST else "text"
 
+    def others(self, kind: SeenKind) -> int:
+        """Count the rows whose texts do not fit a kind."""
+        if kind == "number":
+            return self.numbers.others
+        if kind == "date":
+            return round((1 - self.dates.share) * (self.texts.len() - self.empty))
+        return 0
+
     @cached_property
     def is_personal(self) -> bool:
         """Whether its name, or its texts, look like those of a person."""

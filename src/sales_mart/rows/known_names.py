@@ -14,7 +14,16 @@ from typing import Literal, get_args
 __all__ = ["CENTS", "Meaning", "compared", "is_known", "meanings", "rank"]
 
 Meaning = Literal[
-    "transaction_id", "line", "product", "price", "quantity", "amount", "date", "currency", "person"
+    "transaction_id",
+    "line",
+    "product",
+    "price",
+    "quantity",
+    "amount",
+    "discount",
+    "date",
+    "currency",
+    "person",
 ]
 """What a column is called by its name; `line` is the line of an order."""
 
@@ -72,6 +81,10 @@ _NAMES: dict[Meaning, str] = {
         montant, montant total, total ligne, chiffre d affaires
         importe, importe total, monto, total linea, ventas
         total harga, jumlah harga, subtotal harga, total penjualan, penjualan
+    """,
+    "discount": """
+        discount, discounts, discount amount, line discount, item discount, discount percent
+        lineitem discount, rabatt, nachlass, remise, reduction, descuento, diskon, potongan
     """,
     "date": """
         order date, sale date, sales date, transaction date, invoice date, purchase date

@@ -180,6 +180,8 @@ def as_yaml(value: object) -> str:
 def _escaped(letter: str) -> str:
     if letter in '"\\':
         return f"\\{letter}"
+    if letter == "\t":
+        return "\\t"
     return letter if letter.isprintable() else f"\\U{ord(letter):08x}"
 
 

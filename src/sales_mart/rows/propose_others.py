@@ -52,7 +52,10 @@ def propose_attributes(found: Findings, roles: Roles, seen: Sequence[SeenColumn]
     states = [each for each in free if _came_to_nothing(each) and each.distinct <= _MOST_VALUES]
     for column in states:
         _ask_what_counts(found, column, taken)
-    free = [each for each in free if each not in states]
+    kinds = [each for each in free if each not in states and _says_what_is_paid(each, roles)]
+    for column in kinds:
+        _ask_for_sales(found, column, taken)
+    free = [each for each in free if each not in states and each not in kinds]
     for column in [each for each in free if _is_sliced_by(each)][:_MOST_DIMENSIONS]:
         values = f"{column.distinct} values"
         _offer(found, column, {"dimension": True}, f"{values}: sums by each", taken)
@@ -87,6 +90,25 @@ def _ask_what_counts(found: Findings, column: SeenColumn, taken: set[str]) -> No
         key,
         f"{quoted(column.name)} says {quoted(nothing[0])} of some rows. Which of them count?",
         [one(key, {"from": column.name, "accepted_values": counts}, "all others")],
+        "Without an answer all rows count.",
+    )
+
+
+def _says_what_is_paid(column: SeenColumn, roles: Roles) -> bool:
+    """Return whether a column is called after the amount, such as `amount-type`."""
+    names = [compared(each.name) for each in roles.amounts]
+    is_named = any(compared(column.name).startswith(name) for name in names)
+    return is_named and column.kind == "text" and 1 < column.distinct <= _MOST_VALUES
+
+
+def _ask_for_sales(found: Findings, column: SeenColumn, taken: set[str]) -> None:
+    key = f"{_SECTION}.{_slug(column, taken)}"
+    values = sorted(text for text, _ in column.counts)
+    found.ask(
+        key,
+        f"{quoted(column.name)} says what is paid in each row. Which of them are sales, and no "
+        "taxes, fees or shipping?",
+        [one(key, {"from": column.name, "accepted_values": values}, "leave those that are sales")],
         "Without an answer all rows count.",
     )
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sales_mart.config import Config, Security
 from sales_mart.config.ingestion import Format, Ingestion
+from sales_mart.rows.columns_seen import columns_seen
 from sales_mart.rows.proposal import Proposal, counted
 from sales_mart.rows.propose import propose
 from sales_mart.rows.propose_forms import Findings, one
@@ -185,8 +186,7 @@ def _looked_at(
     written = look_at_text(data, sample.uri)
     if config is not None:
         written = written_as(data, written, dialect_of(given))
-    text = read_text(data, sample.uri, written)
-    _propose_text(found, written, text)
+    text = _propose_text(found, sample.uri, data, written)
     table = SeenTable(
         written.names, text.frame, frozenset(), text.records, has_header=written.has_header
     )
@@ -199,8 +199,8 @@ def _assumed(proposal: Proposal) -> Config:
     return Config(ingestion=Ingestion.model_validate(values), security=Security(algorithm="sha256"))
 
 
-def _propose_text(found: Findings, written: Written, text: Text) -> None:
-    """Propose how the file is written."""
+def _propose_text(found: Findings, uri: str, data: bytes, written: Written) -> Text:
+    """Propose how the file is written, and read it so."""
     dialect = written.dialect
     if dialect.encoding:
         found.decide(f"{_FORMAT}.encoding", dialect.encoding, _why(dialect.encoding))
@@ -213,13 +213,37 @@ def _propose_text(found: Findings, written: Written, text: Text) -> None:
     if dialect.skip_rows:
         says = "Lines before the header, with other fields than the rows."
         found.decide(f"{_FORMAT}.skip_rows", dialect.skip_rows, says)
-    if text.short:
-        found.ask(
-            f"{_FORMAT}.jagged_rows",
-            f"{counted(text.short, 'row ends', 'rows end')} before the last field.",
-            [one(f"{_FORMAT}.jagged_rows", value=True, meaning="missing fields are empty")],
-            "Without an answer these rows are rejected (malformed_row).",
+    text = read_text(data, uri, written)
+    if not text.short:
+        return text
+    key = f"{_FORMAT}.jagged_rows"
+    says = f"{counted(text.short, 'row ends', 'rows end')} before the last field"
+    filled = read_text(data, uri, replace(written, dialect=replace(dialect, jagged_rows=True)))
+    if _fits(written, text, filled):
+        found.decide(
+            key,
+            value=True,
+            reason=f"{says}, and all numbers and dates in them stand in the right columns: "
+            "missing fields are empty. Without it these rows are rejected (malformed_row).",
         )
+        return filled
+    found.ask(
+        key,
+        f"{says}, and some of them seem to lack others than the last.",
+        [one(key, value=True, meaning="missing fields are empty")],
+        "Without an answer these rows are rejected (malformed_row).",
+    )
+    return text
+
+
+def _fits(written: Written, text: Text, filled: Text) -> bool:
+    """Return whether rows that end early have the numbers and dates where the others have them."""
+    pairs = zip(
+        columns_seen(written.names, filled.frame),
+        columns_seen(written.names, text.frame),
+        strict=True,
+    )
+    return all(ours.others(ours.kind) <= whole.others(ours.kind) for ours, whole in pairs)
 
 
 def _why(encoding: str) -> str:

@@ -198,7 +198,7 @@ def mapped_names(names: Sequence[str], reading: Reading) -> Mapped:
         raise SourceFormatError(
             msg,
             remedy=f"It must have the columns {wanted}. Or say what it calls them under "
-            "ingestion.columns.",
+            "ingestion.columns; `sales-mart inspect FILE` proposes it.",
         ) from None
     extra = [name for at, name in enumerate(names) if name and at not in mapped.columns]
     if extra:
