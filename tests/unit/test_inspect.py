@@ -226,6 +226,25 @@ CASES: dict[str, tuple[str | bytes, dict[str, Any], list[str], int]] = {
         [],
         0,
     ),
+    "price_that_changes": (
+        (
+            "transaction_id,product,Price,quantity,date\nL1,Cup,6.00,2,2024-01-05\n"
+            "L2,Cup,3.00,1,2024-01-05\nL3,Tea,2.50,1,2024-01-05\nL4,Tea,2.40,2,2024-01-05\n"
+            "L5,Pot,9.50,1,2024-01-05\nL6,Pot,9.90,3,2024-01-05\n"
+        ),
+        {},
+        [],
+        0,
+    ),
+    "price_and_another": (
+        (
+            "transaction_id,product,price,Price (net),quantity,date\n"
+            "L1,Cup,3.00,2.50,2,2024-01-05\nL2,Cup,3.00,2.50,1,2024-01-05\n"
+        ),
+        {},
+        ["columns.price"],
+        0,
+    ),
     "gross_and_net_of_all_pieces": (
         (
             "transaction_id,product,Price (Gross),Price (Net),quantity,date\n"

@@ -24,7 +24,7 @@ MOST = 0.5
 _NEARLY_ALL = 0.8
 _DISTINCT = 20_000
 _TRIED = 50
-_CODES = ("id", "code", "number", "nummer", "nr", "key", "uuid", "token", "reference", "ref")
+_CODES = ("id", "code", "number", "nummer", "nr", "key", "uuid", "token", "reference", "ref", "sku")
 _PHONE = r"^\+?[0-9][0-9 ()/-]{8,}$"
 
 

@@ -72,13 +72,14 @@ def without_totals(roles: Roles, form: NumberForm) -> Roles:
     for name, pieces, money in rows:
         if name and pieces and money:
             seen.setdefault(name, {}).setdefault(abs(pieces), abs(money))
-    growing = constant = 0
+    growing = constant = compared = 0
     for pairs in seen.values():
         (first, paid), *others = pairs.items()
         for pieces, money in others:
             constant += abs(money - paid) <= _CENT
-            growing += abs(money / pieces - paid / first) <= _CENT
-    if growing <= constant:
+            growing += abs(money - paid * pieces / first) <= _CENT * max(pieces / first, 1)
+        compared += len(others)
+    if growing * 2 <= compared or growing <= constant:
         return roles
     return replace(roles, price=None, twins=(), amounts=(price, *roles.twins, *roles.amounts))
 
@@ -111,15 +112,17 @@ def _propose_price(
     found: Findings, roles: Roles, price: SeenColumn, equal: Sequence[SeenColumn]
 ) -> None:
     key = f"{_COLUMNS}.price"
+    is_ours = price.name.strip().lower() == "price"
     if roles.twins:
         found.ask(
             key,
             "Several columns may be the price of one piece, such as with and without tax.",
             [one(key, _source(each)) for each in (price, *roles.twins)[:MOST_CHOICES]],
-            "Without an answer the file is refused.",
+            "Without an answer "
+            + (f"{quoted(price.name)} counts." if is_ours else "the file is refused."),
             is_assumed=True,
         )
-    elif equal and price.name.strip().lower() != "price":
+    elif equal and not is_ours:
         says = f"Price of one piece: times the quantity it gives {quoted(equal[0].name)}."
         found.decide(key, _source(price), says)
     else:
