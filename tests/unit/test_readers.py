@@ -499,8 +499,11 @@ def test_parquet_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceFormatError, match="the column price, of type"):
         read(whole)
     frame.drop("price").write_parquet(whole)
-    with pytest.raises(SourceFormatError, match="lacks price; it has transaction_id, product"):
+    with pytest.raises(
+        SourceFormatError, match="lacks price; it has transaction_id, product"
+    ) as lacking:
         read(whole)
+    assert "sales-mart inspect FILE" in (lacking.value.remedy or "")
     frame.with_columns(PRICE="price").write_parquet(whole)
     with pytest.raises(SourceFormatError, match="names price twice"):
         read(whole)
