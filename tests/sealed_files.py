@@ -21,7 +21,7 @@ from sales_mart.config import Config
 from sales_mart.lake import parquet
 from sales_mart.lake.runs import RunFolder
 from sales_mart.schema import FIELDS
-from sales_mart.source import csv_reader, csv_structure
+from sales_mart.source import csv_buffer, csv_header, csv_reader, csv_structure
 from sales_mart.steps import duplicates, seal, validate
 from sales_mart.steps.plan import plan
 from sales_mart.testing import configs, dirty_rows
@@ -111,7 +111,7 @@ def to_seal(case: Case, folder: Path) -> tuple[RunFolder, Seal]:
     run = RunFolder(str(folder / "lake"), made.run_id)
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for module in (csv_reader, csv_structure):
+        for module in (csv_reader, csv_structure, csv_buffer, csv_header):
             patch.setattr(module, "MAX_RECORD_BYTES", case.longest)
         patch.setattr(parquet, "PART_ROWS", case.part_rows)
         patch.setattr(duplicates, "BUCKET_ROWS", case.bucket_rows)

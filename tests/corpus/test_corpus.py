@@ -118,7 +118,7 @@ def test_what_is_no_input_is_refused(
     out, log = capsys.readouterr()
     error = json.loads(out)["error"]
     place = "" if case.outcome.line is None else f", line {case.outcome.line}"
-    assert error["message"].startswith(f"{source}{place}: ")
+    assert error["message"].startswith((f"{source}{place}: ", f"{source}{place} "))
     assert case.outcome.says in error["message"]
     assert error["remedy"]
     assert len(error["message"]) < 1000
