@@ -390,7 +390,7 @@ BROKEN_FILES = {
     "only an identifier": (ID.encode(), 65),
     "identifiers as a header": (f"{ID},date,product\n{ID}\n".encode(), 65),
     "a header twice": (f"{HEADER},date\n".encode() + csv(), 65),
-    "UTF-16": (_utf16(csv()), 65),
+    "UTF-16": (_utf16(csv()), 0),
     "gzip cut short": (gzip.compress(csv() * 50)[:-20], 65),
     "gzip damaged": (gzip.compress(csv() * 50)[:150] + b"\0" * 40, 65),
     "zstd cut short": (zstd.compress(csv() * 50)[:-9], 65),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from itertools import takewhile
 from pathlib import Path
@@ -37,6 +38,8 @@ def check_placeholders(patterns: Iterable[str]) -> None:
         ConfigurationError: There is another one, or a brace alone.
     """
     for pattern in patterns:
+        if not is_gcs(pattern) and os.path.lexists(pattern):
+            continue  # the name of something that is there, whatever it looks like
         for found in _BRACED.findall(pattern):
             placeholder = _PLACEHOLDER.fullmatch(found)
             form = placeholder[1] if placeholder else ""

@@ -18,10 +18,11 @@ from sales_mart.rows.proposal import Proposal, counted
 from sales_mart.rows.propose import propose
 from sales_mart.rows.propose_forms import Findings, one
 from sales_mart.source.dialect import dialect_of
+from sales_mart.source.encoding import mark_of
 from sales_mart.source.preview import Preview, preview_of
 from sales_mart.source.sample import first_object, read_sample, whole_records
 from sales_mart.source.sample_tables import SeenTable, look_at_table
-from sales_mart.source.sniff import encoding_of, look_at_text, read_text, written_as
+from sales_mart.source.sniff import look_at_text, read_text, written_as
 
 if TYPE_CHECKING:
     from sales_mart.rows.columns_seen import SeenColumn
@@ -163,7 +164,9 @@ def missing_in(source: str, config: Config) -> tuple[str, str] | None:
 def _whole(sample: Sample, given: Format) -> bytes:
     if sample.kind not in {"csv", "jsonl"}:
         return sample.data
-    encoding = given.encoding or encoding_of(sample.data, sample.uri)[0]
+    # As a run takes it: what else the bytes may be is not asked here.
+    mark = mark_of(sample.data)
+    encoding = given.encoding or (mark[1] if mark else "utf-8")
     return whole_records(sample, encoding, given.quote if sample.kind == "csv" else None)
 
 
