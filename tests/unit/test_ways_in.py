@@ -219,13 +219,11 @@ def test_a_file_checked_without_a_pipeline_gives_the_same(case: Case, tmp_path: 
     [each for each in READ if each.as_frame and "malformed_row" not in each.reasons],
     ids=lambda case: case.file,
 )
-def test_the_same_table_as_a_frame_gives_the_same(case: Case, tmp_path: Path) -> None:
+def test_the_same_table_as_a_frame_and_as_parquet_gives_the_same(
+    case: Case, tmp_path: Path
+) -> None:
     config = configuration(case.ingestion)
-    given = config.ingestion.format
-    text = (CASES / case.file).read_bytes().decode(given.encoding or "utf-8")
-    first = text.partition("\n")[0]
-    delimiter = given.delimiter or next(each for each in ",;\t|" if each in first)
-    frame = pl.read_csv(io.StringIO(text), separator=delimiter, infer_schema=False)
+    frame = as_frame(case, config)
     if "$file" in str(case.ingestion):
         config = configuration({"columns": {"transaction_id": ["$row"]}})
     result: Any = sales_mart.validate(frame, config)
@@ -233,6 +231,19 @@ def test_the_same_table_as_a_frame_gives_the_same(case: Case, tmp_path: Path) ->
     columns = [name for name in rows.columns if name not in {"transaction_id", "source_file"}]
     assert result.valid.select(columns).rows() == rows.select(columns).rows()
     assert result.counts == record.reasons
+    as_frame(case, config).write_parquet(tmp_path / "a.parquet")
+    others, again = sealed(configuration(case.ingestion), tmp_path / "p", tmp_path / "a.parquet")
+    assert others.select(columns).rows() == rows.select(columns).rows()
+    assert again.reasons == record.reasons
+
+
+def as_frame(case: Case, config: Config) -> pl.DataFrame:
+    """Return the texts of a file as a frame."""
+    given = config.ingestion.format
+    text = (CASES / case.file).read_bytes().decode(given.encoding or "utf-8")
+    first = text.partition("\n")[0]
+    delimiter = given.delimiter or next(each for each in ",;\t|" if each in first)
+    return pl.read_csv(io.StringIO(text), separator=delimiter, infer_schema=False)
 
 
 @pytest.mark.parametrize(
