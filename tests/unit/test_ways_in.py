@@ -285,6 +285,24 @@ def test_lines_of_one_order_are_told_with_the_key_that_helps(tmp_path: Path) -> 
     assert "ingestion.columns.transaction_id: [transaction_id, $row]" in said
 
 
+@pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet"])
+def test_currencies_that_nothing_keeps_apart_are_refused_in_every_kind(
+    kind: str, tmp_path: Path
+) -> None:
+    row = {"product": "Cup", "price": "7.00", "quantity": "1", "date": "2024-01-05"}
+    frame = pl.DataFrame(
+        [{"transaction_id": name, **row, "currency": name} for name in ("USD", "EUR")]
+    )
+    getattr(frame, f"write_{kind}")(tmp_path / "a")
+    with pytest.raises(DataError, match="has 2 values: EUR, USD"):
+        sealed(configuration({}), tmp_path, tmp_path / "a")
+    carried = configuration({"attributes": {"currency": {"role": "currency"}}})
+    rows, _ = sealed(carried, tmp_path / "carried", tmp_path / "a")
+    assert rows["currency"].to_list() == ["USD", "EUR"]
+    # A frame is checked row by row: nothing is added up.
+    assert sales_mart.validate(frame, configuration({})).rows_valid == 2
+
+
 def test_two_delimiters_that_fit_are_named(tmp_path: Path) -> None:
     path = tmp_path / "two.csv"
     # Read with either, all five names are there, and one more that holds the others.

@@ -200,7 +200,8 @@ def _texts(
     else:
         names = [str(name) for name in (found.columns if kind == "pandas" else found.column_names)]
     try:
-        mapped = map_columns([normal_name(name) for name in names], fields)
+        # Nothing is added up here, so a currency that is not carried is not looked at.
+        mapped = replace(map_columns([normal_name(name) for name in names], fields), currency=None)
     except Unmapped as problem:
         if problem.missing:
             wanted = ", ".join(" or ".join(part) for part in wanted_names(fields))

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CARRY_CURRENCY",
+    "CURRENCY_NAME",
     "Mapped",
     "Unmapped",
     "currencies_in",
     "fields_of",
     "map_columns",
+    "mapped_at",
     "normal_name",
     "present",
     "wanted_names",
@@ -31,7 +33,8 @@ CARRY_CURRENCY = (
     "Carry it, so that each sum has its currency: ingestion.attributes.currency: {role: currency}."
 )
 """What to do about a column called currency that is not carried."""
-_CURRENCY = "currency"
+CURRENCY_NAME = "currency"
+"""What a column is called whose values are looked at even where no field comes from it."""
 _CURRENCIES = r"^(?:[A-Za-z]{2,4}|[A-Za-z]{0,3}\p{Sc})$"
 _MOST_CURRENCIES = 5
 _SEPARATOR = "\x1f"
@@ -118,9 +121,23 @@ def map_columns(names: Sequence[str], fields: Mapping[str, Origin]) -> Mapped:
             found[part] = places[0][0]
     if missing or twice:
         raise Unmapped(tuple(missing), tuple(sorted(twice)))
-    unused = [place for place, name in enumerate(names) if name == _CURRENCY]
+    unused = [place for place, name in enumerate(names) if name == CURRENCY_NAME]
+    currency = unused[0] if unused and unused[0] not in found.values() else None
+    return mapped_at(fields, found, currency)
+
+
+def mapped_at(
+    fields: Mapping[str, Origin], found: Mapping[tuple[str, ...], int], currency: int | None
+) -> Mapped:
+    """Return where the fields stand.
+
+    Args:
+        fields: Our name of each field -> where it comes from.
+        found: Where each of the `wanted_names` stands.
+        currency: Where a column called currency stands that no field comes from.
+    """
     return Mapped(
-        currency=unused[0] if unused and unused[0] not in found.values() else None,
+        currency=currency,
         parts={
             name: tuple(
                 found[part] if part in found else next(iter(POSITIONS & set(part)))

@@ -8,8 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from sales_mart.errors import EmptyInputError, SourceFormatError
-from sales_mart.rows.mapping import Mapped, normal_name, wanted_names
-from sales_mart.schema import POSITIONS
+from sales_mart.rows.mapping import CURRENCY_NAME, mapped_at, normal_name, wanted_names
 from sales_mart.source.csv_header import shown_names
 from sales_mart.source.csv_reader import ENCODING, MALFORMED, MAX_RECORD_BYTES
 from sales_mart.source.encoding import BOM
@@ -101,20 +100,13 @@ class _Keys:
     def __init__(self, fields: Mapping[str, Origin]) -> None:
         self.wanted = wanted_names(fields)
         at = {part: place for place, part in enumerate(self.wanted)}
-        self.mapped = Mapped(
-            parts={
-                name: tuple(
-                    at[part] if part in at else next(iter(POSITIONS & set(part)))
-                    for part in origin.parts
-                )
-                for name, origin in fields.items()
-            },
-            values={name: each.value for name, each in fields.items() if each.value is not None},
-        )
         self._wanted_at: dict[str, set[int]] = {}
         for part, place in at.items():
             for name in part:
                 self._wanted_at.setdefault(normal_name(name), set()).add(place)
+        is_carried = CURRENCY_NAME in self._wanted_at
+        self._wanted_at.setdefault(CURRENCY_NAME, {len(at)})
+        self.mapped = mapped_at(fields, at, None if is_carried else len(at))
         self.places: dict[str, set[int] | None] = {}
         self.seen: set[int] = set()
         self._decoder = json.JSONDecoder(
@@ -135,7 +127,7 @@ class _Keys:
             return MALFORMED
 
     def _values(self, found: dict[str, Any]) -> list[Cell]:
-        cells = [_NOTHING] * len(self.wanted)
+        cells = [_NOTHING] * len(self.mapped.columns)
         there: set[int] = set()
         for key, value in found.items():
             places = self.places.get(key)
