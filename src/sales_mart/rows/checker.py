@@ -46,6 +46,12 @@ class Checker:
         self._types = polars_schema(schema.valid)
         self._rules = rules(config)
         self._row_rules = row_rules(config)
+        self._bits = [rule.reason for rule in (*self._rules, *self._row_rules)]
+        rank = {reason: place for place, reason in enumerate(REASONS)}
+        # Those of the configuration's own columns stand behind the others.
+        self._order = sorted(
+            range(len(self._bits)), key=lambda bit: rank.get(self._bits[bit], len(rank))
+        )
         self._decimals = config.rules.max_decimals
         self._null_values = config.ingestion.format.null_values
         self._readers = readers(config)
@@ -163,7 +169,7 @@ class Checker:
 
         Bits are cheaper than lists, and few rows differ in them: only what differs is spelt out.
         """
-        reasons = [rule.reason for rule in (*self._rules, *self._row_rules)]
+        reasons = self._bits
         bits = np.zeros((failed.height, len(reasons)), np.bool_)
         for field in self._schema.fields:
             rows = failed.select((~pl.col(_result(field))).arg_true()).to_series()
@@ -181,13 +187,9 @@ class Checker:
             msg = "a row was rejected and no rule says why"
             raise UnexpectedError(msg, remedy="Nothing was changed. Please report this as a bug.")
         distinct, which = _distinct(bits)
-        order = sorted(
-            range(len(reasons)),
-            key=lambda bit: (
-                list(REASONS).index(reasons[bit]) if reasons[bit] in REASONS else len(REASONS)
-            ),
-        )
-        lists = [list(dict.fromkeys(reasons[bit] for bit in order if row[bit])) for row in distinct]
+        lists = [
+            list(dict.fromkeys(reasons[bit] for bit in self._order if row[bit])) for row in distinct
+        ]
         return pl.Series("reasons", lists, REASON_TYPE).gather(which)
 
     def totals(self, valid: pl.DataFrame) -> ValidTotals:

@@ -64,10 +64,16 @@ def check(fields: Mapping[str, object], config: Config | None = None) -> tuple[s
     Returns:
         The reasons to reject the row, in the order of `REASONS`; empty when it is valid.
     """
-    config = config or Config()
+    return _checked(fields, config or Config())[0]
+
+
+def _checked(
+    fields: Mapping[str, object], config: Config
+) -> tuple[tuple[str, ...], dict[str, object]]:
+    """Return the reasons to reject a row, and what its fields come to when there are none."""
     texts = _texts(fields, config)
     if readers(config) or row_rules(config):
-        return _checked_as_frame(fields, texts, config)[0]
+        return _checked_as_frame(fields, texts, config)
     found: list[str] = []
     for rule in rules(config):
         text = texts[rule.field]
@@ -76,17 +82,13 @@ def check(fields: Mapping[str, object], config: Config | None = None) -> tuple[s
                 found.append(rule.reason)
         elif not {*GATES.get(rule.field, ())} & {*found} and not rule.holds(text):
             found.append(rule.reason)
-    return tuple(found)
+    return tuple(found), dict(texts)
 
 
 def _checked_as_frame(
     fields: Mapping[str, object], texts: Mapping[str, str | None], config: Config
 ) -> tuple[tuple[str, ...], dict[str, object]]:
-    """Check a row as a frame of one: the forms of numbers and dates are read in one place only.
-
-    Returns:
-        The reasons to reject it, and what it comes to when there are none.
-    """
+    """Check a row as a frame of one: the forms of numbers and dates are read in one place only."""
     import polars as pl
 
     from sales_mart.rows.checker import Checker
@@ -99,7 +101,9 @@ def _checked_as_frame(
     valid, rejected = Checker(config, Tokeniser()).check(frame, typed)
     if rejected.height:
         return tuple(rejected["reasons"][0]), {}
-    return (), valid.row(0, named=True)
+    row = valid.row(0, named=True)
+    made = {field: row[each.name] for field, each in schema_of(config).by_field.items()}
+    return (), {**row, **made, "transaction_id": texts["transaction_id"]}
 
 
 class Transaction(BaseModel):
@@ -134,6 +138,7 @@ class Transaction(BaseModel):
             )
         config = info.context if isinstance(info.context, Config) else Config()
         fields = cast("Mapping[str, object]", row)
+        reasons, found = _checked(fields, config)
         meanings = reasons_of(config)
         by_reason = {rule.reason: rule.field for rule in rules(config)}
         by_reason |= {rule.reason: rule.fields[0] for rule in row_rules(config)}
@@ -145,13 +150,8 @@ class Transaction(BaseModel):
                 loc=(by_reason[reason],),
                 input=None,
             )
-            for reason in check(fields, config)
+            for reason in reasons
         ]
         if errors:
             raise ValidationError.from_exception_data(cls.__name__, errors, hide_input=True)
-        texts = _texts(fields, config)
-        if not (readers(config) or row_rules(config)):
-            return {**fields, **texts}
-        found = _checked_as_frame(fields, texts, config)[1]
-        made = {field: found[each.name] for field, each in schema_of(config).by_field.items()}
-        return {**fields, **found, **made, "transaction_id": texts["transaction_id"]}
+        return {**fields, **found}
