@@ -12,7 +12,7 @@ from sales_mart.rows.mapping import CURRENCY_NAME, mapped_at, normal_name, wante
 from sales_mart.source.csv_header import shown_names
 from sales_mart.source.csv_reader import ENCODING, MALFORMED, MAX_RECORD_BYTES
 from sales_mart.source.encoding import BOM
-from sales_mart.source.tables import MISSING, TEXT, TYPED, Cell, Place, Reading, Records
+from sales_mart.source.tables import NOTHING, TEXT, TYPED, Cell, Place, Reading, Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,7 +29,6 @@ _MOST_ZEROS = 100
 _MOST_KEYS = 1000
 """Keys that are remembered: data may stand where a key is expected."""
 _MOST_SHOWN = 20
-_NOTHING: Cell = (None, MISSING)
 
 
 class _Number(str):
@@ -127,7 +126,7 @@ class _Keys:
             return MALFORMED
 
     def _values(self, found: dict[str, Any]) -> list[Cell]:
-        cells = [_NOTHING] * len(self.mapped.columns)
+        cells = [NOTHING] * len(self.mapped.columns)
         there: set[int] = set()
         for key, value in found.items():
             places = self.places.get(key)
@@ -158,7 +157,7 @@ def _refuse(_: str) -> NoReturn:
 
 def _cell(value: object) -> Cell:
     if value is None:
-        return _NOTHING
+        return NOTHING
     if isinstance(value, _Number):
         return (_written_out(value) if "e" in value or "E" in value else value), TYPED
     if isinstance(value, str):

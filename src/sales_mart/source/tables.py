@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from sales_mart.rows.mapping import Mapped
     from sales_mart.schema import Origin
 
-__all__ = ["TEXT", "TYPED", "Cell", "Place", "Reading", "Records", "block_of", "mapped_names"]
+__all__ = [
+    "NOTHING",
+    "TEXT",
+    "TYPED",
+    "Cell",
+    "Place",
+    "Reading",
+    "Records",
+    "block_of",
+    "mapped_names",
+]
 
 TEXT, TYPED, MISSING = 0, 1, -1
 """What the value of a cell was: a text, something that had a type of its own, or nothing."""
@@ -36,6 +46,7 @@ _MOST_SHOWN = 20
 
 Cell = tuple[str | None, int]
 """A value as text, and what it was."""
+NOTHING: Cell = (None, MISSING)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from sales_mart.rows.transaction import strip
 from sales_mart.source.csv_header import given_header
 from sales_mart.source.csv_reader import MALFORMED
 from sales_mart.source.tables import (
-    MISSING,
+    NOTHING,
     TEXT,
     TYPED,
     Cell,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["filled_rows", "read_workbook", "sheet_of", "workbook_errors"]
 
 _ROWS = 16_384
-_NOTHING: Cell = (None, MISSING)
 
 
 def read_workbook(path: Path, reading: Reading) -> Iterator[Block]:
@@ -95,14 +94,14 @@ def _blocks(rows: Iterator[tuple[int, list[Any]]], reading: Reading) -> Iterator
 
 
 def _cells(values: list[Any], mapped: Mapped) -> list[Cell]:
-    return [_cell(values[at]) if at < len(values) else _NOTHING for at in mapped.columns]
+    return [_cell(values[at]) if at < len(values) else NOTHING for at in mapped.columns]
 
 
 def _cell(value: Any) -> Cell:
     if isinstance(value, str):
-        return (value, TEXT) if value else _NOTHING
+        return (value, TEXT) if value else NOTHING
     text = str(value).lower() if isinstance(value, bool) else strip(value)
-    return _NOTHING if text is None else (text, TYPED)
+    return NOTHING if text is None else (text, TYPED)
 
 
 def filled_rows(sheet: CalamineSheet, reading: Reading) -> Iterator[tuple[int, list[Any]]]:
