@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,7 +17,7 @@ from sales_mart.source.csv_structure import (
     Small,
     Split,
 )
-from sales_mart.source.encoding import Lines, codec_of, mark_of
+from sales_mart.source.encoding import Decodable, Lines, codec_of, mark_of
 
 if TYPE_CHECKING:
     from sales_mart.source.encoding import Codec
@@ -208,7 +207,7 @@ class Buffer:
         """Drop one line of any length without holding it; give it as one broken record."""
         self._is_unused = False
         unit = self._codec.unit
-        text = _Decodable(self._codec.name)
+        text = Decodable(self._codec.name)
         length, tail, held = 0, b"", self._bytes
         while not (end := self._codec.first_end(held)) and not self.final:
             whole = held[: len(held) - len(held) % unit]
@@ -236,24 +235,3 @@ class Buffer:
         piece = self._stream.read(size)
         self.account.size += len(piece)
         return piece
-
-
-class _Decodable:
-    """Tells whether bytes that come in pieces can be decoded."""
-
-    def __init__(self, encoding: str) -> None:
-        self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._holds = True
-
-    def feed(self, piece: bytes, *, final: bool = False) -> None:
-        """Take the next bytes."""
-        try:
-            if self._holds:
-                self._decoder.decode(piece, final)
-        except UnicodeError:
-            self._holds = False
-
-    def ends_well(self) -> bool:
-        """Tell it, when no more bytes come."""
-        self.feed(b"", final=True)
-        return self._holds

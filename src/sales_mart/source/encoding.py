@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BOM", "Codec", "Lines", "codec_of", "mark_of"]
+__all__ = ["BOM", "Codec", "Decodable", "Lines", "codec_of", "mark_of"]
 
 BOM = codecs.BOM_UTF8
 _MARKS = (
@@ -134,3 +134,29 @@ def codec_of(name: str) -> Codec:
     # Other bytes than those of ASCII may hold them as their second half, or switch what they mean.
     is_stateful = re.match("iso2022|hz", known) is not None
     return Codec(known, feed, len(feed), is_ascii and len(feed) == 1 and not is_stateful)
+
+
+class Decodable:
+    """Tells whether bytes that come in pieces can be decoded.
+
+    Attributes:
+        holds: Those that came so far can.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        """Take the name of the encoding."""
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self.holds = True
+
+    def feed(self, piece: bytes, *, final: bool = False) -> None:
+        """Take the next bytes."""
+        try:
+            if self.holds:
+                self._decoder.decode(piece, final)
+        except UnicodeError:
+            self.holds = False
+
+    def ends_well(self) -> bool:
+        """Tell it, when no more bytes come."""
+        self.feed(b"", final=True)
+        return self.holds

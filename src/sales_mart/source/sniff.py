@@ -5,7 +5,6 @@ What is found is tried by the reader itself, so that it means what a run makes o
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -22,7 +21,7 @@ from sales_mart.rows.known_names import is_known
 from sales_mart.schema import Origin
 from sales_mart.source.csv_reader import ENCODING, read_blocks
 from sales_mart.source.dialect import CANDIDATES, Dialect
-from sales_mart.source.encoding import mark_of
+from sales_mart.source.encoding import Decodable, mark_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,25 +188,21 @@ def encoding_of(data: bytes, uri: str) -> tuple[str, str | None]:
         return "utf-8", None
     # Single bytes in another encoding don't keep a file from being UTF-8; nearly all must fit.
     for name in ("utf-8", "cp1252"):
-        decoder = codecs.getincrementaldecoder(name)()
-        try:
-            decoder.decode(data)
-        except UnicodeDecodeError:
-            continue
-        return name, name
+        text = Decodable(name)
+        text.feed(data)  # its last character may be cut
+        if text.holds:
+            return name, name
     lines = data.splitlines()
-    broken = sum(not _decodes(line) for line in lines)
+    broken = sum(not _is_utf8(line) for line in lines)
     if broken * 2 < sum(not line.isascii() for line in lines):
         return "utf-8", "utf-8"
     return "latin-1", None
 
 
-def _decodes(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _is_utf8(line: bytes) -> bool:
+    text = Decodable("utf-8")
+    text.feed(line)
+    return text.ends_well()
 
 
 def _records(text: str, delimiter: str) -> list[tuple[int, int, list[str]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import queue
 import threading
 from collections import Counter
@@ -26,6 +25,7 @@ from sales_mart.rows.sums import ValidTotals
 from sales_mart.rows.tokens import tokeniser, warn_of_plain_tokens
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_reader import BLOCK_BYTES, ENCODING, Account, Block
+from sales_mart.source.encoding import Decodable
 from sales_mart.source.objects import open_object
 from sales_mart.source.read import read_object
 from sales_mart.steps.plan import open_run
@@ -182,15 +182,11 @@ def _check_encoding(item: SourceObject, config: Config, failed: int, rows: int) 
 
 
 def _is_decodable(item: SourceObject, encoding: str) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        with open_object(item) as stream:
-            while piece := stream.read(BLOCK_BYTES):
-                decoder.decode(piece)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
+    text = Decodable(encoding)
+    with open_object(item) as stream:
+        while piece := stream.read(BLOCK_BYTES):
+            text.feed(piece)
+    return text.ends_well()
 
 
 def _check_block(
