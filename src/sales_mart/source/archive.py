@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-__all__ = ["members_of", "names_of", "open_member"]
+__all__ = ["archive_in_archive", "members_of", "names_of", "open_member"]
 
 _ENCRYPTED = 0x1
 _DAMAGED = (
@@ -41,6 +41,12 @@ def _zip_errors(uri: str) -> Generator[None]:
         raise SourceFormatError(
             msg, remedy="Upload the file again, whole, packed as zip usually is."
         ) from error
+
+
+def archive_in_archive(uri: str) -> SourceFormatError:
+    """Return the error about an archive that stands in another one."""
+    msg = f"{uri} is a zip archive inside of another one"
+    return SourceFormatError(msg, remedy="Pack the files themselves, once.")
 
 
 def names_of(path: Path, uri: str) -> frozenset[str]:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK_BYTES",
+    "DELIVER_AGAIN",
     "ENCODING",
     "MALFORMED",
     "MAX_RECORD_BYTES",
@@ -44,6 +45,8 @@ __all__ = [
 BLOCK_BYTES = 4 << 20
 """Bytes that are checked at a time: memory follows this, not the file."""
 
+DELIVER_AGAIN = "Deliver the file again, whole; --allow-empty takes it for an empty one."
+"""What to do about a file without a header or a record."""
 _MOST_SHOWN = 5
 _LOOKS_COMPRESSED = (b"x", b"(", b"\x1f")
 """First bytes of zlib, zstd and gzip."""
@@ -114,9 +117,7 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
     if found is None and not allow_empty:
         what = "only blank lines" if buffer.offset else "no bytes"
         msg = f"{uri} has {what}, not even a header"
-        raise EmptyInputError(
-            msg, remedy="Deliver the file again, whole; --allow-empty takes it for an empty one."
-        )
+        raise EmptyInputError(msg, remedy=DELIVER_AGAIN)
     if found is None:
         return
     header, grammar = found

@@ -27,8 +27,7 @@ from sales_mart.source.sniff import look_at_text, read_text, written_as
 if TYPE_CHECKING:
     from sales_mart.rows.columns_seen import SeenColumn
     from sales_mart.source.sample import Sample
-    from sales_mart.source.sample_tables import SeenTable, look_at_table
-from sales_mart.source.sniff import Text, Written
+    from sales_mart.source.sniff import Text, Written
 
 __all__ = ["ColumnProfile", "FileLook", "Inspection", "inspect", "missing_in"]
 

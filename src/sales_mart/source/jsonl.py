@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from sales_mart.errors import EmptyInputError, SourceFormatError
 from sales_mart.rows.mapping import CURRENCY_NAME, mapped_at, normal_name, wanted_names
 from sales_mart.source.csv_header import shown_names
-from sales_mart.source.csv_reader import ENCODING, MALFORMED, MAX_RECORD_BYTES
+from sales_mart.source.csv_reader import DELIVER_AGAIN, ENCODING, MALFORMED, MAX_RECORD_BYTES
 from sales_mart.source.encoding import BOM
 from sales_mart.source.tables import NOTHING, TEXT, TYPED, Cell, Place, Reading, Records
 
@@ -69,9 +69,7 @@ def read_json_lines(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
     yield from records.blocks()
     if not row and not reading.allow_empty:
         msg = f"{reading.uri} has no bytes but blank lines"
-        raise EmptyInputError(
-            msg, remedy="Deliver the file again, whole; --allow-empty takes it for an empty one."
-        )
+        raise EmptyInputError(msg, remedy=DELIVER_AGAIN)
     if row:
         _tell_of_keys(keys, reading)
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sales_mart.control_characters import escape_control_characters
-from sales_mart.errors import SourceFormatError
-from sales_mart.source.archive import members_of, names_of, open_member
+from sales_mart.source.archive import archive_in_archive, members_of, names_of, open_member
 from sales_mart.source.columnar import read_parquet
 from sales_mart.source.csv_reader import BLOCK_BYTES, Account, read_blocks
 from sales_mart.source.dialect import dialect_of
@@ -131,8 +130,7 @@ def _read_container(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
         if container_kind(names, reading.uri, reading.format.type) == "excel":
             yield from read_workbook(path, reading)
         elif reading.is_member:
-            msg = f"{reading.uri} is a zip archive inside of another one"
-            raise SourceFormatError(msg, remedy="Pack the files themselves, once.")
+            raise archive_in_archive(reading.uri)
         else:
             yield from _read_members(path, reading)
 

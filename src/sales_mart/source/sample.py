@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sales_mart.control_characters import escape_control_characters
-from sales_mart.errors import EmptyInputError, SourceFormatError
+from sales_mart.errors import EmptyInputError
 from sales_mart.lake.records import SourceObject
-from sales_mart.source.archive import members_of, names_of, open_member
+from sales_mart.source.archive import archive_in_archive, members_of, names_of, open_member
 from sales_mart.source.columnar import arrow_errors
 from sales_mart.source.encoding import codec_of
 from sales_mart.source.kinds import START_BYTES, Kind, container_kind, kind_of
@@ -105,8 +105,7 @@ def _sample(
         if container_kind(names_of(path, uri), uri, given) == "excel":
             return Sample(uri, size, "excel", path.read_bytes(), is_whole=True)
         if "!" in uri:
-            msg = f"{uri} is a zip archive inside of another one"
-            raise SourceFormatError(msg, remedy="Pack the files themselves, once.")
+            raise archive_in_archive(uri)
         first, *others = members_of(path, uri, warn)
         if others:
             warn(f"{len(others) + 1:,} members are data; this is the first of them")

@@ -10,7 +10,7 @@ from sales_mart.errors import ConfigurationError, EmptyInputError, SourceFormatE
 from sales_mart.extras import need
 from sales_mart.rows.transaction import strip
 from sales_mart.source.csv_header import given_header
-from sales_mart.source.csv_reader import MALFORMED
+from sales_mart.source.csv_reader import DELIVER_AGAIN, MALFORMED
 from sales_mart.source.tables import (
     NOTHING,
     TEXT,
@@ -75,7 +75,7 @@ def _blocks(rows: Iterator[tuple[int, list[Any]]], reading: Reading) -> Iterator
             msg = f"{reading.uri}: the sheet is empty, without even a header"
             raise EmptyInputError(
                 msg,
-                remedy="Deliver the file again, whole; --allow-empty takes it for an empty one.",
+                remedy=DELIVER_AGAIN,
             )
         while first and first[-1] == "":
             first.pop()
