@@ -8,23 +8,21 @@ import secrets
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from sales_mart.errors import SalesMartError
-from sales_mart.rows.checker import Checker, count_reasons
-from sales_mart.rows.rules import CONFLICT, DUPLICATE
+from sales_mart.lake.parquet import broken_rows
+from sales_mart.rows.checker import Checker
+from sales_mart.rows.frames import settled
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.schema import schema_of
-from sales_mart.source.csv_reader import ENCODING
 from sales_mart.source.read import read_stream
 from sales_mart.source.sample_tables import MOST_ROWS, reading_of
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.schema import Schema
-    from sales_mart.source.csv_reader import Block
 
 __all__ = ["Preview", "preview_of"]
 
@@ -73,57 +71,30 @@ def preview_of(data: bytes, uri: str, config: Config, *, hide_texts: bool) -> Pr
     warnings: list[str] = []
     valid: list[pl.DataFrame] = []
     rejected: list[pl.DataFrame] = []
-    reasons: Counter[str] = Counter()
-    broken = 0
+    broken: list[pl.DataFrame] = []
     try:
         reading = reading_of(uri, schema.fields, config.ingestion.format, warnings.append)
         for block in read_stream(io.BytesIO(data), reading):
-            rows = pl.lit(pl.Series(block.places.rows)).alias("row")
+            rows = pl.Series("source_row", block.places.rows)
             good, bad = checker.check(block.fields.lazy().with_columns(rows), block.typed)
             valid.append(good)
             rejected.append(bad)
-            reasons.update(count_reasons(bad))
-            broken += len(block.flaws)
-            reasons.update(_flaws(block))
+            broken.append(broken_rows(block).select("source_row", "reasons"))
             if sum(each.height for each in (*valid, *rejected)) >= MOST_ROWS:
                 break
     except SalesMartError as error:
         return Preview(problem=error.message, remedy=error.remedy, warnings=tuple(warnings))
-    good = pl.concat(valid) if valid else pl.DataFrame()
-    bad = pl.concat(rejected) if rejected else pl.DataFrame()
-    again = _again(good, schema)
-    reasons.update(again)
+    if not valid:
+        return Preview(warnings=tuple(warnings))
+    good, bad = pl.concat(valid), pl.concat(rejected)
+    found = settled(good, pl.concat([bad, *broken], how="diagonal"), schema)
     return Preview(
-        rows_read=good.height + bad.height + broken,
-        rows_rejected=bad.height + broken + again.total(),
-        reasons=dict(reasons.most_common()),
+        rows_read=found.rows_read,
+        rows_rejected=found.rows_rejected,
+        reasons=dict(Counter(found.counts).most_common()),
         rows=_first_rows(good, bad, schema, hide_texts=hide_texts),
         warnings=tuple(warnings),
     )
-
-
-def _flaws(block: Block) -> dict[str, int]:
-    undecoded = int(np.count_nonzero(block.flaws & ENCODING))
-    counts = {"encoding": undecoded, "malformed_row": len(block.flaws) - undecoded}
-    return {reason: count for reason, count in counts.items() if count}
-
-
-def _again(valid: pl.DataFrame, schema: Schema) -> Counter[str]:
-    """Count the rows whose identifier an earlier row has, by whether they are the same."""
-    if valid.is_empty():
-        return Counter()
-    key = schema.named("key")
-    columns = [column.name for column in schema.columns]
-    rows = valid.sort("row")
-    is_later = ~pl.col(key).is_first_distinct()
-    # Those that equal the first row with their identifier are duplicates.
-    same = pl.all_horizontal(
-        pl.col(name).eq_missing(pl.col(name).first().over(key)) for name in columns
-    )
-    counts = rows.filter(is_later | True).select(
-        (is_later & same).sum().alias(DUPLICATE), (is_later & ~same).sum().alias(CONFLICT)
-    )
-    return +Counter(dict(counts.row(0, named=True)))
 
 
 def _first_rows(
@@ -131,7 +102,7 @@ def _first_rows(
 ) -> tuple[dict[str, str | None], ...]:
     made: list[dict[str, str | None]] = []
     for row in good.head(_SHOWN).to_dicts():
-        shown: dict[str, str | None] = {"row": str(row["row"])}
+        shown: dict[str, str | None] = {"row": str(row["source_row"])}
         for column in schema.columns:
             value = row[column.name]
             text = None if value is None else str(value)
@@ -142,7 +113,7 @@ def _first_rows(
             shown[column.name] = text
         made.append({**shown, "reasons": None})
     for row in bad.head(_SHOWN).to_dicts():
-        shown = {"row": str(row["row"])}
+        shown = {"row": str(row["source_row"])}
         for column in schema.columns:
             text = row.get(column.field or "")
             if text and column.is_personal:
