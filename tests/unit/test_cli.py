@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import pty
 import re
@@ -12,20 +11,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
 import yaml
 
 from sales_mart import __version__
-from sales_mart.cli import app, main
+from sales_mart.cli import app
 from sales_mart.config.file import load_config
 from sales_mart.config.report import recommended
 from sales_mart.warehouses.base import names
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
@@ -36,30 +32,9 @@ COMMANDS = (
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
-    """Work in an empty folder, without settings in the environment; leave the logger alone."""
-    for name in os.environ:
-        if name.startswith(("SALES_MART_", "POSTGRES_", "PII_")):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    logger = logging.getLogger("sales_mart")
-    before = (logger.handlers, logger.level, logger.propagate)
-    yield tmp_path
-    logger.handlers, logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
-
-
-@pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Return a function that runs a command here: exit code, stdout, stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(arguments)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+def in_an_empty_folder(elsewhere: Path) -> Path:
+    """Work in an empty folder, without settings in the environment."""
+    return elsewhere
 
 
 Ask = Any

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sales_mart.cli import main
 from secrecy import find_in, find_in_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     Ask = Callable[..., tuple[int, str, str]]
 
@@ -32,31 +29,10 @@ UNDECIDED = b"Order ID,Item,Price,Qty,Order Date\nS1,Cup,7.00,1,03/04/2024\n"
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Path]:
-    """Work in an empty folder, with a key and no other setting; leave the logger alone."""
-    for name in os.environ:
-        if name.startswith(("SALES_MART_", "POSTGRES_", "PII_")):
-            monkeypatch.delenv(name)
+def with_a_key(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, with a key and no other setting."""
     monkeypatch.setenv("PII_HASH_KEY", KEY)
-    monkeypatch.chdir(tmp_path)
-    logger = logging.getLogger("sales_mart")
-    before = (logger.handlers, logger.level, logger.propagate)
-    yield tmp_path
-    logger.handlers, logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
-
-
-@pytest.fixture
-def ask(capfd: pytest.CaptureFixture[str]) -> Ask:
-    """Return a function that runs a command here: exit code, stdout, stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(arguments)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return elsewhere
 
 
 def _validated(ask: Ask) -> dict[str, Any]:
