@@ -10,6 +10,7 @@ import typer
 from sales_mart.cli.output import table
 from sales_mart.cli.session import Session, SessionCommand
 from sales_mart.errors import ConfigurationError
+from sales_mart.source.dialect import delimiter_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 PANEL = "Tools"
-_NAMES = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "bar", " ": "space"}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -105,7 +105,7 @@ def _shown(found: Inspection) -> Iterator[RenderableType]:
         header = "a header" if file.has_header else "no header"
         title = f", {file.title_lines} lines before it" if file.title_lines else ""
         yield (
-            f"{file.encoding}; delimiter {_NAMES.get(file.delimiter, file.delimiter)}; "
+            f"{file.encoding}; delimiter {delimiter_name(file.delimiter)}; "
             f"quote {file.quote or 'none'}; {header}{title}"
         )
     for warning in found.warnings:

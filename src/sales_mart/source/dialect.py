@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sales_mart.config.ingestion import Format
 
-__all__ = ["CANDIDATES", "Dialect", "Grammar", "dialect_of", "grammar_of"]
+__all__ = ["CANDIDATES", "Dialect", "Grammar", "delimiter_name", "dialect_of", "grammar_of"]
 
 CANDIDATES = (",", ";", "\t", "|")
 """The delimiters of which the one that fits the header is taken, where none is configured."""
-_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "space"}
 _CODES = b"dqe"
 """What an escaped delimiter, quote or escape is coded by, behind a NUL: no record holds one."""
 
@@ -91,8 +91,7 @@ class Grammar:
     @property
     def name(self) -> str:
         """The delimiter as messages name it."""
-        text = self.delimiter.decode()
-        return _NAMES.get(text, text)
+        return delimiter_name(self.delimiter.decode())
 
     def split(self, record: bytes) -> list[bytes]:
         """Return the fields of a record as they are written."""
@@ -137,6 +136,11 @@ def grammar_of(delimiter: str, quote: str | None, escape: str | None) -> Grammar
     """Return the grammar of a delimiter, a quote and an escape."""
     given = None if escape == quote else escape  # a quote before a quote is what doubling means
     return Grammar(delimiter.encode(), (quote or "").encode(), (given or "").encode())
+
+
+def delimiter_name(delimiter: str) -> str:
+    """Return a delimiter as messages name it."""
+    return _NAMES.get(delimiter, delimiter)
 
 
 def dialect_of(given: Format) -> Dialect:
