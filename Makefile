@@ -172,7 +172,7 @@ $(VENV)/.demo: $(VENV)/.pip $(INPUTS)
 
 $(VENV)/.dev: $(VENV)/.pip $(INPUTS)
 	$(EDITABLE)
-	$(LOCKED) 'sales-mart[local,pipeline,testing,workflows]' --group dev
+	$(LOCKED) 'sales-mart[excel,local,pipeline,testing,workflows]' --group dev
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev $(INPUTS)
