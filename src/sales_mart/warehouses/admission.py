@@ -163,6 +163,18 @@ def _check_age(latest: PastLoad, run: RunFolder, seal: Seal, options: LoadOption
     )
 
 
+def _that_stay(past: Sequence[PastLoad], seal: Seal) -> list[PastLoad]:
+    """Return the loads whose rows stay: the snapshot, then the deliveries of other days by day."""
+    snapshot = last_snapshot(past)
+    days = sorted(deliveries(past).values(), key=lambda load: load.business_date)
+    others = [load for load in days if load.business_date != seal.business_date]
+    return [snapshot, *others] if snapshot else others
+
+
+def _as_snapshot(load: PastLoad, snapshot: PastLoad | None) -> str:
+    return " (a snapshot)" if load is snapshot else ""
+
+
 def _check_rules(past: Sequence[PastLoad], seal: Seal, now: Mapping[str, Any]) -> None:
     """Refuse rules that admit rows which are rejected in loads that still count.
 
@@ -170,14 +182,10 @@ def _check_rules(past: Sequence[PastLoad], seal: Seal, now: Mapping[str, Any]) -
     Whoever loaded by rules as loose as these meanwhile has been asked, and has accepted them.
     """
     snapshot = last_snapshot(past)
-    days = deliveries(past)
-    days.pop(seal.business_date, None)
     last_use = {load.rules: load.sequence for load in past if load.rules is not None}
     admitted = _reasons_by_rules(tuple(last_use), now)
     found: dict[str, list[str]] = defaultdict(list)
-    for load in ([snapshot] if snapshot else []) + sorted(
-        days.values(), key=lambda each: each.business_date
-    ):
+    for load in _that_stay(past, seal):
         if load.rules is None or load.rejects is None:
             continue
         rejects = _parsed(load.rejects)
@@ -189,8 +197,7 @@ def _check_rules(past: Sequence[PastLoad], seal: Seal, now: Mapping[str, Any]) -
                 for rules, sequence in last_use.items()
             )
             if rejects.get(reason) and not accepted:
-                what = " (a snapshot)" if load is snapshot else ""
-                found[reason].append(f"{load.business_date}{what}")
+                found[reason].append(f"{load.business_date}{_as_snapshot(load, snapshot)}")
     if not found:
         return
     listed = "; ".join(f"{reason} of {_shown(each)}" for reason, each in sorted(found.items()))
@@ -214,12 +221,12 @@ def _check_currency(past: Sequence[PastLoad], seal: Seal, now: Sequence[str]) ->
 
     if currency(past[-1]) == now:
         return
-    snapshot, days = last_snapshot(past), deliveries(past)
-    days.pop(seal.business_date, None)
-    others = sorted(day for day, load in days.items() if currency(load) != now)
-    found = [str(day) for day in others]
-    if snapshot is not None and currency(snapshot) != now:
-        found.insert(0, f"{snapshot.business_date} (a snapshot)")
+    snapshot = last_snapshot(past)
+    found = [
+        f"{load.business_date}{_as_snapshot(load, snapshot)}"
+        for load in _that_stay(past, seal)
+        if currency(load) != now
+    ]
     if not found:
         return
     theirs = " and ".join(sorted({name for load in past for name in currency(load)} - {*now}))
@@ -240,9 +247,7 @@ def _check_same_currency(past: Sequence[PastLoad], seal: Seal) -> None:
     """Refuse amounts in another currency than those of loads that still count."""
     if seal.currency is None:
         return
-    snapshot, days = last_snapshot(past), deliveries(past)
-    days.pop(seal.business_date, None)
-    for load in filter(None, (snapshot, *days.values())):
+    for load in _that_stay(past, seal):
         before = _parsed(load.rules or "{}").get(CURRENCY)
         if before is not None and before != seal.currency:
             msg = (
