@@ -405,11 +405,13 @@ def test_what_is_no_error_of_dbt_is_told_by_its_type(tmp_path: Path) -> None:
     code = """
 import sys
 from types import SimpleNamespace
+from dbt.cli import main
 from sales_mart.dbt_runner import worker as dbt_child
 
 error = KeyError("Canary")
 runner = SimpleNamespace(invoke=lambda _: SimpleNamespace(exception=error))
-dbt_child._ready = lambda *_: (runner, True)
+main.dbtRunner = lambda manifest: runner
+dbt_child._manifest = lambda *_: None
 sys.exit(dbt_child.main())
 """
     outcome = tmp_path / "outcome.json"

@@ -147,12 +147,19 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
     def _popen(
         self, known: Mapping[str, str], turn: Turn | None, ready: int
     ) -> subprocess.Popen[str]:
-        parse = self._arguments("parse", None)
+        warehouse = open_warehouse(self._config, self.target)
+        order = {
+            "target": self.target,
+            "ready": ready,
+            "parse": self._arguments("parse", None),
+            "project": str(self._project),
+            "told": [self.target, variables(self._config, self.target), warehouse.place],
+        }
         with os.fdopen(ready, "wb"), (self.folder / "output.log").open("wb") as output:
             return subprocess.Popen(  # noqa: S603 - our own module
                 [
                     *(sys.executable, "-P", "-m", "sales_mart.dbt_runner.worker"),
-                    json.dumps({"target": self.target, "parse": parse, "ready": ready}),
+                    json.dumps(order),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -199,9 +206,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             ConfigurationError: A table does not say how it is published.
         """
         said = self._ready.read()
-        if not said or not json.loads(said)["parsed"]:
-            return ()
-        return read_marts(_json(self.folder / "target" / "manifest.json"))
+        return read_marts(json.loads(said)) if said else ()
 
     def start(self, command: str, window: Window, options: Sequence[str] = ()) -> None:
         """Send the command; `wait` gives what came of it."""
@@ -245,12 +250,16 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
 
     def compiled(self) -> dict[str, str]:
         """Return the compiled SQL of every model, by name."""
-        manifest = _json(self.folder / "target" / "manifest.json")
+        manifest = _json(self._manifest)
         return {
             node["name"]: (self.folder / node["compiled_path"]).read_text(encoding="utf-8")
             for node in manifest["nodes"].values()
             if node["resource_type"] == "model" and node.get("compiled_path")
         }
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "target" / "manifest.json"
 
     @property
     def _outcome(self) -> Path:

@@ -1,7 +1,7 @@
 """The process that dbt runs in: `python -m sales_mart.dbt_runner.worker`, one per target.
 
-dbt takes seconds to import and to read its project, and is not safe twice in one process. So each
-target has a process that does both while earlier steps still work, then waits for one command on
+dbt takes seconds to import and to parse its project, and is not safe twice in one process. So each
+target has a process that gets ready while earlier steps still work, then waits for one command on
 standard input. When that closes, the parent is gone, and so is this process.
 """
 
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sales_mart.dbt_runner import adapters
+from sales_mart.dbt_runner import adapters, kept_manifest
 from sales_mart.warehouses.base import warehouse_class
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
@@ -39,16 +39,19 @@ def main() -> int:
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     failures: list[Failure] = []
-    runner, parsed = _ready(order["target"], order["parse"], failures)
+    manifest = _manifest(order, failures)
     with open(order["ready"], "w", encoding="utf-8") as ready:  # noqa: PTH123 - a pipe of the parent
-        json.dump({"parsed": parsed}, ready)
+        json.dump(_models(manifest), ready)
     command = orders.get()
     outcome: dict[str, Any] = {"built": {}}
     begun = time.monotonic()
+    from dbt.cli.main import dbtRunner
+
     alone = warehouse_class(order["target"]).keep_others_out(command["schema"])
     try:
         with alone as built:
-            done = runner.invoke(command["arguments"])
+            # Without a manifest it parses the project again, and says what is wrong.
+            done = dbtRunner(manifest=manifest).invoke(command["arguments"])
             outcome["built"] = built()
         if done.exception is not None:
             raise done.exception
@@ -60,16 +63,28 @@ def main() -> int:
     return 0
 
 
-def _ready(target: str, parse: list[str], failures: list[Failure]) -> tuple[Any, bool]:
-    """Return what runs a command, and whether the project could be parsed."""
+def _manifest(order: dict[str, Any], failures: list[Failure]) -> Any:
+    """Return the parsed project; None when it does not parse."""
     from dbt.cli.main import dbtRunner
 
     adapters.record_failures(failures)
-    warehouse_class(target).prepare_dbt()
-    parsed = dbtRunner().invoke(parse)
-    if not parsed.success:
-        return dbtRunner(), False  # the command parses it again, and says what is wrong
-    return dbtRunner(manifest=parsed.result), True  # pyright: ignore[reportArgumentType]
+    warehouse = warehouse_class(order["target"])
+    warehouse.prepare_dbt()
+    name = kept_manifest.digest_of(Path(order["project"]), warehouse.packages, order["told"])
+    manifest = kept_manifest.read(name)
+    if manifest is None:
+        parsed = dbtRunner().invoke(order["parse"])
+        if parsed.success:
+            manifest = parsed.result
+            kept_manifest.keep(name, manifest)
+    return manifest
+
+
+def _models(manifest: Any) -> dict[str, Any]:
+    """Return what `manifest.json` says of the models."""
+    nodes: dict[str, Any] = {} if manifest is None else manifest.nodes
+    models = {key: node for key, node in nodes.items() if node.resource_type == "model"}
+    return {"nodes": {key: node.to_dict() for key, node in models.items()}}
 
 
 @contextmanager
