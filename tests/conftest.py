@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import uuid
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from gcs_server import running_gcs_server
-from sales_mart.config import Config
 from sales_mart.servers.local import LocalServers, local_servers
 from support import open_folder, without_fsync
-from warehouses import IN_FILES
+from warehouses import Schemas, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
+    from sales_mart.config import Config
+
 LONG = ("conformance", "integration", "chart", "docs")
+
+
+def pytest_configure() -> None:
+    """Keep parsed dbt projects for this run of the tests; all of its processes share them."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sales-mart-tests-")
+        atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 
 @pytest.hookimpl(trylast=True)
@@ -91,24 +102,21 @@ def bigquery_server(servers: LocalServers) -> str:
     return endpoint
 
 
+@pytest.fixture(scope="session")
+def schemas(servers: LocalServers) -> Schemas:
+    """Return the names of schemas and datasets that tests use one after the other."""
+    return Schemas(servers)
+
+
 @pytest.fixture
-def config(servers: LocalServers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Config:
-    """Return a configuration with schemas, datasets and files of its own."""
+def config(
+    servers: LocalServers, schemas: Schemas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Generator[Config]:
+    """Give a configuration with schemas, datasets and files of its own."""
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    unique = uuid.uuid4().hex[:12]
-    settings: dict[str, Any] = servers.settings()
-    settings["data_warehouse"] |= {
-        "project_id": "test-project",
-        "dataset": f"raw_{unique}",
-    }
-    for name in IN_FILES:
-        settings["data_warehouse"][name] = {"path": str(tmp_path / "sales.duckdb")}
-    settings["data_mart"] = {
-        "dataset": f"mart_{unique}",
-        "postgres_schema": f"shown_{unique}",
-    }
-    return Config.model_validate(settings)
+    with schemas.lent() as unique:
+        yield config_of(servers, unique, tmp_path / "sales.duckdb")
 
 
 @pytest.fixture

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+import psycopg
+import requests
+from psycopg.sql import SQL, Identifier
 
 from sales_mart.config import Config
 from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
@@ -17,6 +21,7 @@ from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
+    from pathlib import Path
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
@@ -24,22 +29,68 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.windows import Window
 
+PROJECT = "test-project"
 BOTH = (Target.POSTGRES, Target.BIGQUERY)
 POSTGRES = (Target.POSTGRES,)
 IN_FILES = tuple(name for name in names() if issubclass(warehouse_class(name), DuckDB))
 """Warehouses that are files: DuckDB, and what others make of it."""
 
 
-def fresh_config(servers: LocalServers, **rules: object) -> Config:
-    """Give a configuration with schemas, datasets and files of its own."""
-    unique = uuid.uuid4().hex[:12]
+def config_of(servers: LocalServers, unique: str, duckdb: Path, **rules: object) -> Config:
+    """Give a configuration whose schemas and datasets have a word of their own in their names."""
     settings: dict[str, Any] = servers.settings()
-    settings["data_warehouse"] |= {"project_id": "test-project", "dataset": f"raw_{unique}"}
-    path = servers.folder / f"{unique}.duckdb"
-    settings["data_warehouse"] |= {name: {"path": str(path)} for name in IN_FILES}
+    settings["data_warehouse"] |= {"project_id": PROJECT, "dataset": f"raw_{unique}"}
+    settings["data_warehouse"] |= {name: {"path": str(duckdb)} for name in IN_FILES}
     settings["data_mart"] = {"dataset": f"mart_{unique}", "postgres_schema": f"shown_{unique}"}
     settings["ingestion"] = {"validation": rules}
     return Config.model_validate(settings)
+
+
+def fresh_config(servers: LocalServers, **rules: object) -> Config:
+    """Give a configuration with schemas, datasets and files that nothing else ever has."""
+    unique = uuid.uuid4().hex[:12]
+    return config_of(servers, unique, servers.folder / f"{unique}.duckdb", **rules)
+
+
+class Schemas:
+    """Names of schemas and datasets, emptied and used again by the next test.
+
+    The same names give the same dbt project, which takes seconds to parse.
+    """
+
+    def __init__(self, servers: LocalServers) -> None:
+        self._servers = servers
+        self._free: list[str] = []
+        self._made = 0
+
+    @contextmanager
+    def lent(self) -> Generator[str]:
+        """Give the word that the names hold, and drop everything that does in the end."""
+        if not self._free:
+            self._made += 1
+            self._free.append(f"lent{self._made:03}")
+        unique = self._free.pop()
+        yield unique
+        # Where a process that a test left holds one of them, nobody gets these names again.
+        with suppress(psycopg.errors.LockNotAvailable):
+            self._drop(unique)
+            self._free.append(unique)
+
+    def _drop(self, unique: str) -> None:
+        assert self._servers.postgres_url is not None
+        with psycopg.connect(self._servers.postgres_url) as connection:
+            connection.execute("set local lock_timeout = '2s'")
+            for (name,) in connection.execute(
+                "select nspname from pg_namespace where position(%s in nspname) > 0", [unique]
+            ).fetchall():
+                connection.execute(SQL("drop schema {} cascade").format(Identifier(name)))
+        datasets = f"{self._servers.bigquery_endpoint}/bigquery/v2/projects/{PROJECT}/datasets"
+        listed = requests.get(datasets, timeout=10, params={"maxResults": 1000}).json()
+        for dataset in listed.get("datasets", ()):
+            name: str = dataset["datasetReference"]["datasetId"]
+            if unique in name:
+                url = f"{datasets}/{name}"
+                requests.delete(url, params={"deleteContents": "true"}, timeout=10)
 
 
 def loaded(config: Config, run: RunFolder, targets: Sequence[str] = BOTH) -> RunFolder:
