@@ -39,10 +39,16 @@ def test_it_gives_the_statements_of_a_fresh_parse(target: Target, own: Path) -> 
     (kept,) = own.iterdir()
     assert own.stat().st_mode & 0o077 == 0
     assert transform_sql(config, target) == fresh
+
+
+def test_one_that_is_damaged_or_writable_by_others_is_made_again(own: Path) -> None:
+    config = Config.model_validate(SETTINGS)
+    target = Target.POSTGRES
+    fresh = transform_sql(config, target)
+    (kept,) = own.iterdir()
     # It is read: what stands in it is what is compiled.
     rewritten(kept, b"from days", b"from DAYS")
     assert transform_sql(config, target) != fresh
-    # Damaged, or writable by others, it is made again.
     kept.write_bytes(kept.read_bytes()[:-1] + b"\0")
     assert transform_sql(config, target) == fresh
     rewritten(kept, b"from days", b"from DAYS")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dbt_common.exceptions import CompilationError, DbtDatabaseError, DbtRuntimeError
@@ -30,6 +31,7 @@ from sales_mart.dbt_runner.adapters import (
     postgres_error,
 )
 from sales_mart.dbt_runner.failure import Failure
+from sales_mart.dbt_runner.forks import Worker, end_server, start_worker
 from sales_mart.dbt_runner.process import DbtProcess, Outcome, variables
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import (
@@ -42,6 +44,9 @@ from sales_mart.errors import (
 from sales_mart.lake.records import NodeResult
 from sales_mart.steps import transform
 from targets import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 SECRET = "correct horse battery staple"
 
@@ -292,6 +297,15 @@ def test_no_failure_is_no_error(tmp_path: Path) -> None:
     assert error_of(tmp_path, node("success", None), node("warn", "Got 1 result", 1)) is None
 
 
+@pytest.fixture
+def new_server() -> Generator[None]:
+    """Start what forks workers within the test, and let it not outlive the test."""
+    end_server()
+    yield
+    end_server()
+
+
+@pytest.mark.usefixtures("new_server")
 def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path / "dbt"))
     killed = tmp_path / "killed"
@@ -305,6 +319,7 @@ def test_a_killed_process_is_worth_a_retry(tmp_path: Path, monkeypatch: pytest.M
     assert not process.folder.exists()
 
 
+@pytest.mark.usefixtures("new_server")
 def test_folders_of_killed_runs_do_not_pile_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,6 +334,7 @@ def test_folders_of_killed_runs_do_not_pile_up(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("new_server")
 def test_a_process_that_breaks_says_where_to_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,21 +365,21 @@ def test_a_target_without_credentials_leaves_nothing_behind(
     for name in ("KUBERNETES_SERVICE_HOST", "KUBECONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SALES_MART_DBT_FOLDER", str(tmp_path))
-    started: list[subprocess.Popen[str]] = []
-    real = subprocess.Popen
+    started: list[Worker] = []
 
-    def popen(*arguments: Any, **options: Any) -> Any:
-        started.append(real(*arguments, **options))
+    def start(*arguments: Any) -> Worker:
+        started.append(start_worker(*arguments))
         return started[-1]
 
-    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(dbt_process, "start_worker", start)
     both = (Target.BIGQUERY, Target.POSTGRES)
     with pytest.raises(ConfigurationError), transform.warm(configured(), both):
         pass
-    assert [process.poll() is None for process in started] == [False]
+    assert [worker.stdin.closed for worker in started] == [True]
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.usefixtures("new_server")
 def test_a_process_that_does_not_start_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,12 +390,32 @@ def test_a_process_that_does_not_start_leaves_nothing_behind(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="each worker is a process of its own")
+@pytest.mark.usefixtures("new_server")
+def test_what_forks_workers_is_started_again_when_it_was_killed() -> None:
+    forked_by: list[int] = []
+    for _ in range(3):
+        with DbtProcess(configured(), Target.BIGQUERY, offline=True) as process:
+            assert process.marts()
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            forked_by.append(int(re.findall(r"PPid:\s*(\d+)", status)[0]))
+            process.start("parse", None)
+            assert process.wait().failures == ()
+        if len(forked_by) == 2:
+            os.kill(forked_by[0], signal.SIGKILL)
+            while "zombie" not in Path(f"/proc/{forked_by[0]}/status").read_text():
+                time.sleep(0.01)
+    assert forked_by[0] == forked_by[1] != forked_by[2]
+
+
 LEAVE_DBT_BEHIND = """
 import os, signal
 from sales_mart.config import Config
 from sales_mart.dbt_runner.process import DbtProcess
 process = DbtProcess(Config(), "bigquery")
-print(process._process.pid, flush=True)
+while process.pid is None:
+    pass
+print(process.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -403,21 +439,20 @@ def test_a_process_ends_when_its_parent_is_killed(
 
 def test_what_is_no_error_of_dbt_is_told_by_its_type(tmp_path: Path) -> None:
     code = """
-import sys
+import os, sys
 from types import SimpleNamespace
 from dbt.cli import main
-from sales_mart.dbt_runner import worker as dbt_child
+from sales_mart.dbt_runner import worker
 
 error = KeyError("Canary")
 runner = SimpleNamespace(invoke=lambda _: SimpleNamespace(exception=error))
 main.dbtRunner = lambda manifest: runner
-dbt_child._manifest = lambda *_: None
-sys.exit(dbt_child.main())
+worker._manifest = lambda *_: None
+sys.exit(worker.run({"target": "bigquery"}, os.open(os.devnull, os.O_WRONLY)))
 """
     outcome = tmp_path / "outcome.json"
     order = {"arguments": [], "outcome": str(outcome), "schema": None}
-    first = json.dumps({"target": "bigquery", "parse": [], "ready": os.devnull})
-    with subprocess.Popen([sys.executable, "-c", code, first], stdin=subprocess.PIPE) as child:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")
         child.stdin.flush()

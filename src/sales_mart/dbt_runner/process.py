@@ -6,15 +6,13 @@ import json
 import logging
 import os
 import re
-import subprocess
-import sys
 from contextlib import AbstractContextManager, suppress
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sales_mart.child_environment import without_secrets
 from sales_mart.dbt_runner.failure import Failure
+from sales_mart.dbt_runner.forks import Worker, base_environment, start_worker
 from sales_mart.dbt_runner.project import project_of
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
@@ -136,7 +134,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             ready, theirs = os.pipe()
             self._ready = os.fdopen(ready, "rb")
             try:
-                self._process = self._popen(known, turn, theirs)
+                self._worker = self._start(known, turn, theirs)
             except BaseException:
                 self._ready.close()
                 raise
@@ -144,34 +142,18 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             self._locked.close()
             raise
 
-    def _popen(
-        self, known: Mapping[str, str], turn: Turn | None, ready: int
-    ) -> subprocess.Popen[str]:
+    def _start(self, known: Mapping[str, str], turn: Turn | None, ready: int) -> Worker:
         warehouse = open_warehouse(self._config, self.target)
         order = {
             "target": self.target,
-            "ready": ready,
             "parse": self._arguments("parse", None),
             "project": str(self._project),
             "told": [self.target, variables(self._config, self.target), warehouse.place],
         }
-        with os.fdopen(ready, "wb"), (self.folder / "output.log").open("wb") as output:
-            return subprocess.Popen(  # noqa: S603 - our own module
-                [
-                    *(sys.executable, "-P", "-m", "sales_mart.dbt_runner.worker"),
-                    json.dumps(order),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                env=known,
-                text=True,
-                # Whoever of the two ends last gives the folder up.
-                pass_fds=(ready, self._locked.lock, *([] if turn is None else [turn.descriptor])),
-                # Ctrl-C reaches the parent, which then ends the process in good order.
-                start_new_session=True,
-            )
+        # Whoever of the two ends last gives the folder up.
+        keep = (self._locked.lock, *([] if turn is None else [turn.descriptor]))
+        with os.fdopen(ready, "wb"):
+            return start_worker(order, known, self.folder, ready, *keep)
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -179,17 +161,22 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
     def close(self) -> None:
         """End the process, whatever it does, and remove its folder."""
         if not self._started:
-            self._process.kill()  # it has touched nothing yet, and may import for seconds
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError):
-                self._process.stdin.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._worker.kill()  # it has touched nothing yet
+        self._worker.stdin.close()
+        if self._worker.pid is not None:  # else it ends as soon as it begins
+            try:
+                self._worker.wait(_END_SECONDS)
+            except TimeoutError:
+                self._worker.kill()
+                self._worker.wait()
+        self._worker.close()
         self._ready.close()
         self._locked.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Its number; None as long as it has not begun."""
+        return self._worker.pid
 
     def keep_folder(self) -> None:
         """Leave the folder, with logs and compiled SQL, for a person to look at."""
@@ -219,13 +206,8 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
         }
         self._started = True
         _log.debug("%s: dbt %s", self.target, command)
-        try:
-            if self._process.stdin is None:
-                raise BrokenPipeError
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return  # `wait` tells how the process ended
+        with suppress(BrokenPipeError):  # `wait` tells how the process ended
+            self._worker.stdin.write(json.dumps(order).encode() + b"\n")
 
     def wait(self) -> Outcome:
         """Wait until the command has run and read its results.
@@ -234,7 +216,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             TemporaryError: The process was killed.
             UnexpectedError: The process ended without a result.
         """
-        status = self._process.wait()
+        status = self._worker.wait()
         if not self._outcome.exists():
             msg = f"dbt for {self.target} ended with status {status} and without a result"
             if status < 0:
@@ -286,14 +268,8 @@ def _yaml(values: dict[str, Any]) -> str:
 
 
 def environment(config: Config, target: str, *, offline: bool = False) -> dict[str, str]:
-    """Return the environment of a process: settings and secrets of its own target, no others.
-
-    Variables of dbt itself are left out: they would turn its options.
-    """
-    known = {
-        name: value for name, value in without_secrets().items() if not name.startswith("DBT_")
-    }
-    return known | open_warehouse(config, target).dbt_environment(offline=offline)
+    """Return the environment of a process: settings and secrets of its own target, no others."""
+    return base_environment() | open_warehouse(config, target).dbt_environment(offline=offline)
 
 
 def _results(folder: Path) -> tuple[tuple[NodeResult, ...], dict[str, str]]:

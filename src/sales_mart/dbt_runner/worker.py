@@ -1,21 +1,26 @@
-"""The process that dbt runs in: `python -m sales_mart.dbt_runner.worker`, one per target.
+"""The processes that dbt runs in: `python -m sales_mart.dbt_runner.worker`.
 
-dbt takes seconds to import and to parse its project, and is not safe twice in one process. So each
-target has a process that gets ready while earlier steps still work, then waits for one command on
-standard input. When that closes, the parent is gone, and so is this process.
+dbt takes seconds to import, and is not safe twice in one process. So one process imports it, while
+earlier steps still work, and forks a worker for each target. A worker gets ready and waits for one
+command on standard input. When that closes, the parent is gone, and so is the worker.
 """
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import queue
+import select
+import signal
+import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.dbt_runner import adapters, kept_manifest
 from sales_mart.warehouses.base import warehouse_class
@@ -26,22 +31,111 @@ if TYPE_CHECKING:
 
     from sales_mart.dbt_runner.failure import Failure
 
-__all__ = ["alone_in"]
+__all__ = ["alone_in", "run"]
 
 _GRACE_SECONDS = 10.0
+_MOST_DESCRIPTORS = 16
 _SETTINGS = "SALES_MART_DATA_WAREHOUSE__POSTGRES__"
 _OF_A_CONNECTION = ("host", "port", "dbname", "sslmode", "connect_timeout", "application_name")
 
 
+class Descriptors(NamedTuple):
+    """File descriptors that come with the message for a worker, in this order.
+
+    Those that follow are kept open, and nothing else is done with them.
+
+    Attributes:
+        input: Gives the command.
+        output: Takes what the worker prints.
+        status: Takes the number of the process, then its exit code, a line each.
+        ready: Takes the models of the project, when it is parsed.
+    """
+
+    input: int
+    output: int
+    status: int
+    ready: int
+
+
 def main() -> int:
-    """Get ready as the first argument says, then run the one command that standard input gives."""
-    order: dict[str, Any] = json.loads(sys.argv[1])
+    """Fork a worker for every message on the socket that the first argument names.
+
+    A message is its length in eight digits, with the descriptors, and a JSON object. When the
+    second argument is `alone`, this process is the worker itself.
+    """
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    importlib.import_module("dbt.cli.main")  # for all workers
+    woken, wake = socket.socketpair()
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, _do_nothing)  # `woken` is told
+    statuses: dict[int, int] = {}
+    while True:
+        if woken in select.select([connection, woken], [], [])[0]:
+            woken.recv(4096)
+            _tell_ends(statuses)
+            continue
+        size, passed, _, _ = socket.recv_fds(connection, 8, _MOST_DESCRIPTORS)
+        if not size:
+            return 0
+        message: dict[str, Any] = json.loads(connection.recv(int(size), socket.MSG_WAITALL))
+        # What this imports is there for every later worker.
+        warehouse_class(message["order"]["target"]).prepare_dbt()
+        gc.freeze()
+        pid = 0 if sys.argv[2] == "alone" else os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for each in (connection, woken, wake):
+                each.close()
+            for descriptor in statuses.values():
+                os.close(descriptor)
+            return _worker(message, Descriptors(*passed[:4]))
+        statuses[pid] = passed.pop(2)
+        for descriptor in passed:
+            os.close(descriptor)
+
+
+def _do_nothing(*_: object) -> None: ...
+
+
+def _tell_ends(statuses: dict[int, int]) -> None:
+    """Tell the exit codes of the workers that have ended."""
+    for pid, status in [*statuses.items()]:
+        ended, code = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            with suppress(BrokenPipeError):
+                os.write(status, f"{os.waitstatus_to_exitcode(code)}\n".encode())
+            os.close(statuses.pop(pid))
+
+
+def _worker(message: dict[str, Any], given: Descriptors) -> int:
+    """Run an order where and with what a message says."""
+    os.write(given.status, f"{os.getpid()}\n".encode())
+    for descriptor, number in ((given.input, 0), (given.output, 1), (given.output, 2)):
+        os.dup2(descriptor, number)
+    for descriptor in {given.input, given.output}:
+        os.close(descriptor)
+    os.environ.clear()
+    os.environ.update(message["environment"])
+    try:
+        os.chdir(message["folder"])
+    except FileNotFoundError:
+        return 0  # the parent has no use for it any more
+    code = run(message["order"], given.ready)
+    if sys.argv[2] == "alone":
+        os.write(given.status, f"{code}\n".encode())
+    return code
+
+
+def run(order: dict[str, Any], ready: int) -> int:
+    """Get ready as the order says, then run the one command that standard input gives."""
     orders: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     failures: list[Failure] = []
     manifest = _manifest(order, failures)
-    with open(order["ready"], "w", encoding="utf-8") as ready:  # noqa: PTH123 - a pipe of the parent
-        json.dump(_models(manifest), ready)
+    with os.fdopen(ready, "w", encoding="utf-8") as told:
+        json.dump(_models(manifest), told)
     command = orders.get()
     outcome: dict[str, Any] = {"built": {}}
     begun = time.monotonic()
