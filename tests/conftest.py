@@ -115,8 +115,9 @@ def config(
     """Give a configuration with schemas, datasets and files of its own."""
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    with schemas.lent() as unique:
-        yield config_of(servers, unique, tmp_path / "sales.duckdb")
+    unique = schemas.lend()
+    yield config_of(servers, unique, tmp_path / "sales.duckdb")
+    schemas.take_back(unique)
 
 
 @pytest.fixture

@@ -63,14 +63,15 @@ class Schemas:
         self._free: list[str] = []
         self._made = 0
 
-    @contextmanager
-    def lent(self) -> Generator[str]:
-        """Give the word that the names hold, and drop everything that does in the end."""
+    def lend(self) -> str:
+        """Give a word that the names hold."""
         if not self._free:
             self._made += 1
             self._free.append(f"lent{self._made:03}")
-        unique = self._free.pop()
-        yield unique
+        return self._free.pop()
+
+    def take_back(self, unique: str) -> None:
+        """Drop everything that has the word in its name."""
         # Where a process that a test left holds one of them, nobody gets these names again.
         with suppress(psycopg.errors.LockNotAvailable):
             self._drop(unique)
