@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gcs_server import running_gcs_server
+from sales_mart.dbt_runner.forks import shared_server
 from sales_mart.servers.local import LocalServers, local_servers
 from support import open_folder, without_fsync
 from warehouses import Schemas, config_of
@@ -67,6 +68,13 @@ class GcsServer(NamedTuple):
 
     url: str
     root: Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dbt_server() -> Generator[None]:  # pyright: ignore[reportUnusedFunction]
+    """Import dbt once for all tests."""
+    with shared_server():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -85,6 +85,11 @@ class Schemas:
                 "select nspname from pg_namespace where position(%s in nspname) > 0", [unique]
             ).fetchall():
                 connection.execute(SQL("drop schema {} cascade").format(Identifier(name)))
+            for (name,) in connection.execute(
+                "select rolname from pg_roles where position(%s in rolname) > 0", [unique]
+            ).fetchall():
+                connection.execute(SQL("drop owned by {}").format(Identifier(name)))
+                connection.execute(SQL("drop role {}").format(Identifier(name)))
         datasets = f"{self._servers.bigquery_endpoint}/bigquery/v2/projects/{PROJECT}/datasets"
         listed = requests.get(datasets, timeout=10, params={"maxResults": 1000}).json()
         for dataset in listed.get("datasets", ()):

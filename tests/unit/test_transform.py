@@ -15,7 +15,7 @@ from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from dbt_common.exceptions import CompilationError, DbtDatabaseError, DbtRuntimeError
@@ -31,7 +31,7 @@ from sales_mart.dbt_runner.adapters import (
     postgres_error,
 )
 from sales_mart.dbt_runner.failure import Failure
-from sales_mart.dbt_runner.forks import Worker, end_server, start_worker
+from sales_mart.dbt_runner.forks import Worker, shared_server, start_worker
 from sales_mart.dbt_runner.process import DbtProcess, Outcome, variables
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import (
@@ -44,9 +44,6 @@ from sales_mart.errors import (
 from sales_mart.lake.records import NodeResult
 from sales_mart.steps import transform
 from targets import Target
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 SECRET = "correct horse battery staple"
 
@@ -298,11 +295,10 @@ def test_no_failure_is_no_error(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def new_server() -> Generator[None]:
-    """Start what forks workers within the test, and let it not outlive the test."""
-    end_server()
-    yield
-    end_server()
+def new_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what forks workers be started by the test, though all tests share one."""
+    monkeypatch.setattr("sales_mart.dbt_runner.forks._server", None)
+    monkeypatch.setattr("sales_mart.dbt_runner.forks._users", 0)
 
 
 @pytest.mark.usefixtures("new_server")
@@ -394,17 +390,18 @@ def test_a_process_that_does_not_start_leaves_nothing_behind(
 @pytest.mark.usefixtures("new_server")
 def test_what_forks_workers_is_started_again_when_it_was_killed() -> None:
     forked_by: list[int] = []
-    for _ in range(3):
-        with DbtProcess(configured(), Target.BIGQUERY, offline=True) as process:
-            assert process.marts()
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            forked_by.append(int(re.findall(r"PPid:\s*(\d+)", status)[0]))
-            process.start("parse", None)
-            assert process.wait().failures == ()
-        if len(forked_by) == 2:
-            os.kill(forked_by[0], signal.SIGKILL)
-            while "zombie" not in Path(f"/proc/{forked_by[0]}/status").read_text():
-                time.sleep(0.01)
+    with shared_server():
+        for _ in range(3):
+            with DbtProcess(configured(), Target.BIGQUERY, offline=True) as process:
+                assert process.marts()
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                forked_by.append(int(re.findall(r"PPid:\s*(\d+)", status)[0]))
+                process.start("parse", None)
+                assert process.wait().failures == ()
+            if len(forked_by) == 2:
+                os.kill(forked_by[0], signal.SIGKILL)
+                while "zombie" not in Path(f"/proc/{forked_by[0]}/status").read_text():
+                    time.sleep(0.01)
     assert forked_by[0] == forked_by[1] != forked_by[2]
 
 

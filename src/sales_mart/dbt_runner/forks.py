@@ -1,13 +1,12 @@
 """Starting workers: one process imports dbt, which takes seconds, and forks a worker per command.
 
-It is started when the first worker is needed, serves every later one, and ends with this process.
+It is started when the first worker is needed, and ends when nobody may need another one.
 Where a process that has imported much cannot be forked safely, which is everywhere but on Linux,
 each worker is a process that imports dbt by itself.
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import select
@@ -16,20 +15,21 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from sales_mart.child_environment import without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Worker", "base_environment", "end_server", "start_worker"]
+__all__ = ["Worker", "base_environment", "shared_server", "start_worker"]
 
 _CAN_FORK = sys.platform == "linux"
 _lock = threading.Lock()
 _server: _Server | None = None
+_users = 0
 
 
 class Worker:
@@ -128,13 +128,20 @@ def _pipe(readers: ExitStack, writers: ExitStack) -> tuple[IO[bytes], IO[bytes]]
     )
 
 
-def end_server() -> None:
-    """End the process that forks workers; the next worker starts another one."""
-    global _server  # noqa: PLW0603 - one for this process
+@contextmanager
+def shared_server() -> Generator[None]:
+    """Let all workers of a context be forked by one process, which ends with the outermost one."""
+    global _server, _users  # noqa: PLW0603 - one for this process
     with _lock:
-        if _server is not None:
-            _server.close()
-        _server = None
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if not _users and _server is not None:
+                _server.close()
+                _server = None
 
 
 def _send(
@@ -186,14 +193,13 @@ class _Server:
         self._connection.sendall(data)
 
     def close(self) -> None:
+        """End it; it may still be importing, and its workers have ended."""
         self._connection.close()
         if self.owner == os.getpid():
+            self.process.kill()
             self.process.wait()
 
 
 def base_environment() -> dict[str, str]:
     """Return our environment without secrets, and without variables that turn dbt's options."""
     return {name: value for name, value in without_secrets().items() if not name.startswith("DBT_")}
-
-
-atexit.register(end_server)

@@ -6,13 +6,13 @@ import json
 import logging
 import os
 import re
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.dbt_runner.failure import Failure
-from sales_mart.dbt_runner.forks import Worker, base_environment, start_worker
+from sales_mart.dbt_runner.forks import Worker, base_environment, shared_server, start_worker
 from sales_mart.dbt_runner.project import project_of
 from sales_mart.errors import ConfigurationError, TemporaryError, UnexpectedError
 from sales_mart.lake.records import NodeResult
@@ -127,20 +127,17 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
                 msg, remedy=f"Name a folder that this user may write to in {_FOLDER}."
             ) from error
         self.folder = self._locked.path
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._locked.close)
             self._project = project_of(
                 config.transformation.models_path, schema_of(config), self.folder
             )
             ready, theirs = os.pipe()
-            self._ready = os.fdopen(ready, "rb")
-            try:
+            self._ready = stack.enter_context(os.fdopen(ready, "rb"))
+            with os.fdopen(theirs, "wb"):
+                stack.enter_context(shared_server())
                 self._worker = self._start(known, turn, theirs)
-            except BaseException:
-                self._ready.close()
-                raise
-        except BaseException:
-            self._locked.close()
-            raise
+            self._open = stack.pop_all()
 
     def _start(self, known: Mapping[str, str], turn: Turn | None, ready: int) -> Worker:
         warehouse = open_warehouse(self._config, self.target)
@@ -152,8 +149,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
         }
         # Whoever of the two ends last gives the folder up.
         keep = (self._locked.lock, *([] if turn is None else [turn.descriptor]))
-        with os.fdopen(ready, "wb"):
-            return start_worker(order, known, self.folder, ready, *keep)
+        return start_worker(order, known, self.folder, ready, *keep)
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -170,8 +166,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
                 self._worker.kill()
                 self._worker.wait()
         self._worker.close()
-        self._ready.close()
-        self._locked.close()
+        self._open.close()
 
     @property
     def pid(self) -> int | None:

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +66,8 @@ def main() -> int:
     """
     connection = socket.socket(fileno=int(sys.argv[1]))
     importlib.import_module("dbt.cli.main")  # for all workers
+    # Started by a worker, it would be given the worker's password in its environment.
+    resource_tracker.ensure_running()
     woken, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno())
