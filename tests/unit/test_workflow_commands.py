@@ -171,7 +171,9 @@ def test_rejected_rows_are_told_with_their_reasons_and_place(
     assert told["level"] == "warning"
     place = Path("lake/runs/x/quarantine").absolute()
     assert told["message"].startswith(f"{sealed['rows_rejected']} of 15 rows were rejected: ")
-    assert told["message"].endswith(f"; they are in {place}")
+    lake = place.parents[2]
+    command = f"sales-mart quarantine show x --lake {lake}"
+    assert told["message"].endswith(f"; they are in {place}; to see them: {command}")
     for reason, count in sealed["reasons"].items():
         assert f"{reason} {count}" in told["message"]
     _, summary = ask(capfd, "status", "x")

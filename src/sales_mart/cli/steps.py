@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
@@ -180,7 +181,7 @@ def plan_options(  # noqa: PLR0913 - options of a command
 
 
 def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
-    """Log how many rows were rejected, for which reasons, and where they are."""
+    """Log how many rows were rejected, for which reasons, where they are, and how to see them."""
     if not rows.rows_rejected:
         return
     why = ", ".join(
@@ -192,8 +193,14 @@ def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
         f"{rows.rows_rejected:,}",
         f"{rows.rows_read:,}",
         why,
-        f"they are in {place}" if place else "a dry run does not keep them",
+        _how_to_see(place) if place else "a dry run does not keep them",
     )
+
+
+def _how_to_see(place: str) -> str:
+    lake, _, run_id = place.removesuffix("/quarantine").rpartition("/runs/")
+    command = shlex.join(["sales-mart", "quarantine", "show", run_id, "--lake", lake])
+    return f"they are in {place}; to see them: {command}"
 
 
 def load_options(text: str | None = None, *, new_key: bool, new_rules: bool) -> LoadOptions:

@@ -19,13 +19,13 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.facade.frames import as_kind, in_pieces
 from sales_mart.lake.disk import disk_errors, temporary_folder
 from sales_mart.lake.parquet import quarantine_schema, read_part
-from sales_mart.lake.records import Load, Mode, Seal
+from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
-from sales_mart.lake.storage import open_storage
 from sales_mart.marts import marts_of
 from sales_mart.rows.money import at_scale
 from sales_mart.rows.transaction import strip
 from sales_mart.schema import schema_of
+from sales_mart.steps.quarantine import latest_run, rejects_of
 from sales_mart.warehouses.base import names, open_warehouse
 
 if TYPE_CHECKING:
@@ -220,14 +220,9 @@ def quarantine(
     if place is None:
         msg = "no lake is given, in which the run would be"
         raise ConfigurationError(msg, remedy='Give it as lake="…", or set data_lake.lake.')
-    folder = RunFolder(place, run_id) if run_id else _latest(place)
-    seal = folder.find("seal", Seal)
-    if seal is None:
-        msg = f"there is no run {folder.run_id} in {folder.lake.uri} whose rows were checked"
-        raise ConfigurationError(
-            msg, remedy='Give the run\'s id, or the lake as quarantine(lake="…").'
-        )
-    parts = [read_part(folder, part) for part in seal.quarantine]
+    folder = RunFolder(place, run_id) if run_id else latest_run(place)
+    found = rejects_of(folder)
+    parts = [read_part(folder, part) for part in found.parts]
     if not parts:
         parts = [pl.DataFrame(schema=quarantine_schema(schema_of(_config(config))))]
     made = pl.concat(parts)
@@ -310,21 +305,6 @@ def _texts(column: pl.Series) -> pl.Series:
     distinct = column.unique()
     made = pl.Series([strip(value) for value in distinct.to_list()], dtype=pl.String)
     return column.replace_strict(distinct, made, default=None).alias(column.name)
-
-
-def _latest(lake: str) -> RunFolder:
-    storage = open_storage(lake)
-    loads = [
-        (RunFolder(storage, parts[1]), parts[2].removesuffix(".json"))
-        for name in storage.names("runs/")
-        if len(parts := name.split("/")) == 3  # noqa: PLR2004 - runs/<id>/load-….json
-        and parts[2].startswith("load-")
-        and parts[2].endswith(".json")
-    ]
-    if not loads:
-        msg = f"no run in {storage.uri} has been loaded"
-        raise ConfigurationError(msg, remedy='Give a run\'s id, or another lake as lake="…".')
-    return max(loads, key=lambda each: each[0].read(each[1], Load).loaded_at)[0]
 
 
 def _column(column: Column, values: Sequence[Any]) -> pl.Series:

@@ -252,9 +252,9 @@ def _check_some_shown(run: RunFolder, record: Seal) -> None:
     msg = f"none of the {record.rows_read} rows is valid and shown by the marts: {why}"
     raise EmptyInputError(
         msg,
-        remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source or rules, "
-        "or say how the file is written: `sales-mart inspect FILE` proposes it. --allow-empty of "
-        "`plan` and `run` says that it is meant.",
+        remedy=f"Nothing was loaded. `sales-mart quarantine show {run.run_id}` shows the rows. "
+        "Correct the source or rules, or say how the file is written: `sales-mart inspect FILE` "
+        "proposes it. --allow-empty of `plan` and `run` says that it is meant.",
     )
 
 
@@ -273,7 +273,9 @@ def _check_share(
             f"ingestion.validation.max_reject_share: {why}"
         )
         raise RejectedShareError(
-            msg, remedy=f"Look into {run.uri}/quarantine; nothing was loaded. Correct the source."
+            msg,
+            remedy=f"Nothing was loaded. `sales-mart quarantine show {run.run_id}` shows the rows. "
+            "Correct the source.",
         )
 
 
