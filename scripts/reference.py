@@ -29,7 +29,8 @@ from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config.keys import IGNORED_KEYS, Key, fields_of, keys, section_of
 from sales_mart.lake import parquet, records
-from sales_mart.rows.rules import REASONS, TRUSTED, rules
+from sales_mart.rows.reasons import REASONS
+from sales_mart.rows.rules import TRUSTED, rules
 from sales_mart.schema import arrow_schema, schema_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -278,15 +279,17 @@ def _quarantine_columns() -> str:
 def _reasons() -> str:
     fields = {rule.reason: f"`{rule.field}`" for rule in rules(Config())}
     return _table(
-        ("reason", "field", "meaning", "with `trust_input`"),
+        ("reason", "field", "meaning", "decided by", "what to do", "with `trust_input`"),
         (
             [
                 f"`{reason}`",
                 fields.get(reason, "the record"),
-                _sentence(meaning),
+                _sentence(each.meaning),
+                "<br>".join(f"`{key}`" for key in each.keys),
+                each.remedy,
                 "left to the marts" if reason in TRUSTED else "",
             ]
-            for reason, meaning in REASONS.items()
+            for reason, each in REASONS.items()
         ),
     )
 

@@ -13,7 +13,7 @@ import pytest
 import sales_mart
 from documentation import ROOT
 from sales_mart.config.keys import keys
-from sales_mart.rows.rules import REASONS
+from sales_mart.rows.reasons import REASONS
 
 if TYPE_CHECKING:
     from types import ModuleType

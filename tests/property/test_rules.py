@@ -13,7 +13,7 @@ from pydantic import ValidationError
 import oracle
 from sales_mart.config import Config
 from sales_mart.rows.checker import Checker
-from sales_mart.rows.rules import REASONS
+from sales_mart.rows.reasons import REASONS
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.rows.transaction import Transaction, check
 from sales_mart.schema import FIELDS

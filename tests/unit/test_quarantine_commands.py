@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from sales_mart.business_date import business_date
+from sales_mart.config.keys import keys
+from sales_mart.rows.reasons import REASONS
 from secrecy import find_in
 
 if TYPE_CHECKING:
@@ -167,6 +169,46 @@ def test_rows_are_shown_with_line_reasons_and_fields(ask: Ask) -> None:
     assert "price_format, quantity_range" in out
 
 
+def test_each_reason_that_there_is_is_explained(ask: Ask) -> None:
+    found = answer(ask, "explain")["reasons"]
+    assert {each["reason"] for each in found} == {*REASONS}
+    dotted = {key.dotted for key in keys().values()}
+    for each in found:
+        assert each["meaning"]
+        assert each["remedy"].endswith(".")
+        for key in each["keys"]:
+            assert key in dotted or key.rpartition(".")[0] == "ingestion.columns", key
+    code, out, _ = ask("quarantine", "explain", "price_decimals")
+    assert code == 0
+    assert "more decimals than allowed" in out
+    assert "ingestion.validation.max_decimals" in out
+    assert "rounding: half_up" in out
+
+
+def test_reasons_of_columns_of_the_configuration_are_explained(ask: Ask) -> None:
+    Path("pipeline_config.yaml").write_text(
+        "ingestion:\n  attributes:\n    state: {accepted_values: paid}\n"
+        "    tip: {type: decimal}\n    day: {type: date}\n    n: {type: integer}\n"
+        "    gift: {type: boolean}\n"
+    )
+    keys_of = {each["reason"]: each["keys"] for each in answer(ask, "explain")["reasons"]}
+    others = {reason: keys_of[reason] for reason in keys_of.keys() - REASONS.keys()}
+    assert others == {
+        "missing_state": ["ingestion.attributes.state.accepted_values"],
+        "state_not_accepted": ["ingestion.attributes.state.accepted_values"],
+        "tip_format": ["ingestion.attributes.tip.type", "ingestion.attributes.tip.decimals"],
+        "day_format": ["ingestion.attributes.day.type"],
+        "n_format": ["ingestion.attributes.n.type"],
+        "gift_format": ["ingestion.attributes.gift.type"],
+    }
+
+
+def test_a_reason_that_is_not_there_is_an_error(ask: Ask) -> None:
+    code, _, err = ask("quarantine", "explain", "date_formt")
+    assert code == 2
+    assert "did you mean date_format?" in err
+
+
 def test_no_personal_value_is_printed(ask: Ask) -> None:
     validated(ask, "x")
     for command in (
@@ -174,6 +216,7 @@ def test_no_personal_value_is_printed(ask: Ask) -> None:
         ("show", "x"),
         ("list", "x", "--reason", "nothing"),
         ("show", "x", "--file", "c.csv"),
+        ("explain",),
     ):
         for output in ("text", "json"):
             _, out, err = ask("quarantine", *command, "-o", output, "--log-level", "debug")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sales_mart.cli.output import table
-from sales_mart.cli.session import LakeCommand, Session
+from sales_mart.cli.session import LakeCommand, Session, SessionCommand
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(quarantine_app, name="quarantine", rich_help_panel=PANEL)
     quarantine_app.command("list", cls=LakeCommand)(_list)
     quarantine_app.command("show", cls=LakeCommand)(_show)
+    quarantine_app.command("explain", cls=SessionCommand)(_explain)
 
 
 def _list(
@@ -145,6 +146,35 @@ def _show(
         table(title, ("file", "line", "reasons", *names), cells)
         if shown
         else f"Run {found.run.run_id}: no such row was rejected.",
+    )
+
+
+def _explain(
+    ctx: typer.Context,
+    reason: Annotated[
+        str | None, typer.Argument(metavar="[REASON]", help="Name of a reason. Default: all.")
+    ] = None,
+) -> None:
+    """Explain a reason: what it means, which keys of the configuration decide, what to do.
+
+    Example: sales-mart quarantine explain price_format
+    """
+    from sales_mart.rows.rules import reasons_of
+    from sales_mart.steps.quarantine import check_reason
+
+    session: Session = ctx.obj
+    known = reasons_of(session.config)
+    check_reason(reason, known)
+    chosen = known if reason is None else {reason: known[reason]}
+    explained = [{"reason": name, **each._asdict()} for name, each in chosen.items()]
+    session.emit(
+        {"reasons": explained},
+        *(
+            f"{name}: {each.meaning}.\n"
+            f"  decided by  {', '.join(each.keys) or 'no key of the configuration'}\n"
+            f"  what to do  {each.remedy}"
+            for name, each in chosen.items()
+        ),
     )
 
 

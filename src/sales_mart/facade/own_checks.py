@@ -15,7 +15,7 @@ from sales_mart.facade.compiled_models import compiled
 from sales_mart.facade.frames import unquoted
 from sales_mart.rows.checker import REASON_TYPE
 from sales_mart.rows.frames import OWN
-from sales_mart.rows.rules import REASONS
+from sales_mart.rows.reasons import REASONS
 from sales_mart.schema import schema_of
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from sales_mart.rows import money
 from sales_mart.rows.characters import normalised
 from sales_mart.rows.mapping import present
 from sales_mart.rows.readers import computed_columns, readers
+from sales_mart.rows.reasons import REASONS
 from sales_mart.rows.rule_kinds import Present
-from sales_mart.rows.rules import GATES, REASONS, mart_rules, row_rules, rules
+from sales_mart.rows.rules import GATES, mart_rules, row_rules, rules
 from sales_mart.rows.sums import Sums, ValidTotals
 from sales_mart.schema import polars_schema, schema_of
 

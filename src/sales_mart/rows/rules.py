@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sales_mart.rows.numbers import OTHER_CURRENCY
+from sales_mart.rows.reasons import REASONS, Reason, attribute_reason
 from sales_mart.rows.rule_kinds import (
     Accepted,
     CalendarDate,
@@ -39,7 +40,6 @@ __all__ = [
     "CONFLICT",
     "DUPLICATE",
     "GATES",
-    "REASONS",
     "TRUSTED",
     "RowRule",
     "attribute_rules",
@@ -48,35 +48,6 @@ __all__ = [
     "row_rules",
     "rules",
 ]
-
-REASONS: dict[str, str] = {
-    "malformed_row": "not the header's number of fields, a stray quote, a swallowed row, or a NUL",
-    "encoding": "not UTF-8",
-    "missing_transaction_id": "transaction_id is empty",
-    "transaction_id_format": "transaction_id holds an invisible character",
-    "missing_product": "product is empty",
-    "product_prefix": "product does not start with the prefix",
-    "missing_price": "price is empty",
-    "price_currency": "price has the sign or code of another currency",
-    "price_format": "price is not digits with an optional point and digits, or is too long",
-    "negative_price": "price is negative",
-    "price_decimals": "price has more decimals than allowed",
-    "price_too_low": "price is under the lowest price, or not above 0",
-    "missing_quantity": "quantity is empty",
-    "quantity_format": "quantity is not a number of digits, has decimals, or is too long",
-    "negative_quantity": "quantity is negative",
-    "quantity_range": "quantity is not from 1 to the highest quantity",
-    "missing_amount": "amount is empty",
-    "amount_currency": "amount has the sign or code of another currency",
-    "amount_format": "amount is not digits with an optional point and digits, or is too long",
-    "negative_amount": "amount is negative",
-    "amount_decimals": "amount has more decimals than allowed",
-    "missing_date": "date is empty",
-    "date_format": "date is not a calendar date in the configured form",
-    "duplicate_transaction_id": "an earlier valid row is the same",
-    "conflicting_transaction_id": "an earlier valid row has the same transaction_id, and differs",
-}
-"""Every reason for which a row is rejected, in the order in which a row lists them."""
 
 DUPLICATE = "duplicate_transaction_id"
 CONFLICT = "conflicting_transaction_id"
@@ -221,15 +192,6 @@ def _covers(site: Validation, amount: pl.Expr, quantity: pl.Expr) -> pl.Expr:
     return (has <= 0) | enough if site.allow_returns else (has > 0) & enough
 
 
-_ATTRIBUTE_REASONS = {
-    "text": "is missing, or none of the accepted values",
-    "integer": "is not a whole number of 64 bits",
-    "decimal": "is not plain digits with an optional point, or has too many of them",
-    "date": "is not a calendar date in the configured form",
-    "boolean": "is neither true nor false",
-}
-
-
 def attribute_rules(config: Config) -> dict[SaleColumn, tuple[Rule, ...]]:
     """Return the rules of the columns of the configuration: each can be read, and is accepted."""
     return {column: _attribute_rules(column) for column in schema_of(config).attributes}
@@ -258,10 +220,10 @@ def _can_be_read(column: SaleColumn) -> Rule:
     return Pattern(reason, column.name, whole + part)
 
 
-def reasons_of(config: Config) -> dict[str, str]:
-    """Return every reason to reject a row under a configuration, and what each means."""
+def reasons_of(config: Config) -> dict[str, Reason]:
+    """Return every reason to reject a row under a configuration."""
     return REASONS | {
-        rule.reason: f"{column.name} {_ATTRIBUTE_REASONS[column.kind]}"
+        rule.reason: attribute_reason(column.name, column.kind)
         for column, rules in attribute_rules(config).items()
         for rule in rules
     }

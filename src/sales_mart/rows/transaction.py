@@ -145,7 +145,7 @@ class Transaction(BaseModel):
         errors: list[InitErrorDetails] = [
             InitErrorDetails(
                 type=PydanticCustomError(
-                    cast("LiteralString", reason), cast("LiteralString", meanings[reason])
+                    cast("LiteralString", reason), cast("LiteralString", meanings[reason].meaning)
                 ),
                 loc=(by_reason[reason],),
                 input=None,

@@ -18,7 +18,7 @@ from sales_mart.rows.rules import reasons_of
 from sales_mart.steps.validate import step_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
     from sales_mart.config import Config
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Choice",
     "Rejects",
+    "check_reason",
     "counts",
     "first_of",
     "latest_run",
@@ -90,12 +91,20 @@ class Choice:
         Raises:
             ConfigurationError: There is none.
         """
-        known = {*reasons_of(config), *(reason for each in found for reason in each.reasons)}
-        if self.reason is not None and self.reason not in known:
-            msg = f"{self.reason!r} is no reason{hint(self.reason, sorted(known))}"
-            raise ConfigurationError(
-                msg, remedy="`sales-mart quarantine explain` lists the reasons."
-            )
+        known = dict.fromkeys(reason for each in found for reason in each.reasons)
+        check_reason(self.reason, reasons_of(config) | known)
+
+
+def check_reason(reason: str | None, known: Iterable[str]) -> None:
+    """See that a reason, if one is given, is known.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    names = list(known)
+    if reason is not None and reason not in names:
+        msg = f"{reason!r} is no reason{hint(reason, names)}"
+        raise ConfigurationError(msg, remedy="`sales-mart quarantine explain` lists the reasons.")
 
 
 def latest_run(lake: str) -> RunFolder:
