@@ -1,7 +1,8 @@
-"""Commands about rejected rows: count them, look at them, and learn what to do about them."""
+"""Commands about rejected rows: count them, look at them, take them out to mend them."""
 
 from __future__ import annotations
 
+import logging
 import posixpath
 import re
 from typing import TYPE_CHECKING, Annotated
@@ -22,9 +23,11 @@ __all__ = ["add_to"]
 PANEL = "Tools"
 _LONGEST = 24
 """Characters of a value that a table shows: a token is longer."""
+_MOST_LINES = 20
+_log = logging.getLogger(__name__)
 
 quarantine_app = typer.Typer(
-    help="Rejected rows: list, show and explain them.",
+    help="Rejected rows: list, show, export and explain them.",
     no_args_is_help=True,
 )
 
@@ -46,6 +49,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(quarantine_app, name="quarantine", rich_help_panel=PANEL)
     quarantine_app.command("list", cls=LakeCommand)(_list)
     quarantine_app.command("show", cls=LakeCommand)(_show)
+    quarantine_app.command("export", cls=LakeCommand)(_export)
     quarantine_app.command("explain", cls=SessionCommand)(_explain)
 
 
@@ -146,6 +150,51 @@ def _show(
         table(title, ("file", "line", "reasons", *names), cells)
         if shown
         else f"Run {found.run.run_id}: no such row was rejected.",
+    )
+
+
+def _export(  # noqa: PLR0913 - options of a command
+    ctx: typer.Context,
+    run: RunId = None,
+    *,
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="FILE", help="File to write; a folder for one per source."),
+    ],
+    file: File = None,
+    reason: Reason = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+) -> None:
+    """Write rejected rows as they stand in their source, personal values too, to mend them.
+
+    Only their owner can read the files. They are in the form of the source, with the reasons in one
+    more column, which a run ignores.
+
+    Example: sales-mart quarantine export --to mend.csv
+    """
+    from sales_mart.steps.quarantine import Choice
+    from sales_mart.steps.quarantine_export import export_rejects
+
+    session: Session = ctx.obj
+    found = export_rejects(
+        session.config, _run(session, run), Choice(file, reason), to, force=force
+    )
+    for each in found.files:
+        if each.left_out:
+            lines = ", ".join(f"{line:,}" for line in each.left_out[:_MOST_LINES])
+            more = ", …" if len(each.left_out) > _MOST_LINES else ""
+            _log.warning(
+                "%s: %s rows cannot be written so that they are read the same, and are left out; "
+                "mend them in the source, at these lines: %s%s",
+                each.source,
+                f"{len(each.left_out):,}",
+                lines,
+                more,
+            )
+    session.emit(
+        found,
+        *(f"{each.path}: {each.rows:,} rows of {each.source}" for each in found.files if each.rows),
+        *(() if found.files else (f"Run {found.run_id}: no such row was rejected.",)),
     )
 
 

@@ -89,6 +89,7 @@ class Buffer:
         line: Number of the first one, from 1.
         line_is_too_long: The first line is longer than any record may be; `data` has only a part.
         account: Told what is read.
+        codec: The encoding.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Buffer:
         self._bytes = b""
         while len(self._bytes) < _LONGEST_MARK and (piece := self._read(_LONGEST_MARK)):
             self._bytes += piece
-        self._codec = self._codec_of(uri, encoding)
+        self.codec = self._codec_of(uri, encoding)
 
     def _codec_of(self, uri: str, encoding: str | None) -> Codec:
         found = mark_of(self._bytes)
@@ -147,20 +148,20 @@ class Buffer:
         held = len(self._bytes)
         # More than a block only for who could use nothing of what there was.
         goal = 2 * held if self._is_unused else self._block_bytes
-        has_line = self._codec.first_end(self._bytes) > 0
+        has_line = self.codec.first_end(self._bytes) > 0
         while not self.final and not (held >= goal and (has_line or held > longest)):
             piece = self._read(goal - held if held < goal else self._block_bytes)
             pieces.append(piece)
             held += len(piece)
             self.final = not piece
             # Of a line feed of several bytes a part may do: then more is read the next time.
-            has_line = has_line or self._codec.line_feed.strip(b"\0") in piece
+            has_line = has_line or self.codec.line_feed.strip(b"\0") in piece
         self._bytes = b"".join(pieces)
         self._is_unused = held > 0
-        end = held if self.final else self._codec.last_end(self._bytes)
+        end = held if self.final else self.codec.last_end(self._bytes)
         self.line_is_too_long = end == 0 and held > longest
         raw = self._bytes if end == held else self._bytes[:end]
-        self._lines = Lines(raw) if self.line_is_too_long else self._codec.lines(raw)
+        self._lines = Lines(raw) if self.line_is_too_long else self.codec.lines(raw)
         self.data = self._lines.text
         return held > 0
 
@@ -171,7 +172,7 @@ class Buffer:
         places = self._lines.places
         if places is None:
             return Places(rows, lines, self.offset + split.starts, split.lengths, split.line_ends)
-        line_ends = (split.line_ends * self._codec.unit).astype(np.int8)
+        line_ends = (split.line_ends * self.codec.unit).astype(np.int8)
         starts = places[split.first_lines]
         lengths = places[split.last_lines + 1] - starts - line_ends
         return Places(rows, lines, self.offset + starts, lengths, line_ends)
@@ -206,10 +207,10 @@ class Buffer:
     def skip_line(self) -> tuple[Split, Places]:
         """Drop one line of any length without holding it; give it as one broken record."""
         self._is_unused = False
-        unit = self._codec.unit
-        text = Decodable(self._codec.name)
+        unit = self.codec.unit
+        text = Decodable(self.codec.name)
         length, tail, held = 0, b"", self._bytes
-        while not (end := self._codec.first_end(held)) and not self.final:
+        while not (end := self.codec.first_end(held)) and not self.final:
             whole = held[: len(held) - len(held) % unit]
             text.feed(whole)
             length += len(whole)
@@ -220,7 +221,7 @@ class Buffer:
         body, self._bytes = (held[: end - unit], held[end:]) if end else (held, b"")
         text.feed(body)
         length += len(body)
-        has_return = end and (tail + body).endswith("\r".encode(self._codec.name))
+        has_return = end and (tail + body).endswith("\r".encode(self.codec.name))
         line_end = (unit if end else 0) + (unit if has_return else 0)
         size = length + (unit if end else 0)
         flaws = MALFORMED if text.ends_well() else MALFORMED | ENCODING

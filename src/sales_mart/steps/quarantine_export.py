@@ -1,0 +1,169 @@
+"""Rejected rows as the originals that they are, in files that somebody mends and delivers again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict
+
+from sales_mart.errors import ConfigurationError
+from sales_mart.lake.disk import disk_errors, temporary_folder_in
+from sales_mart.lake.parquet import read_part
+from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.temporary import sync
+from sales_mart.schema import schema_of
+from sales_mart.source.csv_originals import Record
+from sales_mart.source.originals import write_originals
+from sales_mart.steps.plan import open_run
+from sales_mart.steps.quarantine import rejects_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sales_mart.config import Config
+    from sales_mart.lake.runs import RunFolder
+    from sales_mart.source.originals import Written
+    from sales_mart.steps.quarantine import Choice
+
+__all__ = ["ExportedRejects", "RejectsFile", "export_rejects"]
+
+_COLUMNS = ["source_file", "source_row", "line", "byte_offset", "byte_length"]
+_CHOSEN_BY = ["source_uri", "reasons"]
+_PREFIX = "rejected-"
+_MOST_SHOWN = 5
+
+
+class RejectsFile(BaseModel):
+    """The rejected rows of one source file, written.
+
+    Attributes:
+        source: The file that they stand in.
+        path: Where they were written; None where all are left out.
+        rows: How many.
+        left_out: Lines of those that cannot be written so that they are read the same.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    path: str | None
+    rows: int
+    left_out: tuple[int, ...]
+
+
+class ExportedRejects(BaseModel):
+    """What an export has written."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    files: tuple[RejectsFile, ...]
+
+
+def export_rejects(
+    config: Config, run: RunFolder, choice: Choice, to: str, *, force: bool = False
+) -> ExportedRejects:
+    """Write rejected rows as they stand in their source, with the reasons as one column more.
+
+    Args:
+        config: The configuration of the run.
+        run: The run.
+        choice: Which rows.
+        to: A file; or a folder, for one file for each source file.
+        force: Replace files that are there.
+
+    Returns:
+        What was written; no file where no such row was rejected.
+
+    Raises:
+        ConfigurationError: There is a file already, the rows are of several source files and `to`
+            is one file, `to` is not local, or the configuration is not the run's.
+        SourceChangedError: A source is gone, or is not what was planned.
+        DataError: The rows of a source have no place of their own.
+    """
+    if is_gcs(to):
+        msg = "rejected rows are exported to a local file, which only its owner can read"
+        raise ConfigurationError(msg, remedy="Name a path with --to.")
+    plan = open_run(config, run)
+    rejects = rejects_of(run)
+    choice.check(config, [rejects])
+    frames = [
+        choice.of(read_part(run, part, [*_COLUMNS, *_CHOSEN_BY])).select(*_COLUMNS, "reasons")
+        for part in rejects.parts
+    ]
+    rows = pl.concat(frames).sort("source_file", "source_row") if frames else pl.DataFrame()
+    if rows.is_empty():
+        return ExportedRejects(run_id=run.run_id, files=())
+    target = Path(to).expanduser().absolute()
+    is_folder = to.endswith("/") or target.is_dir()
+    parent = target if is_folder else target.parent
+    if not is_folder and not force and target.exists():
+        raise _exists(target)
+    with temporary_folder_in(parent, f".{_PREFIX}{run.run_id}") as folder:
+        written: list[Written] = []
+        for ordinal in rows["source_file"].unique().sort():
+            records = rows.filter(pl.col("source_file") == ordinal).drop("source_file")
+            inner = folder / str(ordinal)
+            inner.mkdir(mode=0o700)
+            written += write_originals(
+                plan.objects[ordinal],
+                schema_of(config).fields,
+                config.ingestion.format,
+                [Record(*each) for each in records.iter_rows()],
+                inner,
+            )
+        targets = _targets([each for each in written if each.rows], target, is_folder=is_folder)
+        if there := [path for path in targets.values() if path.exists() and not force]:
+            raise _exists(there[0])
+        for uri, path in targets.items():
+            _move(next(each.path for each in written if each.uri == uri), path, force=force)
+    files = [
+        RejectsFile(
+            source=each.uri,
+            path=str(targets[each.uri]) if each.rows else None,
+            rows=each.rows,
+            left_out=each.left_out,
+        )
+        for each in written
+    ]
+    return ExportedRejects(run_id=run.run_id, files=tuple(files))
+
+
+def _targets(written: Sequence[Written], target: Path, *, is_folder: bool) -> dict[str, Path]:
+    """Return where the rows of each source file go."""
+    if is_folder:
+        names = [f"{_PREFIX}{each.name}" for each in written]
+        return {
+            each.uri: target / (name if names.count(name) == 1 else f"{at}-{name}")
+            for at, (each, name) in enumerate(zip(written, names, strict=True), start=1)
+        }
+    if len(written) > 1:
+        shown = ", ".join(each.uri for each in written[:_MOST_SHOWN])
+        more = ", …" if len(written) > _MOST_SHOWN else ""
+        msg = f"rows of {len(written)} files were rejected, which do not go into one: {shown}{more}"
+        raise ConfigurationError(
+            msg, remedy="Name a folder (--to FOLDER/) for a file each, or one of them by --file."
+        )
+    return {each.uri: target for each in written}
+
+
+def _move(path: Path, target: Path, *, force: bool) -> None:
+    with disk_errors(target):
+        sync(path)
+        if force:
+            path.replace(target)
+        else:
+            try:
+                os.link(path, target)
+            except FileExistsError:
+                raise _exists(target) from None
+        sync(target.parent)
+
+
+def _exists(target: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{target} already exists", remedy="Name another file, or use --force."
+    )
