@@ -280,7 +280,7 @@ SWALLOWED = (
     + 'A3,Tea",2.50,1,2024-01-05\n'
     + 'A4,"a\nb",2.50,1,\n'
     # As long as the header on its first line with the reasons, and one shorter on its last.
-    + 'A5,"a,b,c,d,e\nf",2.50,1,\n'
+    + 'A5,"a,b,c,d,e\nf,g",2.50,1,\n'
     + 'A6,Tea,2.50,1,2024-01-05,"\n'
 )
 HARD = {
