@@ -33,7 +33,7 @@ quarantine_app = typer.Typer(
 
 RunId = Annotated[
     str | None,
-    typer.Argument(metavar="[RUN_ID]", help="Name of the run. Default: the one loaded last."),
+    typer.Argument(metavar="RUN_ID", help="Name of the run. Default: the one loaded last."),
 ]
 File = Annotated[
     str | None,
@@ -201,7 +201,7 @@ def _export(  # noqa: PLR0913 - options of a command
 def _explain(
     ctx: typer.Context,
     reason: Annotated[
-        str | None, typer.Argument(metavar="[REASON]", help="Name of a reason. Default: all.")
+        str | None, typer.Argument(metavar="REASON", help="Name of a reason. Default: all.")
     ] = None,
 ) -> None:
     """Explain a reason: what it means, which keys of the configuration decide, what to do.
