@@ -135,7 +135,9 @@ def rejects_of(run: RunFolder) -> Rejects:
     found = plan and _rejects_of(run, plan)
     if not found:
         msg = f"there is no run {run.run_id} in {run.lake.uri} whose rows were checked"
-        raise ConfigurationError(msg, remedy="Give the run's id, and the lake that it is in.")
+        raise ConfigurationError(
+            msg, remedy='Give the run\'s id, and its lake by --lake or as quarantine(lake="…").'
+        )
     return found
 
 
