@@ -54,6 +54,8 @@ TRIED_WITH = {
 }
 """The exact versions whose internals are replaced here, and what of each."""
 
+_OPTIONAL = ("pandas", "google.cloud.bigquery_storage", "google.cloud.bigquery_storage_v1")
+"""What Google's client does without."""
 _ONLY_NAMED = {
     "google.cloud.dataproc_v1": (
         "BatchControllerClient",
@@ -106,30 +108,36 @@ def replace_postgres() -> None:
 
 def replace_bigquery() -> None:
     """Put our parts into the adapter of BigQuery, before dbt makes any of them."""
-    _leave_out()
-    from sales_mart.warehouses.bigquery.client import Client
+    with _less_imported():
+        from sales_mart.warehouses.bigquery.client import Client
 
-    adapter: Any = importlib.import_module("dbt.adapters.bigquery")
+        adapter: Any = importlib.import_module("dbt.adapters.bigquery")
+        clients: Any = importlib.import_module("dbt.adapters.bigquery.clients")
     adapter.BigQueryAdapter.ConnectionManager = _bigquery_connections()
-    clients: Any = importlib.import_module("dbt.adapters.bigquery.clients")
     clients.BigQueryClient = Client
     seconds = os.environ.get(f"{_SETTINGS}BIGQUERY__REQUEST_TIMEOUT", "60")
     Client.request_timeout = float(seconds)
 
 
-def _leave_out() -> None:
-    """Keep what no model here needs from being imported: it takes half a second.
+@contextmanager
+def _less_imported() -> Generator[None]:
+    """Let the adapter be imported without what no model here needs, which takes half a second.
 
-    Google's client does without the first ones; of the others the adapter names classes, for models
-    that are written in Python.
+    The adapter names some of it for models that are written in Python.
     """
-    for name in ("pandas", "google.cloud.bigquery_storage", "google.cloud.bigquery_storage_v1"):
-        sys.modules.setdefault(name, None)  # pyright: ignore[reportArgumentType]
+    left_out = [name for name in _OPTIONAL if name not in sys.modules]
+    for name in left_out:
+        sys.modules[name] = None  # pyright: ignore[reportArgumentType]
     for name, classes in _ONLY_NAMED.items():
         if name not in sys.modules:
             module = ModuleType(name)
             module.__dict__.update({each: type(each, (), {}) for each in classes})
             sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name in left_out:
+            del sys.modules[name]
 
 
 class ServerError(DbtDatabaseError):

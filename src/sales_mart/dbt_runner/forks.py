@@ -59,9 +59,9 @@ class Worker:
         self._status.close()
 
     def kill(self) -> None:
-        """End it at once, if it has begun."""
+        """End it at once, if it has begun and nothing says that it has ended."""
         pid = self.pid
-        if pid is not None and self._said.count(b"\n") == 1:
+        if pid is not None and self._said.count(b"\n") == 1 and not self._status.closed:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -83,10 +83,12 @@ class Worker:
         return int(said[1]) if len(said) > 1 else -signal.SIGKILL
 
     def _read(self, seconds: float | None) -> bool:
-        """Take what was said of it, and return whether something was; its end is something."""
+        """Read the status pipe; return whether there was something to read, or its end."""
         if self._status.closed:
             return True
-        if not select.select([self._status], [], [], seconds)[0]:
+        waiting = select.poll()  # `select` takes no descriptor above 1,023
+        waiting.register(self._status, select.POLLIN)
+        if not waiting.poll(None if seconds is None else seconds * 1000):
             return False
         said = os.read(self._status.fileno(), 64)
         self._said += said
@@ -104,7 +106,7 @@ def start_worker(
         order: What it gets ready for.
         known: Its environment; what stands in it is in no list of processes.
         folder: Where it works, and writes what it prints to `output.log`.
-        ready: The descriptor that it tells the models of the project on.
+        ready: The descriptor that it writes the models of the project to, as JSON.
         *keep: More descriptors that it keeps open.
 
     Raises:
@@ -158,6 +160,10 @@ def _send(
             _server.close()
             _server = _Server(output)
             _server.send(message, passed)
+        except BaseException:  # a part of the message may have been sent
+            _server.close()
+            _server = None
+            raise
         return _server.process
 
 
@@ -201,5 +207,5 @@ class _Server:
 
 
 def base_environment() -> dict[str, str]:
-    """Return our environment without secrets, and without variables that turn dbt's options."""
+    """Return our environment without secrets, and without variables that set dbt's options."""
     return {name: value for name, value in without_secrets().items() if not name.startswith("DBT_")}

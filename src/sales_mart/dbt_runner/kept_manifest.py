@@ -12,21 +12,22 @@ import json
 import logging
 import os
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distribution
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Sequence
 
 __all__ = ["MOST_KEPT", "digest_of", "folder", "keep", "read"]
 
 _log = logging.getLogger(__name__)
 
 MOST_KEPT = 32
-_DBT = ("dbt-core", "dbt-common", "dbt-adapters")
+_VARYING = (b"run_started_at", b"modules.datetime", b"modules.pytz", b"invocation_id")
+_OWN_VARIABLES = "SALES_MART_DATA_WAREHOUSE__"
 _WRITTEN_BY_DBT = frozenset({"target", "logs", "dbt_packages"})
 
 
@@ -36,24 +37,32 @@ def folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "sales-mart" / "dbt"
 
 
-def digest_of(project: Path, packages: Iterable[str], told: Mapping[str, Any]) -> str:
+def digest_of(project: Path, told: Sequence[Any]) -> str | None:
     """Return the digest of everything that a manifest is made of.
 
     Args:
         project: The dbt project; every file in it counts.
-        packages: The distributions of the adapter; their versions count, and dbt's own.
         told: What dbt is told besides: the target, its vars, the names of database and schema.
+
+    Returns:
+        64 hex characters; None when the project asks for the time or the number of a run, so that
+        each parse may give another manifest.
 
     Raises:
         OSError: A file cannot be read.
     """
     digest = hashlib.sha256()
-    for part in (python_version(), *map(_version, (*_DBT, *packages)), json.dumps(told)):
+    # The folders of installed distributions have their versions in their names.
+    installed = Path(str(distribution("dbt-core").locate_file(""))).glob("dbt*-info")
+    for part in (python_version(), *sorted(path.name for path in installed), json.dumps(told)):
         digest.update(f"{part}\0".encode())
     for path in sorted(project.rglob("*")):
         inner = path.relative_to(project)
-        if path.is_file() and not _WRITTEN_BY_DBT.intersection(inner.parts):
-            digest.update(f"{inner}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\0".encode())
+        if path.is_file() and inner.parts[0] not in _WRITTEN_BY_DBT:
+            content = path.read_bytes()
+            if any(word in content for word in _VARYING):
+                return None
+            digest.update(f"{inner}\0{hashlib.sha256(content).hexdigest()}\0".encode())
     return digest.hexdigest()
 
 
@@ -62,7 +71,7 @@ def read(name: str) -> Any:
 
     Returns:
         The manifest; None when there is none, when its file is damaged or may be another user's
-        work, or when a variable of the environment that a model asks for has changed.
+        work, or when a variable of the environment that it was made with has changed.
     """
     from dbt.constants import DEFAULT_ENV_PLACEHOLDER
     from dbt.contracts.graph.manifest import Manifest
@@ -88,8 +97,15 @@ def read(name: str) -> Any:
 
 
 def keep(name: str, manifest: Any) -> None:
-    """Keep a manifest; where that is not possible, nothing is kept and nothing is said."""
+    """Keep a manifest; where that is not possible, nothing is kept and nothing is said.
+
+    One that was made with variables which a user's model asks for holds their values, and may so
+    hold a secret: it is not kept.
+    """
     from dbt.parser.manifest import extended_mashumaro_encoder
+
+    if not all(variable.startswith(_OWN_VARIABLES) for variable in manifest.env_vars):
+        return
 
     with suppress(OSError, RuntimeError):  # the latter where a user has no home
         own = _own_folder()
@@ -106,7 +122,7 @@ def keep(name: str, manifest: Any) -> None:
 
 
 def _own_folder() -> Path:
-    """Make the folder, and see that no other user can write to it.
+    """Make the folder, and see that no other user can look into it.
 
     Raises:
         OSError: It cannot be made, or is not this user's alone.
@@ -114,13 +130,7 @@ def _own_folder() -> Path:
     own = folder()
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = own.stat()
-    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         msg = f"{own} is not this user's alone"
         raise PermissionError(msg)
     return own
-
-
-def _version(package: str) -> str:
-    with suppress(PackageNotFoundError):
-        return f"{package}=={version(package)}"
-    return package

@@ -1,4 +1,4 @@
-"""Running dbt: one warm process per target, its surroundings, and what it left behind."""
+"""Running dbt: one process per target, ready early, its surroundings, and what it left behind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import re
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -147,7 +147,7 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             "project": str(self._project),
             "told": [self.target, variables(self._config, self.target), warehouse.place],
         }
-        # Whoever of the two ends last gives the folder up.
+        # Whichever of this process and the worker ends last gives the folder up.
         keep = (self._locked.lock, *([] if turn is None else [turn.descriptor]))
         return start_worker(order, known, self.folder, ready, *keep)
 
@@ -156,17 +156,16 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
 
     def close(self) -> None:
         """End the process, whatever it does, and remove its folder."""
-        if not self._started:
-            self._worker.kill()  # it has touched nothing yet
-        self._worker.stdin.close()
-        if self._worker.pid is not None:  # else it ends as soon as it begins
-            try:
-                self._worker.wait(_END_SECONDS)
-            except TimeoutError:
-                self._worker.kill()
-                self._worker.wait()
-        self._worker.close()
-        self._open.close()
+        with self._open, closing(self._worker):
+            if not self._started:
+                self._worker.kill()  # it has touched no warehouse yet
+            self._worker.stdin.close()
+            if self._worker.pid is not None:  # else it ends as soon as it begins
+                try:
+                    self._worker.wait(_END_SECONDS)
+                except TimeoutError:
+                    self._worker.kill()
+                    self._worker.wait()
 
     @property
     def pid(self) -> int | None:

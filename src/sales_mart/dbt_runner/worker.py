@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["alone_in", "run"]
 
+_NOT_FORKED = -1
 _GRACE_SECONDS = 10.0
 _MOST_DESCRIPTORS = 16
 _SETTINGS = "SALES_MART_DATA_WAREHOUSE__POSTGRES__"
@@ -81,12 +82,16 @@ def main() -> int:
         size, passed, _, _ = socket.recv_fds(connection, 8, _MOST_DESCRIPTORS)
         if not size:
             return 0
-        message: dict[str, Any] = json.loads(connection.recv(int(size), socket.MSG_WAITALL))
-        # What this imports is there for every later worker.
-        warehouse_class(message["order"]["target"]).prepare_dbt()
+        message: dict[str, Any] = json.loads(_received(connection, int(size)))
+        # What this imports is there for every later worker. One that fails says so by itself.
+        with suppress(Exception):
+            warehouse_class(message["order"]["target"]).prepare_dbt()
         gc.freeze()
-        pid = 0 if sys.argv[2] == "alone" else os.fork()
+        pid = 0 if sys.argv[2] == "alone" else _forked()
+        status = passed[2]
         if pid == 0:
+            if sys.argv[2] == "alone":
+                os.write(status, f"{os.getpid()}\n".encode())
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for each in (connection, woken, wake):
@@ -94,9 +99,28 @@ def main() -> int:
             for descriptor in statuses.values():
                 os.close(descriptor)
             return _worker(message, Descriptors(*passed[:4]))
-        statuses[pid] = passed.pop(2)
+        os.write(status, f"{pid}\n".encode())
+        if pid == _NOT_FORKED:
+            os.write(status, f"{-signal.SIGKILL}\n".encode())
+        else:
+            statuses[pid] = passed.pop(2)
         for descriptor in passed:
             os.close(descriptor)
+
+
+def _received(connection: socket.socket, size: int) -> bytes:
+    """Read so many bytes; a signal may come after some of them."""
+    data = bytearray()
+    while len(data) < size and (more := connection.recv(size - len(data))):
+        data += more
+    return bytes(data)
+
+
+def _forked() -> int:
+    try:
+        return os.fork()
+    except OSError:  # too many processes, or no memory
+        return _NOT_FORKED
 
 
 def _do_nothing(*_: object) -> None: ...
@@ -114,7 +138,6 @@ def _tell_ends(statuses: dict[int, int]) -> None:
 
 def _worker(message: dict[str, Any], given: Descriptors) -> int:
     """Run an order where and with what a message says."""
-    os.write(given.status, f"{os.getpid()}\n".encode())
     for descriptor, number in ((given.input, 0), (given.output, 1), (given.output, 2)):
         os.dup2(descriptor, number)
     for descriptor in {given.input, given.output}:
@@ -126,8 +149,8 @@ def _worker(message: dict[str, Any], given: Descriptors) -> int:
     except FileNotFoundError:
         return 0  # the parent has no use for it any more
     code = run(message["order"], given.ready)
-    if sys.argv[2] == "alone":
-        os.write(given.status, f"{code}\n".encode())
+    # What started it may be gone.
+    os.write(given.status, f"{code}\n".encode())
     return code
 
 
@@ -137,8 +160,9 @@ def run(order: dict[str, Any], ready: int) -> int:
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     failures: list[Failure] = []
     manifest = _manifest(order, failures)
+    models = json.dumps(_models(manifest), default=str)  # YAML has dates
     with os.fdopen(ready, "w", encoding="utf-8") as told:
-        json.dump(_models(manifest), told)
+        told.write(models)
     command = orders.get()
     outcome: dict[str, Any] = {"built": {}}
     begun = time.monotonic()
@@ -171,13 +195,14 @@ def _manifest(order: dict[str, Any], failures: list[Failure]) -> Any:
     adapters.record_failures(failures)
     warehouse = warehouse_class(order["target"])
     warehouse.prepare_dbt()
-    name = kept_manifest.digest_of(Path(order["project"]), warehouse.packages, order["told"])
-    manifest = kept_manifest.read(name)
+    name = kept_manifest.digest_of(Path(order["project"]), order["told"])
+    manifest = None if name is None else kept_manifest.read(name)
     if manifest is None:
         parsed = dbtRunner().invoke(order["parse"])
         if parsed.success:
             manifest = parsed.result
-            kept_manifest.keep(name, manifest)
+            if name is not None:
+                kept_manifest.keep(name, manifest)
     return manifest
 
 
