@@ -159,11 +159,11 @@ def site(servers: LocalServers, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
         looking(shop.config, shop.lake / "export") as readers,
     ):
         broken = configured(
-            configured(shop.config, Target.POSTGRES, port=line.port, statement_timeout=3),
+            configured(shop.config, Target.POSTGRES, port=line.port, statement_timeout=5),
             Target.BIGQUERY,
             api_endpoint=api.url,
-            request_timeout=3,
-            job_timeout=12,
+            request_timeout=6,
+            job_timeout=30,
         )
         yield Site(shop.config, broken, line, api, run, amount, readers)
 
