@@ -39,6 +39,12 @@ CHANGE = "begin transaction"
 
 
 @pytest.fixture
+def config(config: Config, servers: LocalServers) -> Config:  # noqa: ARG001 - its environment
+    """Return a configuration whose names no other test has: the server remembers all jobs."""
+    return fresh_config(servers)
+
+
+@pytest.fixture
 def api(bigquery_server: str) -> Generator[Http]:
     with http(bigquery_server) as proxy:
         yield proxy

@@ -87,7 +87,7 @@ class Readers:
             if state is not None and self.seen[place][-1:] != [state]:
                 self.seen[place].append(state)
             self._looks[place] += 1
-            time.sleep(0.1)
+            time.sleep(0.02)
 
     def _marts(self, target: Target) -> str:
         return state(ask(self._config, target, marts_query(self._config, target)))
@@ -210,10 +210,16 @@ def reconcile_breaks_off(site: Site) -> None:
         return reconcile(site.broken, site.run, BOTH)
 
     only_older = dict.fromkeys(PLACES, 1)
-    site.line.fault(b"repeatable read", "drop")
-    broken_off(site, step)
-    assert states(site) == only_older
+    wires: tuple[tuple[bytes, Cut], ...] = (
+        (b"repeatable read", "drop"),
+        (b"as row_count", "mute"),
+    )
+    for mark, cut in wires:
+        site.line.fault(mark, cut)
+        broken_off(site, step)
+        assert states(site) == only_older, (mark, cut)
     faults = (
+        Fault("drop", "POST", body="load_runs"),
         Fault("mute", "POST", body="as row_count"),
         Fault(503, "POST", body="as row_count"),
     )
@@ -259,10 +265,12 @@ def export_breaks_off(site: Site) -> None:
         return export(config, site.run)
 
     shown = {**dict.fromkeys(BOTH, 2), "export": 1}
-    site.line.fault(b"FETCH", "mute", skip=1)
-    broken_off(site, lambda: step(Target.POSTGRES))
-    assert states(site) == shown
-    for then in ("drop", "truncate"):
+    cuts: tuple[Cut, ...] = ("drop", "mute")
+    for cut in cuts:
+        site.line.fault(b"FETCH", cut, skip=1)
+        broken_off(site, lambda: step(Target.POSTGRES))
+        assert states(site) == shown, cut
+    for then in ("drop", "truncate", "mute"):
         site.api.fault(Fault(then, "GET", "pageToken"))
         broken_off(site, lambda: step(Target.BIGQUERY))
         assert states(site) == shown, then

@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("run", "status", "plan", "validate", "seal", "load", "transform", "reconcile", "publish"),
     *("export", "top", "generate", "doctor", "init", "local", "config show", "config schema"),
-    *("config values", "days", "notify", "verify", "inspect"),
+    *("config values", "days", "notify", "verify", "inspect", "quarantine list"),
+    *("quarantine show", "quarantine export", "quarantine explain"),
 )
 
 
