@@ -33,7 +33,7 @@ _RESOURCES = {
     "properties": {"requests": _QUANTITIES, "limits": _QUANTITIES},
 }
 _STEPS = (
-    *("plan", "validate", "seal"),
+    *("run", "plan", "validate", "seal"),
     *(f"load-{name}" for name in shared_warehouses()),
     *("transform", "reconcile", "publish", "export", "days", "notify"),
 )
@@ -94,6 +94,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "workflow.podGCDelay": _DURATION,
     "workflow.retry.backoff": _DURATION,
     "workflow.schedule": {"type": "string", "pattern": r"^(\S+( \S+){4}|@[a-z]+( \S+)?)$"},
+    "workflow.layout": {"enum": ["auto", "single", "steps"]},
     "workflow.shards": _COUNT,
     "workflow.stepDeadlineSeconds": _COUNT,
     "workflow.timezone": {"type": "string", "minLength": 1},

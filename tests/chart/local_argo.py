@@ -56,7 +56,7 @@ class LocalArgo:
         }
         inner = {**scope, **{f"inputs.parameters.{key}": text for key, text in inputs.items()}}
         if "container" in template:
-            return self._container(template, inner)
+            return self.container(template, inner)
         self._graph(template["dag"]["tasks"], inner)
         return {}
 
@@ -66,10 +66,13 @@ class LocalArgo:
             ready = [
                 each
                 for each in tasks
-                if each["name"] not in state and _holds(each.get("depends", ""), state)
+                if each["name"] not in state and _named(each.get("depends", "")) <= state.keys()
             ]
             assert ready, f"nothing can run after {state}"
             for task in ready:
+                if not _holds(task.get("depends", ""), state):
+                    state[task["name"]] = "Omitted"
+                    continue
                 when = _filled(task.get("when", ""), scope)
                 if when and not _true(when):
                     state[task["name"]] = "Skipped"
@@ -93,7 +96,8 @@ class LocalArgo:
             f"tasks.{task['name']}.outputs.parameters.{key}": text for key, text in outputs.items()
         }
 
-    def _container(self, template: Mapping[str, Any], scope: Mapping[str, str]) -> dict[str, str]:
+    def container(self, template: Mapping[str, Any], scope: Mapping[str, str]) -> dict[str, str]:
+        """Run a pod's command, and return what it passes on."""
         container = template["container"]
         tmp = self._folder / f"tmp-{len(self.ran)}"
         tmp.mkdir()
@@ -135,10 +139,16 @@ def _moved(text: str, places: Mapping[str, Path]) -> str:
     return text
 
 
+_STATE = re.compile(r"([a-z-]+)\.(Succeeded|Skipped)")
+
+
+def _named(depends: str) -> set[str]:
+    return {match[1] for match in _STATE.finditer(depends)}
+
+
 def _holds(depends: str, state: Mapping[str, str]) -> bool:
     """Decide a `depends` by what has ended so far."""
-    expression = re.sub(
-        r"([a-z-]+)\.(Succeeded|Skipped)",
+    expression = _STATE.sub(
         lambda match: str(state.get(match[1]) == match[2]),
         depends.replace("&&", "and").replace("||", "or"),
     )
@@ -146,5 +156,8 @@ def _holds(depends: str, state: Mapping[str, str]) -> bool:
 
 
 def _true(when: str) -> bool:
-    left, operator, right = re.fullmatch(r"'(.*)' (==|=~) '(.*)'", when, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
-    return left == right if operator == "==" else bool(re.search(right, left))
+    """Decide a `when`: its operators mean in Python what they mean to Argo, but for these three."""
+    for theirs, ours in (("&&", "and"), ("!(", "not ("), ("=~", "@")):
+        when = when.replace(theirs, ours)
+    match = re.fullmatch(r"'(.*)' @ '(.*)'", when, re.DOTALL)
+    return bool(re.search(match[2], match[1]) if match else eval(when))  # noqa: S307 - our own graph

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import chart_values as chart_values_script
 import helm_python
@@ -16,6 +16,7 @@ import promql_parser
 import pytest
 import yaml
 
+from chart.local_argo import LocalArgo
 from chart.rendering import (
     CHART,
     EVERYTHING,
@@ -34,8 +35,20 @@ from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.config.report import chart_values
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 STEPS = {
-    *("plan", "validate", "seal", "load-postgres", "load-bigquery", "transform", "reconcile"),
+    *(
+        "run",
+        "plan",
+        "validate",
+        "seal",
+        "load-postgres",
+        "load-bigquery",
+        "transform",
+        "reconcile",
+    ),
     *("publish", "export"),
 }
 GROUPS = {"backfill", "one-by-one"}
@@ -191,6 +204,7 @@ def test_a_step_sees_the_secrets_that_it_needs_and_no_others() -> None:
         assert seen.setdefault(step, variables) == variables
     postgres = {"POSTGRES_USER", "POSTGRES_PASSWORD"}
     assert seen == {
+        "run": {*postgres, "PII_HASH_KEY"},
         "plan": set(),
         "validate": {"PII_HASH_KEY"},
         "seal": set(),
@@ -293,6 +307,47 @@ def test_the_exit_handler_is_there_when_it_is_wanted_only() -> None:
         assert "onExit" not in each["spec"]
         assert "{{workflow.failures}}" not in yaml.safe_dump(each)
         assert not {"exit", "notify"} & {t["name"] for t in each["spec"]["templates"]}
+
+
+class Pods(LocalArgo):
+    """A workflow of which no pod runs: each hands over what it is told to."""
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path, **outputs: str) -> None:
+        super().__init__(spec, folder, {}, {})
+        self.outputs = outputs
+
+    def container(self, template: Mapping[str, Any], scope: Mapping[str, str]) -> dict[str, str]:
+        """Note the pod."""
+        del scope
+        self.ran.append((template["name"],))
+        return self.outputs if template["name"] == "plan" else {}
+
+
+FAN_OUT = ("plan", "validate", "validate", "seal", "load-postgres", "load-bigquery", "transform")
+WHOLE = (*FAN_OUT, "reconcile", "publish", "export")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "size", "pods"),
+    [
+        ({}, 268_435_456, ("plan", "run")),
+        ({}, 268_435_457, WHOLE),
+        ({"layout": "single"}, 10**12, ("run",)),
+        ({"layout": "steps"}, 1, WHOLE),
+        ({"single_pod_bytes": "100"}, 100, ("plan", "run")),
+        ({"single_pod_bytes": "100"}, 101, WHOLE),
+        ({"select": "fact_sales"}, 1, FAN_OUT),
+        ({"layout": "single", "select": "fact_sales"}, 1, FAN_OUT),
+    ],
+)
+def test_the_layout_decides_which_pods_run(
+    tmp_path: Path, parameters: dict[str, str], size: int, pods: tuple[str, ...]
+) -> None:
+    plan = {"shards": "[0, 1]", "targets": "postgres,bigquery", "bytes": str(size)}
+    spec = one(objects(), "WorkflowTemplate")["spec"]
+    argo = Pods(spec, tmp_path, **plan)
+    argo.submit("sales-mart-abcde", **parameters)
+    assert tuple(name for (name,) in argo.ran) == pods
 
 
 def test_both_templates_run_the_same_pipeline() -> None:
@@ -460,6 +515,7 @@ OTHERS: dict[str, Any] = {
     "resources": {"limits": {"cpu": "3"}},
     "steps": {"seal": {"resources": {"limits": {"cpu": "3"}}}},
     "tolerations": [],
+    "workflow.layout": "single",
     "workflow.podGCDelay": "5s",
     "workflow.retry.backoff": "5s",
     "workflow.schedule": "@daily",

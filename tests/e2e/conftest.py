@@ -39,7 +39,7 @@ class Release:
             "extraEnv": [
                 {"name": name, "value": value} for name, value in around.environment.items()
             ],
-            "workflow": {"retry": {"backoff": "5s"}, "suspend": True},
+            "workflow": {"layout": "steps", "retry": {"backoff": "5s"}, "suspend": True},
         }
 
     def config(self, unique: str, **mart: str) -> dict[str, Any]:

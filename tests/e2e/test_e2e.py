@@ -136,6 +136,49 @@ def test_shards_in_parallel_give_the_same(daily: tuple[Release, list[bytes]]) ->
     check(daily, name)
 
 
+def test_one_pod_for_the_whole_run(daily: tuple[Release, list[bytes]]) -> None:
+    """`layout=single`: one pod, the same marts, summary and counts"""
+    cluster = daily[0].cluster
+    name = cluster.submit(business_date=str(DAY), layout="single")
+    ended = cluster.succeeded(name)
+    assert [each["templateName"] for each in ended.pods()] == ["run"]
+    check(daily, name)
+
+
+def test_a_small_input_gets_one_pod(daily: tuple[Release, list[bytes]]) -> None:
+    """`layout=auto`: `plan`, then one pod; deleted while it runs, it is tried again"""
+    cluster = daily[0].cluster
+    name = cluster.submit(business_date=str(DAY), layout="auto")
+
+    def running() -> str | None:
+        label = f"workflows.argoproj.io/workflow={name}"
+        for pod in cluster.get("pods", "-l", label)["items"]:
+            node = pod["metadata"]["annotations"]["workflows.argoproj.io/node-name"]
+            if ".run-small" in node and pod["status"]["phase"] == "Running":
+                return pod["metadata"]["name"]
+        return None
+
+    pod = wait_for("pod of the run", running, 300)
+    time.sleep(5)
+    cluster.kubectl("delete", "pod", pod, "--wait=false")
+    ended = cluster.succeeded(name)
+    assert [each["templateName"] for each in ended.pods()] == ["plan", "run", "run"]
+    check(daily, name)
+
+
+def test_one_pod_says_which_step_failed(daily: tuple[Release, list[bytes]]) -> None:
+    """`layout=single` with bad data: exit 65 at once, and the step in `argo get`"""
+    release, wanted = daily
+    open_storage(f"{release.lake}/bad").write("a.csv", b"no,header\n1,2\n")
+    source = f"{release.lake}/bad/*.csv"
+    ended = release.cluster.finished(release.cluster.submit(source=source, layout="single"))
+    assert ended.phase == "Failed"
+    (attempt,) = ended.pods("run")
+    assert attempt["outputs"]["exitCode"] == "65"
+    assert attempt["message"].startswith("validate: "), attempt["message"]
+    assert exports(f"{release.lake}/lake/export") == wanted
+
+
 def test_a_deleted_pod_is_tried_again_in_every_step(daily: tuple[Release, list[bytes]]) -> None:
     """A running pod deleted in each step: the retry succeeds, nothing is lost or doubled"""
     cluster = daily[0].cluster

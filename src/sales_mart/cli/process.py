@@ -133,7 +133,8 @@ def _report(
     details: dict[str, object] | None = None,
 ) -> None:
     """Say what went wrong: to a person, to a log collector, and to a program that reads JSON."""
-    _tell_kubernetes(message, remedy)
+    step = (details or {}).get("step")
+    _tell_kubernetes(f"{step}: {message}" if step else message, remedy)
     if as_json:
         error = {"exit_code": code, "message": message, "remedy": remedy, "details": details or {}}
         try:

@@ -16,6 +16,7 @@ from sales_mart.cli.output import console, table
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import RunCommand, Session
 from sales_mart.cli.steps import (
+    Accept,
     AcceptNewKey,
     AcceptNewRules,
     AllowEmpty,
@@ -23,10 +24,14 @@ from sales_mart.cli.steps import (
     Destination,
     FullRefresh,
     ModeName,
+    Outputs,
     Shards,
     Source,
     Targets,
+    load_options,
     plan_options,
+    publication_outputs,
+    row_outputs,
     warn_of_rejects,
 )
 from sales_mart.errors import SalesMartError
@@ -75,6 +80,8 @@ def _run(  # noqa: PLR0913 - options of a command
     full_refresh: FullRefresh = False,
     accept_new_key: AcceptNewKey = False,
     accept_new_rules: AcceptNewRules = False,
+    accept: Accept = None,
+    outputs: Outputs = None,
     local: Local = False,
     data_dir: DataDir = DEFAULT_DATA_DIR,
 ) -> None:
@@ -83,6 +90,7 @@ def _run(  # noqa: PLR0913 - options of a command
     from sales_mart.steps.pipeline import run
 
     session: Session = ctx.obj
+    accepted = load_options(accept, new_key=accept_new_key, new_rules=accept_new_rules)
     with ExitStack() as stack:
         if local:
             servers = stack.enter_context(on_local_servers(session, data_dir))
@@ -106,8 +114,8 @@ def _run(  # noqa: PLR0913 - options of a command
                 destination=destination or None,
                 dry_run=dry_run,
                 full_refresh=full_refresh,
-                accept_new_key=accept_new_key,
-                accept_new_rules=accept_new_rules,
+                accept_new_key=accepted.accept_new_key,
+                accept_new_rules=accepted.accept_new_rules,
                 progress=progress,
             )
         text = tables(summary)
@@ -121,6 +129,9 @@ def _run(  # noqa: PLR0913 - options of a command
                 f"The databases, the lake and the export stay in {data_dir}. `sales-mart "
                 f"local{folder}` starts the servers again, to look at them with psql."
             )
+        if summary.rows is not None and summary.published_at is not None:
+            handed = {**row_outputs(summary.rows), **publication_outputs(summary.published_at)}
+            session.hand_over(outputs, handed)
         session.emit(summary, *text)
         if summary.rows is not None:
             warn_of_rejects(summary.rows, summary.quarantine)

@@ -12,13 +12,14 @@ from sales_mart.cli.session import RunCommand, Session, given
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from datetime import date
+    from datetime import date, datetime
 
     from sales_mart.lake.records import Mode, Seal
     from sales_mart.steps.status import RowSummary
     from sales_mart.warehouses.admission import LoadOptions
 
 __all__ = [
+    "Accept",
     "AcceptNewKey",
     "AcceptNewRules",
     "AllowEmpty",
@@ -33,6 +34,8 @@ __all__ = [
     "add_to",
     "load_options",
     "plan_options",
+    "publication_outputs",
+    "row_outputs",
     "warn_of_rejects",
 ]
 
@@ -197,6 +200,20 @@ def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
     )
 
 
+def row_outputs(rows: Seal | RowSummary) -> dict[str, object]:
+    """Return the counts that a workflow passes on, by the names of its parameters."""
+    return {
+        "rows-read": rows.rows_read,
+        "rows-valid": rows.rows_valid,
+        "rows-rejected": rows.rows_rejected,
+    }
+
+
+def publication_outputs(published_at: datetime) -> dict[str, object]:
+    """Return the time of publication as a workflow passes it on, in seconds since 1970."""
+    return {"published-at": int(published_at.timestamp())}
+
+
 def _how_to_see(place: str) -> str:
     lake, _, run_id = place.removesuffix("/quarantine").rpartition("/runs/")
     command = shlex.join(["sales-mart", "quarantine", "show", run_id, "--lake", lake])
@@ -255,6 +272,7 @@ def _plan(  # noqa: PLR0913 - options of a command
             "business-date": made.business_date,
             "shards": list(range(len(made.shards))),
             "targets": ",".join(targets),
+            "bytes": sum(each.size for each in made.objects),
         },
     )
     session.emit(made)
@@ -297,14 +315,7 @@ def _seal(ctx: typer.Context, *, outputs: Outputs = None) -> None:
     run = session.run()
     sealed = seal(session.config, run)
     warn_of_rejects(sealed, f"{run.uri}/quarantine")
-    session.hand_over(
-        outputs,
-        {
-            "rows-read": sealed.rows_read,
-            "rows-valid": sealed.rows_valid,
-            "rows-rejected": sealed.rows_rejected,
-        },
-    )
+    session.hand_over(outputs, row_outputs(sealed))
     session.emit(sealed)
 
 
@@ -376,7 +387,7 @@ def _publish(ctx: typer.Context, *, target: Targets = None, outputs: Outputs = N
 
     session: Session = ctx.obj
     published = publish(session.config, session.run(), session.targets(target))
-    session.hand_over(outputs, {"published-at": int(published.published_at.timestamp())})
+    session.hand_over(outputs, publication_outputs(published.published_at))
     session.emit(published)
 
 

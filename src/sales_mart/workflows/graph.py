@@ -1,4 +1,4 @@
-"""The graph of one run: the steps of the pipeline, the shards and the warehouses side by side."""
+"""The graph of one run: one pod for all of it, or the steps, shards and warehouses side by side."""
 
 from __future__ import annotations
 
@@ -34,15 +34,33 @@ def stops(workflow: str) -> None:
     """Make the leaf templates of the pipeline in the present workflow, whose metrics name it."""
     run = ("--run-id", "{{inputs.parameters.run-id}}")
     targets = ("--target", "{{inputs.parameters.targets}}")
-    step(
-        "plan",
-        *("plan", *run, "--business-date", "{{inputs.parameters.business-date}}"),
+    accept = ("--accept", "{{workflow.parameters.accept}}")
+    about = (
+        *(*run, "--business-date", "{{inputs.parameters.business-date}}"),
         *("--source", "{{workflow.parameters.source}}", "--mode", "{{workflow.parameters.mode}}"),
         *("--target", "{{workflow.parameters.targets}}"),
         *("--shards", "{{workflow.parameters.shards}}"),
-        variables={"SALES_MART_ALLOW_EMPTY": "{{workflow.parameters.allow-empty}}"},
+    )
+    allow_empty = {"SALES_MART_ALLOW_EMPTY": "{{workflow.parameters.allow-empty}}"}
+    rows = {"rows-read": "0", "rows-valid": "0", "rows-rejected": "0"}
+    published = {"published-at": "0"}
+    row_metrics = [_rows(workflow, what) for what in ("read", "valid", "rejected")]
+    step(
+        "run",
+        # As JSON, since a table of the marts is not for a log.
+        *("run", *about, *accept, "--output", "json"),
+        secrets=(*KEY, *WAREHOUSES),
+        variables=allow_empty,
         inputs=["run-id", "business-date"],
-        outputs={"shards": "[]", "targets": "", "business-date": ""},
+        outputs={**rows, **published},
+        metrics=[*row_metrics, _published(workflow)],
+    )
+    step(
+        "plan",
+        *("plan", *about),
+        variables=allow_empty,
+        inputs=["run-id", "business-date"],
+        outputs={"shards": "[]", "targets": "", "business-date": "", "bytes": "0"},
     )
     step(
         "validate",
@@ -54,10 +72,9 @@ def stops(workflow: str) -> None:
         "seal",
         *("seal", *run),
         inputs=["run-id"],
-        outputs={"rows-read": "0", "rows-valid": "0", "rows-rejected": "0"},
-        metrics=[_rows(workflow, what) for what in ("read", "valid", "rejected")],
+        outputs=rows,
+        metrics=row_metrics,
     )
-    accept = ("--accept", "{{workflow.parameters.accept}}")
     for name in shared_warehouses():
         step(
             f"load-{name}",
@@ -82,17 +99,8 @@ def stops(workflow: str) -> None:
         *("publish", *run, *targets),
         secrets=WAREHOUSES,
         inputs=["run-id", "targets"],
-        outputs={"published-at": "0"},
-        metrics=[
-            Gauge(
-                name="sales_mart_published_timestamp_seconds",
-                help="When the marts were shown last, in seconds since 1970.",
-                labels=labels(workflow),
-                value="{{outputs.parameters.published-at}}",
-                when="{{status}} == Succeeded",
-                realtime=False,
-            )
-        ],
+        outputs=published,
+        metrics=[_published(workflow)],
     )
     step("export", *("export", *run), secrets=WAREHOUSES, inputs=["run-id"])
 
@@ -106,7 +114,14 @@ def pipeline(run_id: str | None = None, business_date: str | None = None) -> DAG
     """
     given = {"run-id": "{{inputs.parameters.run-id}}"}
     chosen = {**given, "targets": "{{tasks.plan.outputs.parameters.targets}}"}
+    day = {**given, "business-date": "{{inputs.parameters.business-date}}"}
     whole = "'{{workflow.parameters.select}}' == ''"
+    # One pod publishes what it builds, so a part of the marts is never built by one.
+    single = f"'{{{{workflow.parameters.layout}}}}' == 'single' && {whole}"
+    small = (
+        f"'{{{{workflow.parameters.layout}}}}' == 'auto' && {whole} && "
+        "{{tasks.plan.outputs.parameters.bytes}} <= {{workflow.parameters.single-pod-bytes}}"
+    )
     with DAG(
         name="pipeline",
         inputs=[
@@ -115,15 +130,14 @@ def pipeline(run_id: str | None = None, business_date: str | None = None) -> DAG
             for name, value in (("run-id", run_id), ("business-date", business_date))
         ],
     ) as graph:
-        Task(
-            name="plan",
-            template="plan",
-            arguments={**given, "business-date": "{{inputs.parameters.business-date}}"},
-        )
+        Task(name="run", template="run", when=single, arguments=day)
+        Task(name="plan", template="plan", when=f"!({single})", arguments=day)
+        Task(name="run-small", template="run", depends="plan.Succeeded", when=small, arguments=day)
         Task(
             name="validate",
             template="validate",
             depends="plan.Succeeded",
+            when=f"!({small})",
             arguments={**given, "shard": "{{item}}"},
             with_param="{{tasks.plan.outputs.parameters.shards}}",
         )
@@ -161,6 +175,17 @@ def pipeline(run_id: str | None = None, business_date: str | None = None) -> DAG
             )
         Task(name="export", template="export", depends="publish.Succeeded", arguments=given)
     return graph
+
+
+def _published(workflow: str) -> Gauge:
+    return Gauge(
+        name="sales_mart_published_timestamp_seconds",
+        help="When the marts were shown last, in seconds since 1970.",
+        labels=labels(workflow),
+        value="{{outputs.parameters.published-at}}",
+        when="{{status}} == Succeeded",
+        realtime=False,
+    )
 
 
 def _rows(workflow: str, what: str) -> Gauge:

@@ -73,6 +73,17 @@ ARGUMENTS = (
         description="new-key, new-rules or both with a comma: what a load refuses otherwise.",
     ),
     Parameter(name="shards", value="1", description="Most pods that validate side by side."),
+    Parameter(
+        name="layout",
+        value="auto",
+        enum=["auto", "single", "steps"],
+        description="One pod for the whole run, or one for each step; auto: by the input's bytes.",
+    ),
+    Parameter(
+        name="single-pod-bytes",
+        value=str(256 * 1024 * 1024),
+        description="Most bytes of input that layout auto leaves to one pod.",
+    ),
 )
 """Arguments of every template, each with a default."""
 
