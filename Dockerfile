@@ -31,17 +31,25 @@ RUN /opt/sales-mart/bin/python -m pip wheel --quiet --no-deps --wheel-dir /wheel
         --build-constraint constraints.txt . \
     && /opt/sales-mart/bin/python -m pip install --quiet --no-deps --no-compile \
         --prefix /opt/sales-mart --root /package /wheel/*.whl
-# The root file system is read-only in the cluster, so bytecode is written here or never. Left out are
-# the tests of the three largest libraries and what dbt-bigquery installs for models in Python, a
-# fifth of the image; the last line sees that all that is used is still there.
-RUN /opt/sales-mart/bin/python -m pip uninstall --quiet --yes pip \
+# What no step imports goes: build tools, and what dbt-bigquery brings for models in Python and for
+# data frames. Whole distributions are uninstalled, so that scanners find no package that is not
+# there; of those that stay go tests, headers, Arrow's servers and S3, and the locales that only dates
+# of other languages need. The root file system is read-only in the cluster, so bytecode is written here
+# or never. The last line sees that all that is used is still there.
+RUN /opt/sales-mart/bin/python -m pip uninstall --quiet --yes \
+        db-dtypes distro docstring-parser fastjsonschema google-auth-oauthlib \
+        google-cloud-aiplatform google-cloud-dataproc google-cloud-resource-manager google-genai \
+        grpc-google-iam-v1 jupyter-core nbformat oauthlib pandas pandas-gbq pydata-google-auth \
+        requests-oauthlib setuptools traitlets websockets \
+    && /opt/sales-mart/bin/python -m pip uninstall --quiet --yes pip \
     && cd /opt/sales-mart/lib/python3*/site-packages \
-    && rm -rf pandas/tests pyarrow/tests pyarrow/include vertexai google/genai \
-        google/cloud/aiplatform google/cloud/aiplatform_v1beta1 \
+    && rm -rf pyarrow/tests pyarrow/include pyarrow/src pyarrow/libarrow_flight* pyarrow/_flight* \
+        pyarrow/libarrow_s3* pyarrow/_s3fs* \
     && find numpy -type d -name tests -prune -exec rm -rf {} + \
-    && { python3 -m compileall -q -j 0 -x '/pandas/' /opt/sales-mart/lib > /dev/null || true; } \
+    && find babel/locale-data -name '*.dat' ! -name 'root.dat' ! -name 'en*.dat' -delete \
+    && { python3 -m compileall -q -j 0 /opt/sales-mart/lib > /dev/null || true; } \
     && python3 -m compileall -q /package \
-    && /opt/sales-mart/bin/python -c "import dbt.cli.main, dbt.adapters.bigquery, dbt.adapters.postgres, google.cloud.storage, pgpq, polars_hash, psycopg, pyarrow.parquet"
+    && /opt/sales-mart/bin/python -c "from sales_mart.dbt_runner import adapters; adapters.replace_postgres(); adapters.replace_bigquery(); import dbt.cli.main, google.cloud.storage, numpy, pgpq, polars_hash, psycopg, pyarrow.parquet, python_calamine, sales_mart.cli, sales_mart.steps.pipeline"
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

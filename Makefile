@@ -7,13 +7,14 @@ WORKERS ?= 2
 BUILDER ?= docker
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 # Every package in the version of constraints.txt, and only if its hash stands there. An editable
 # folder has no hash, so the project goes in first and alone; what builds it is checked as well.
-LOCKED := $(PIP) --require-hashes -c constraints.txt --build-constraint constraints.txt
-EDITABLE := $(PIP) --no-deps --build-constraint constraints.txt --editable .
+UV := $(BIN)/python scripts/run_uv.py pip install --build-constraints constraints.txt
+LOCKED := $(UV) --require-hashes -c constraints.txt -r pyproject.toml
+EDITABLE := $(UV) --no-deps --editable .
 INPUTS := pyproject.toml constraints.txt
 GROUPS := audit bench build dev docs lock
+DEV_EXTRAS := excel local pipeline testing workflows
 DEMO := .sales-mart/demo
 
 .DEFAULT_GOAL := help
@@ -138,9 +139,8 @@ ci:  ## Do what the continuous integration does
 
 ##@ Keep it
 .PHONY: constraints
-constraints: $(VENV)/.pip  ## Resolve every dependency anew into constraints.txt, with hashes
-	$(LOCKED) --group lock
-	$(BIN)/uv pip compile pyproject.toml --all-extras $(GROUPS:%=--group %) \
+constraints: $(VENV)/.uv  ## Resolve every dependency anew into constraints.txt, with hashes
+	$(BIN)/python scripts/run_uv.py pip compile pyproject.toml --all-extras $(GROUPS:%=--group %) \
 	    --python-version 3.11 --universal --no-header --no-annotate --no-emit-index-url \
 	    --generate-hashes --upgrade -o constraints.txt
 
@@ -155,31 +155,32 @@ help:  ## List the targets
 	    /^[a-z0-9-]+:.*## / {sub(/:.*/, "", $$1); printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # One stamp per set of packages: the second call has nothing to do.
-$(VENV)/.pip:
+$(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "sales_mart needs Python 3.11 or later, and $(PYTHON) is not." >&2; \
 	    echo "Name another one: make PYTHON=python3.13 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@# An old pip takes versions and hashes from requirements only.
-	sed -n '/^pip==/,/[^\\]$$/p' constraints.txt >$(VENV)/pip.txt
-	$(PIP) --require-hashes -r $(VENV)/pip.txt
+	sed -n '/^uv==/,/[^\\]$$/p' constraints.txt >$(VENV)/uv.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet \
+	    --require-hashes -r $(VENV)/uv.txt
 	@touch $@
 
-$(VENV)/.demo: $(VENV)/.pip $(INPUTS)
+$(VENV)/.demo: $(VENV)/.uv $(INPUTS)
 	$(EDITABLE)
-	$(LOCKED) 'sales-mart[local]'
+	$(LOCKED) --extra local
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.pip $(INPUTS)
+$(VENV)/.dev: $(VENV)/.uv $(INPUTS)
 	$(EDITABLE)
-	$(LOCKED) 'sales-mart[excel,local,pipeline,testing,workflows]' --group dev
+	$(LOCKED) $(DEV_EXTRAS:%=--extra %) --group dev
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: $(VENV)/.dev $(INPUTS)
 	$(LOCKED) --group docs
 	@touch $@
 
-$(VENV)/.audit: $(VENV)/.pip $(INPUTS)
+$(VENV)/.audit: $(VENV)/.uv $(INPUTS)
 	$(LOCKED) --group audit
 	@touch $@
 
