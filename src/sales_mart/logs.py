@@ -21,7 +21,7 @@ from sales_mart.errors import BY_SEVERITY, SalesMartError
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["at_step", "begin", "configure", "most_severe"]
+__all__ = ["at_step", "begin", "configure", "in_json", "most_severe", "set_level"]
 
 E = TypeVar("E", bound=BaseException)
 
@@ -148,16 +148,28 @@ def configure(
         as_json: JSON lines, or lines for a person; None decides by whether `stream` is a terminal.
         stream: Where to write; None is standard error.
     """
-    out = stream or sys.stderr
+    as_json = not (stream or sys.stderr).isatty() if as_json is None else as_json
     handler = _ToStderr() if stream is None else logging.StreamHandler(stream)
-    handler.setFormatter(_Json() if as_json or (as_json is None and not out.isatty()) else _Human())
+    handler.setFormatter(_Json() if as_json else _Human())
     handler.addFilter(_Once())
     logger = logging.getLogger("sales_mart")
     logger.handlers = [handler]
-    logger.setLevel(level.upper())
     logger.propagate = False
-    logging.getLogger(_ALWAYS).setLevel(min(logger.level, logging.WARNING))
+    set_level(level)
     # Without a handler, warnings of other libraries would reach standard error, values and all.
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(logging.NullHandler())
+
+
+def set_level(level: str) -> None:
+    """Show log lines from this level on: `debug`, `info`, `warning` or `error`."""
+    logger = logging.getLogger("sales_mart")
+    logger.setLevel(level.upper())
+    logging.getLogger(_ALWAYS).setLevel(min(logger.level, logging.WARNING))
+
+
+def in_json() -> bool:
+    """Whether the logs of sales_mart are lines of JSON."""
+    handlers = logging.getLogger("sales_mart").handlers
+    return any(isinstance(handler.formatter, _Json) for handler in handlers)

@@ -157,6 +157,16 @@ def test_an_error_on_a_terminal_is_for_people() -> None:
     )
 
 
+def test_the_form_of_the_log_is_a_choice(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = "error: no lake is given to keep the run in\n  → Use --lake, or set data_lake.lake.\n"
+    assert ask("seal", "--run-id", "x", "--log-format", "text")[2] == wanted
+    assert json.loads(ask("seal", "--run-id", "x", "--log-format", "json")[2])["remedy"]
+    monkeypatch.setenv("SALES_MART_LOG_FORMAT", "text")
+    assert ask("seal", "--run-id", "x")[2] == wanted
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert json.loads(ask("seal", "--run-id", "x", "--log-format", "json")[2])["remedy"]
+
+
 def _process_on(terminal: int, *arguments: str) -> int:
     code = "import sys; from sales_mart.cli import main; sys.exit(main())"
     environ = {**os.environ, "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "120"}

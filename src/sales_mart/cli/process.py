@@ -141,7 +141,7 @@ def _report(
             print_json({"schema_version": 2, "error": error})
         except (PipeClosed, ConfigurationError):
             return
-    if not sys.stderr.isatty():
+    if logs.in_json():
         extra = {"remedy": remedy, "exit_code": code, "details": details or {}}
         logging.getLogger("sales_mart").error(message, extra=extra)
         return

@@ -185,7 +185,7 @@ def _progress(session: Session) -> Generator[Callable[[StepEvent], None] | None]
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     if session.log_level == "info":  # the bars say the same
-        logs.configure("warning")
+        logs.set_level("warning")
     columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
     with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as bars:
         running = {}

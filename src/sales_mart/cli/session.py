@@ -34,6 +34,7 @@ class Session:
     config_file: str | None
     output: str
     log_level: str
+    log_format: str | None
     quiet: bool
     lake_option: str | None = None
     run_id: str | None = None
@@ -145,6 +146,14 @@ def _options_of_all(
         Literal["debug", "info", "warning", "error"],
         typer.Option("--log-level", help="Least severe log line to show."),
     ] = "info",
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(
+            "--log-format",
+            envvar="SALES_MART_LOG_FORMAT",
+            help="Log lines for a person or as JSON. Default: text on a terminal, else json.",
+        ),
+    ] = None,
     *,
     quiet: Annotated[
         bool,
@@ -188,7 +197,8 @@ class SessionCommand(TyperCommand):
         """Make the session of the shared options, then run the command with its own."""
         values = {each.name: ctx.params.pop(each.name) for each in self.shared}
         session = ctx.obj = Session(ctx.info_name, **values)
-        logs.configure("error" if session.quiet else session.log_level)
+        as_json = None if session.log_format is None else session.log_format == "json"
+        logs.configure("error" if session.quiet else session.log_level, as_json=as_json)
         logs.begin(session.step, session.run_id)
         return super().invoke(ctx)
 
