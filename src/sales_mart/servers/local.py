@@ -23,7 +23,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,16 +154,20 @@ def local_servers(
     """
     folder = folder.absolute()
     with ExitStack() as stack:
-        password, port, endpoint = "", None, None
+        port = None
         try:
             make_folder(folder)
             held = stack.enter_context(_held(folder))
-            if postgres:
-                password = _password(folder)
-                port = stack.enter_context(_postgres(folder, password, held))
-                _write_private(folder / "pgpass", f"{LOOPBACK}:{port}:*:postgres:{password}\n")
-            if bigquery:
-                endpoint = stack.enter_context(_bigquery(folder, gcs_root, held))
+            password = _password(folder) if postgres else ""
+            beside = stack.enter_context(ExitStack())
+            # Each takes a second or more of one processor to start.
+            with ThreadPoolExecutor(1) as other:
+                server = _bigquery(folder, gcs_root, held) if bigquery else nullcontext()
+                starting = other.submit(copy_context().run, beside.enter_context, server)
+                if postgres:
+                    port = stack.enter_context(_postgres(folder, password, held))
+                    _write_private(folder / "pgpass", f"{LOOPBACK}:{port}:*:postgres:{password}\n")
+                endpoint = starting.result()
         except OSError as error:
             msg = f"the folder of the local servers, {folder}, is not usable: {error.strerror}"
             raise ConfigurationError(
