@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sales_mart.lake.records import Mode, Seal
+from sales_mart.lake.records import Mode, Plan, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.rows.rules import mart_rules
 from sales_mart.rows.sums import Sums
@@ -77,7 +77,7 @@ def sealed_run(  # noqa: PLR0913 - a record has many fields
     rejects: Mapping[str, int] | None = None,
     allow_empty: bool = False,
 ) -> RunFolder:
-    """Write the parts and the seal that `validate` and `seal` would have left for `rows`."""
+    """Write the parts, the plan and the seal that the steps up to `seal` would have left."""
     shown = [r for r in rows if not check({**r._asdict(), "date": r.sale_date}, mart_rules(config))]
     return sealed_columns(
         config,
@@ -113,7 +113,7 @@ def sealed_columns(  # noqa: PLR0913 - a record has many fields
     rejects: Mapping[str, int] | None = None,
     allow_empty: bool = False,
 ) -> RunFolder:
-    """Write the parts and the seal that `validate` and `seal` would have left.
+    """Write the parts, the plan and the seal that the steps up to `seal` would have left.
 
     Args:
         config: The configuration.
@@ -164,8 +164,23 @@ def sealed_columns(  # noqa: PLR0913 - a record has many fields
         sale_dates=tuple(sorted(set(columns["sale_date"]))),
         allow_empty=allow_empty,
     )
-    run.write("seal", seal)
+    write_input(run, seal)
     return run
+
+
+def write_input(run: RunFolder, seal: Seal) -> None:
+    """Write a seal, and the plan of a run that read no file."""
+    plan = Plan(
+        run_id=run.run_id,
+        business_date=seal.business_date,
+        mode=seal.mode,
+        source="sales.csv",
+        objects=(),
+        shards=(),
+        config_digest=seal.config_digest,
+    )
+    run.write("plan", plan)
+    run.write("seal", seal)
 
 
 @contextmanager

@@ -220,10 +220,13 @@ class Site:
         return psycopg.connect(self._url, application_name="reader", options="-clock_timeout=1s")
 
     def records(self, run_id: str) -> dict[str, Any]:
-        """Give the records of a run, without times and without the numbers of loads."""
+        """Give the records of a run, without times and without the numbers of loads.
+
+        What the report shows depends on the run before it too, and on how long this one took.
+        """
         found: dict[str, Any] = {}
         for path in (self.lake / "runs" / run_id).glob("*.json"):
-            if path.name != "run.json":
+            if path.name not in {"run.json", "report.json"}:
                 found[path.name] = _timeless(json.loads(path.read_bytes()))
         return found
 

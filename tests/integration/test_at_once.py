@@ -77,8 +77,8 @@ def manifest(site: Site) -> tuple[str, dict[str, str]]:
 
 
 def digests(site: Site) -> dict[str, str]:
-    """Give the digests of the files beside the manifest."""
-    files = [path for path in site.export.iterdir() if path.name != "manifest.json"]
+    """Give the digests of the files that the manifest lists; the report tells of the run too."""
+    files = [path for path in site.export.iterdir() if path.name.startswith("summary_sales.")]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

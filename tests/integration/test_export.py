@@ -19,7 +19,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
-from sales_mart.lake.records import Export, Load, Mode, Publish
+from sales_mart.lake.records import Export, Load, Mode, Publish, Seal
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.names import PUBLICATIONS, raw_schema
@@ -29,6 +29,7 @@ from sales_mart.steps.top import top
 from sales_mart.warehouses.bigquery.connection import client, query, table_id
 from sales_mart.warehouses.bigquery.dialect import literal
 from sales_mart.warehouses.postgres.connection import connect
+from support import write_input
 from targets import Target
 from warehouses import mart_schema
 
@@ -136,8 +137,27 @@ def only(config: Config, target: Target) -> Config:
 
 
 def published(lake: Path | str, target: Target, sequence: int = 1, run_id: str = "a") -> RunFolder:
-    """Write the records that `load` and `publish` of a run would have left."""
+    """Write the records that the steps of a run up to `publish` would have left."""
     run = RunFolder(str(lake), run_id)
+    seal = Seal(
+        run_id=run_id,
+        rows_read=3,
+        rows_valid=3,
+        rows_rejected=0,
+        reasons={},
+        excluded={},
+        rows_excluded=0,
+        amount=Decimal("2499.83"),
+        quantity=17,
+        key_id="sha256",
+        valid=(),
+        quarantine=(),
+        business_date=date(2023, 10, 5),
+        mode=Mode.REPLACE,
+        config_digest="0" * 64,
+        sale_dates=(date(2023, 10, 1),),
+    )
+    write_input(run, seal)
     now = datetime(2023, 10, 6, tzinfo=UTC)
     load = Load(
         run_id=run_id,
@@ -160,11 +180,17 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 
 def exported(config: Config, lake: Path, target: Target, rows: Sequence[Row]) -> dict[str, bytes]:
-    """Export a summary of `rows`; gives the bytes of each file."""
+    """Export a summary of `rows`; gives the bytes of each file but the report."""
     FILL[target](config, rows, [1])
     record = export(only(config, target), published(lake, target))
+    return files_of(record)
+
+
+def files_of(record: Export) -> dict[str, bytes]:
+    """Read what was exported, but for the report, which tells of the run and the warehouse."""
     storage = open_storage(record.destination)
-    return {name: storage.read(name) for name in storage.names()}
+    assert "report.html" in storage.names()
+    return {name: storage.read(name) for name in storage.names() if name != "report.html"}
 
 
 def test_the_sample_as_json_csv_and_parquet(config: Config, lake: Path, target: Target) -> None:
@@ -188,7 +214,7 @@ def test_the_sample_as_json_csv_and_parquet(config: Config, lake: Path, target: 
 def test_the_manifest_lists_every_file(config: Config, lake: Path, target: Target) -> None:
     files = exported(config, lake, target, SAMPLE)
     manifest = json.loads(files.pop("manifest.json"))
-    assert manifest["run_id"] == "a"
+    assert (manifest["run_id"], manifest["report"]) == ("a", "report.html")
     assert {file["name"]: file for file in manifest["files"]} == {
         name: {
             "name": name,
@@ -235,9 +261,10 @@ def test_both_warehouses_give_the_same_bytes(
 
 def test_again_gives_the_same_bytes(config: Config, lake: Path, target: Target) -> None:
     first = exported(config, lake, target, SAMPLE)
+    report = (lake / "export" / "report.html").read_bytes()
     record = export(only(config, target), RunFolder(str(lake), "a"))
-    storage = open_storage(record.destination)
-    assert {name: storage.read(name) for name in storage.names()} == first
+    assert files_of(record) == first
+    assert (lake / "export" / "report.html").read_bytes() == report
 
 
 @pytest.mark.parametrize(
@@ -317,6 +344,7 @@ def test_a_destination_may_be_given_or_configured(
     assert export(there, run, str(tmp_path / "given")).destination == str(tmp_path / "given")
     assert sorted(path.name for path in (tmp_path / "given").iterdir()) == [
         "manifest.json",
+        "report.html",
         "summary_sales.csv",
         "summary_sales.json",
         "summary_sales.parquet",
@@ -385,9 +413,10 @@ def test_an_older_export_that_is_slow_does_not_end_after_a_newer_one(
     assert {each["name"]: (each["rows"], each["sha256"]) for each in manifest["files"]} == {
         path.name: (3, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in folder.iterdir()
-        if path.name != "manifest.json"
+        if path.name.startswith("summary_sales.")
     }
     assert (folder / "summary_sales.csv").read_text() == SAMPLE_CSV
+    assert "Run <code>b</code>" in (folder / "report.html").read_text()
     with pytest.raises(SupersededError):
         export(only_postgres, older)
     assert (folder / "summary_sales.csv").read_text() == SAMPLE_CSV

@@ -13,6 +13,7 @@ from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_serv
 from sales_mart.cli.output import print_data, print_json, table
 from sales_mart.cli.session import LakeCommand, RunCommand, Session, SessionCommand
 from sales_mart.cli.steps import BusinessDate, Destination, Targets
+from sales_mart.errors import ConfigurationError
 
 __all__ = ["add_to"]
 
@@ -27,6 +28,7 @@ config_app = typer.Typer(
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("top", cls=SessionCommand, rich_help_panel=PANEL)(_top)
+    app.command("report", cls=LakeCommand, rich_help_panel=PANEL)(_report)
     app.command("verify", cls=LakeCommand, rich_help_panel=PANEL)(_verify)
     app.command("generate", cls=SessionCommand, rich_help_panel=PANEL)(_generate)
     app.command("doctor", cls=RunCommand, rich_help_panel=PANEL)(_doctor)
@@ -98,6 +100,43 @@ def _top(  # noqa: PLR0913 - options of a command
             [list(row.values()) for row in rows],
         ),
     )
+
+
+def _report(
+    ctx: typer.Context,
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN_ID", help="Name of the run. Default: the exported one."),
+    ] = None,
+    *,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="FILE", help="File to write. Default: beside its export."),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Write the report of a run again; no warehouse is asked.
+
+    Example: sales-mart report --open
+    """
+    from sales_mart.steps.report import write_report
+
+    session: Session = ctx.obj
+    written = write_report(session.config, session.lake, run, to)
+    session.emit({"path": written}, written)
+    if show:
+        _open(written)
+
+
+def _open(file: str) -> None:
+    import webbrowser
+
+    if "://" in file:
+        msg = f"{file} is not on this computer"
+        raise ConfigurationError(msg, remedy="Use --to FILE with a path.")
+    if not webbrowser.open(Path(file).as_uri()):
+        msg = f"no browser was found to open {file}"
+        raise ConfigurationError(msg, remedy="Open the file yourself.")
 
 
 def _verify(

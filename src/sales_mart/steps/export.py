@@ -1,8 +1,9 @@
-"""Step `export`: the published summary as JSON, CSV and Parquet files.
+"""Step `export`: the published summary as JSON, CSV and Parquet files, and the run's report.
 
-The bytes depend on the summary alone, so the same input, configuration and key give the same files
-from either warehouse. `manifest.json` comes last and holds the digests: while an export replaces an
-older one, the manifest does not match, so a careful reader can tell.
+The bytes of the files depend on the summary alone, so the same input, configuration and key give
+the same files from either warehouse. `manifest.json` comes last and holds the digests: while an
+export replaces an older one, the manifest does not match, so a careful reader can tell. It names
+the report without a digest, since that tells of the run too, and of how long it took.
 """
 
 from __future__ import annotations
@@ -22,8 +23,16 @@ from sales_mart.lake.files import CsvWriter, JsonWriter, ParquetWriter
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import open_storage
+from sales_mart.report.figures import STEP
+from sales_mart.report.page import page
 from sales_mart.schema import arrow_schema
-from sales_mart.steps.summary import published_summary, summary_columns
+from sales_mart.steps.report_figures import REPORT, collect
+from sales_mart.steps.summary import (
+    check_still_shown,
+    open_summary,
+    published_summary,
+    summary_columns,
+)
 from sales_mart.warehouses.base import DEFAULT_TARGETS, names, warehouse_class
 
 if TYPE_CHECKING:
@@ -35,12 +44,12 @@ if TYPE_CHECKING:
     from sales_mart.lake.storage import Storage
     from sales_mart.schema import TableColumn
 
-__all__ = ["check_digests", "export", "export_place", "read_manifest"]
+__all__ = ["WAIT_SECONDS", "check_digests", "export", "export_place", "read_manifest"]
 
 _log = logging.getLogger(__name__)
 
 _ROWS = 65_536
-_WAIT_SECONDS = 60.0
+WAIT_SECONDS = 60.0
 _CSV_DECIMALS = 2
 _WIDEST = 38
 MANIFEST = "manifest.json"
@@ -48,7 +57,7 @@ _NAMES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 
 
 def export(config: Config, run: RunFolder, destination: str | None = None) -> Export:
-    """Write the published summary of a run as files, and the record `export`.
+    """Write the published summary of a run as files, its report, and the record `export`.
 
     `summary_sales.json` is an array of objects, amounts as numbers with all their decimals.
     `summary_sales.csv` has amounts with two decimals (more where the configuration allows more)
@@ -73,17 +82,22 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
     with ExitStack() as stack:
         # Of two exports at the same time one comes after the other, and reads what is published
         # when its turn comes. So the files are of one run.
-        stack.enter_context(held(storage.uri, _WAIT_SECONDS))
+        stack.enter_context(held(storage.uri, WAIT_SECONDS))
         folder = stack.enter_context(unfinished_files(storage.uri, ".export"))
         _check_owner(config, storage)
-        sequence, rows = stack.enter_context(published_summary(config, target))
-        _check_shown(run, target, sequence)
+        with open_summary(config, target) as summary:
+            _check_shown(run, target, summary.publication.sequence)
+            with disk_errors(folder):
+                count = _write(folder, summary_columns(config, target), summary.rows)
+            figures = collect(config, run, summary.session)
+            check_still_shown(summary.session, summary.publication)
         with disk_errors(folder):
-            count = _write(folder, summary_columns(config, target), rows)
             files = tuple(_describe(folder / name, count) for name in _NAMES)
-        for name in _NAMES:
+            (folder / REPORT).write_bytes(page(figures))
+        for name in (*_NAMES, REPORT):
             storage.put(name, folder / name)
         storage.write(MANIFEST, _manifest(config, run.run_id, files))
+    run.write(STEP, figures)
     record = Export(run_id=run.run_id, destination=storage.uri, target=target, files=files)
     run.write("export", record)
     _log.info("%d rows exported to %s", count, storage.uri)
@@ -219,5 +233,6 @@ def _manifest(config: Config, run_id: str, files: Sequence[ExportedFile]) -> byt
         "run_id": run_id,
         "warehouses": _places(config),
         "files": [file.model_dump(mode="json") for file in files],
+        "report": REPORT,
     }
     return json.dumps(content, indent=2).encode() + b"\n"

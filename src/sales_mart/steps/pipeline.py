@@ -204,6 +204,8 @@ def _run_steps(  # noqa: PLR0913 - what the pipeline needs
         reconcile(config, place, targets)
     with steps.step("publish"):
         publish(config, place, targets)
+    # The report shows what the steps before it took.
+    place.write("run", Run(run_id=made.run_id, seconds=steps.seconds))
     with steps.step("export"):
         export(config, place, destination)
 

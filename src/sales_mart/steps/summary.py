@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.rows.money import at_scale
@@ -19,18 +19,47 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.marts import Mart
     from sales_mart.schema import TableColumn
-    from sales_mart.warehouses.base import Warehouse
+    from sales_mart.warehouses.base import Session, Warehouse
+    from sales_mart.warehouses.history import Publication
 
-__all__ = ["best_products", "published_summary", "summary_columns"]
+__all__ = [
+    "OpenSummary",
+    "best_products",
+    "check_still_shown",
+    "open_summary",
+    "published_summary",
+    "summary_columns",
+]
 
 _NAME = "summary_sales"
+
+
+class OpenSummary(NamedTuple):
+    """The live summary in an open session.
+
+    Attributes:
+        session: The session; ask it more when the rows are read.
+        publication: What the summary shows.
+        rows: Its rows, as they stream in.
+    """
+
+    session: Session
+    publication: Publication
+    rows: Iterator[tuple[Any, ...]]
 
 
 @contextmanager
 def published_summary(
     config: Config, target: str
 ) -> Generator[tuple[int, Iterator[tuple[Any, ...]]]]:
-    """Open the live summary: the load that it shows, and its rows as they stream in.
+    """Open the live summary: the load that it shows, and its rows as `open_summary` has them."""
+    with open_summary(config, target) as opened:
+        yield opened.publication.sequence, opened.rows
+
+
+@contextmanager
+def open_summary(config: Config, target: str) -> Generator[OpenSummary]:
+    """Open the live summary.
 
     The rows come in the order of month, then texts by code point, and are of one publication.
     The marts are compared with it first, all but the facts.
@@ -54,11 +83,19 @@ def published_summary(
             from {warehouse.live(mart)}
             order by {", ".join((str(mart.slice), *_texts(warehouse)))}
         """)
-        # Where a session is no snapshot.
-        if latest_publication(session) != published:
-            msg = f"another run was published in {warehouse.title} at the same moment"
-            raise SupersededError(msg, remedy=SupersededError.advice)
-        yield published.sequence, _scaled(mart, rows)
+        check_still_shown(session, published)
+        yield OpenSummary(session, published, _scaled(mart, rows))
+
+
+def check_still_shown(session: Session, published: Publication) -> None:
+    """See that nothing else was published since, where a session is no snapshot.
+
+    Raises:
+        SupersededError: Another run was.
+    """
+    if latest_publication(session) != published:
+        msg = f"another run was published in {session.warehouse.title} at the same moment"
+        raise SupersededError(msg, remedy=SupersededError.advice)
 
 
 def best_products(config: Config, target: str, month: date, limit: int) -> list[dict[str, Any]]:
