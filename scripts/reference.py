@@ -29,6 +29,7 @@ from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config.keys import IGNORED_KEYS, Key, fields_of, keys, section_of
 from sales_mart.lake import parquet, records
+from sales_mart.report import figures
 from sales_mart.rows.reasons import REASONS
 from sales_mart.rows.rules import TRUSTED, rules
 from sales_mart.schema import arrow_schema, schema_of
@@ -237,8 +238,11 @@ def _options_named(command: str, names: tuple[str, ...]) -> str:
 
 def _records() -> str:
     out: list[str] = []
-    for name in records.__all__:
-        model = getattr(records, name)
+    for place, name in (
+        *((records, name) for name in records.__all__),
+        *((figures, name) for name in figures.__all__),
+    ):
+        model = getattr(place, name)
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             continue
         if model is records.Record:

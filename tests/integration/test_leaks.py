@@ -272,6 +272,22 @@ def test_nothing_that_a_run_wrote_or_said_holds_a_secret(
     assert not found
 
 
+def test_the_report_shows_each_reason_with_a_line_and_no_secret(
+    finished: Finished, secrets: dict[str, str]
+) -> None:
+    counts = json.loads((finished.folder / "lake/runs/whole/seal.json").read_text())["reasons"]
+    figures = json.loads((finished.folder / "lake/runs/whole/report.json").read_text())
+    report = (finished.folder / "lake/export/report.html").read_text()
+    assert {each["reason"] for each in figures["rejects"]} == {
+        reason for reason, count in counts.items() if count
+    }
+    for each in figures["rejects"]:
+        assert each["lines"]
+        assert f"<h3><code>{each['reason']}</code>" in report
+        assert f"a.csv</bdi>, line {each['lines'][0]['line']}" in report
+    assert find_in(report, secrets, "the report") == []
+
+
 def test_no_warehouse_holds_a_secret(
     finished: Finished, servers: LocalServers, secrets: dict[str, str]
 ) -> None:

@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
-from itertools import product
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -16,12 +16,14 @@ import pytest
 from sales_mart.errors import DataError, ReconciliationError
 from sales_mart.lake.records import Mode
 from sales_mart.marts import fact
+from sales_mart.report.figures import Figures
 from sales_mart.rows.sums import Sums
 from sales_mart.steps import pipeline
 from sales_mart.steps.export import export
 from sales_mart.steps.load import load
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
+from sales_mart.steps.report_figures import collect
 from sales_mart.steps.summary import published_summary
 from sales_mart.steps.transform import transform
 from sales_mart.steps.verify import verify
@@ -298,8 +300,42 @@ def test_returns_currencies_and_dimensions_are_right_in_every_warehouse(
     assert {tuple(each.values()) for each in exported} == as_exported
     lines = list(csv.reader((tmp_path / "export/summary_sales.csv").read_text().splitlines()))
     assert len(lines) == 1 + len(as_exported)
+    reported(config, run, rows)
     result = verify(config, TARGETS, lake=str(lake), destination=str(tmp_path / "export"))
     assert [each for each in result.checks if each.status != "ok"] == []
+
+
+def reported(config: Config, run: RunFolder, rows: Sequence[Sale]) -> None:
+    """See that each warehouse gives a report the same figures, and the right ones."""
+    figures = run.read("report", Figures)
+    for target in TARGETS:
+        with open_warehouse(config, target).session() as session:
+            assert collect(config, run, session) == figures, target
+    assert {
+        each.currency: (each.amount, each.pieces, each.transactions, each.returned_amount)
+        for each in figures.totals
+    } == {
+        currency: (*[measures(some)[name] for name in _SUMS], measures(some)["returned_amount"])
+        for (currency,), some in grouped(rows, lambda each: (each.paid_in,)).items()
+    }
+    # The day of the batch is in October: its month is the newest that is not in the future.
+    october = [each for each in rows if each.sale_month == date(2023, 10, 1)]
+    best: dict[tuple[Any, ...], Decimal] = {}
+    for key, some in grouped(october, lambda each: (each.paid_in, each.product)).items():
+        best[key] = measures(some)["total_amount"]
+    assert {(each.currency, each.name): each.amount for each in figures.products} == best
+    for name in ("store", "order"):
+        found = [each for each in figures.dimensions if each.dimension == name]
+        assert {(each.currency, each.name): each.amount for each in found} == {
+            key: measures(some)["total_amount"]
+            for key, some in grouped(
+                october, lambda each, name=name: (each.paid_in, getattr(each, name))
+            ).items()
+        }
+    for shown in (figures.products, figures.dimensions):
+        for _, group in groupby(shown, lambda each: (each.dimension, each.currency)):
+            amounts = [each.amount for each in group]
+            assert amounts == sorted(amounts, reverse=True)
 
 
 def test_a_file_with_returns_comes_out_right_in_every_warehouse(

@@ -136,6 +136,10 @@ def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two se
     exported = json.loads((export / "summary_sales.json").read_text(), parse_float=Decimal)
     assert exported == [dict(zip(columns, row, strict=True)) for row in SUMMARY]
     assert pq.read_table(export / "summary_sales.parquet").num_rows == 3
+    report = (export / "report.html").read_text()
+    for text in ("2,499.83", *(name for name, *_ in SUMMARY), *(reason for reason in reasons)):
+        assert text in report
+    assert "PostgreSQL and BigQuery agree to the cent on 3 days." in report
 
     begun = [event.step for event in events if event.state == "begun"]
     ended = [event.step for event in events if event.state == "ended"]

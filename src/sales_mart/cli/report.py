@@ -49,6 +49,8 @@ def tables(summary: RunSummary) -> list[RenderableType]:
         parts.append(
             table(f"Files in {summary.destination}", ("", "rows", "bytes", "sha256"), rows)
         )
+    if summary.report is not None:
+        parts.append(f"Report: {summary.report}")
     if summary.seconds:
         seconds = [(step, f"{value:.2f}") for step, value in summary.seconds.items()]
         parts.append(table("Seconds", ("step", "seconds"), seconds))

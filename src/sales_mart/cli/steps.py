@@ -396,7 +396,7 @@ def _export(
     *,
     destination: Destination = None,
 ) -> None:
-    """Write the published monthly summary as JSON, CSV and Parquet."""
+    """Write the published monthly summary as JSON, CSV and Parquet, and the report of the run."""
     from sales_mart.steps.export import export
 
     session: Session = ctx.obj

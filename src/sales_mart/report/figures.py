@@ -11,6 +11,7 @@ from sales_mart.lake.records import Mode, Record
 from sales_mart.rows.sums import Sums
 
 __all__ = [
+    "REPORT",
     "STEP",
     "Before",
     "Comparison",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 
+REPORT = "report.html"
+"""Name of the page, beside the exports."""
 STEP = "report"
 """Name of the record that the figures are."""
 

@@ -23,10 +23,10 @@ from sales_mart.lake.files import CsvWriter, JsonWriter, ParquetWriter
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import open_storage
-from sales_mart.report.figures import STEP
+from sales_mart.report.figures import REPORT, STEP
 from sales_mart.report.page import page
 from sales_mart.schema import arrow_schema
-from sales_mart.steps.report_figures import REPORT, collect
+from sales_mart.steps.report_figures import collect
 from sales_mart.steps.summary import (
     check_still_shown,
     open_summary,

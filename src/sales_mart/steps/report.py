@@ -11,10 +11,9 @@ from sales_mart.lake.folders import held
 from sales_mart.lake.records import Export
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
-from sales_mart.report.figures import STEP, Figures
+from sales_mart.report.figures import REPORT, STEP, Figures
 from sales_mart.report.page import page
 from sales_mart.steps.export import WAIT_SECONDS, export_place, read_manifest
-from sales_mart.steps.report_figures import REPORT
 
 if TYPE_CHECKING:
     from sales_mart.config import Config

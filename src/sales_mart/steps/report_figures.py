@@ -40,9 +40,8 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Session
     from sales_mart.warehouses.history import PastRun
 
-__all__ = ["REPORT", "collect"]
+__all__ = ["collect"]
 
-REPORT = "report.html"
 _QUALITY_DAYS = 28
 _LINES = 3
 _FILES = 12

@@ -21,6 +21,7 @@ from sales_mart.lake.records import (
     Seal,
     Transform,
 )
+from sales_mart.report.figures import REPORT, STEP, Figures
 from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class RunSummary(_Part):
         warnings: What `plan` found strange; those about rows stand in `rows`.
         quarantine: Where rejected rows are; None when there are none.
         marts: Rows that readers see, by warehouse and mart.
+        report: The page about the run, beside the files.
         seconds: Duration of each step, where one process ran the pipeline.
     """
 
@@ -89,6 +91,7 @@ class RunSummary(_Part):
     published_at: datetime | None = None
     destination: str | None = None
     files: tuple[ExportedFile, ...] = ()
+    report: str | None = None
     seconds: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -156,6 +159,7 @@ def summarise(run: RunFolder) -> RunSummary:
         published_at=publish.published_at if publish else None,
         destination=export.destination if export else None,
         files=export.files if export else (),
+        report=f"{export.destination}/{REPORT}" if export and run.find(STEP, Figures) else None,
         seconds=ran.seconds if ran else {},
     )
 
