@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,3 +223,27 @@ def test_no_personal_value_is_printed(ask: Ask) -> None:
             _, out, err = ask("quarantine", *command, "-o", output, "--log-level", "debug")
             assert out or err
             assert not find_in(out + err, SECRETS, " ".join(command))
+
+
+def test_each_member_of_an_archive_is_a_file_of_its_own(ask: Ask) -> None:
+    """Its duplicates too, which only `seal` finds."""
+    with zipfile.ZipFile("in.zip", "w") as archive:
+        for name in ("1.csv", "2.csv"):
+            archive.writestr(name, f"{HEADER}K1,Tea,2.50,1,2024-02-03,\nK2,Tea,2.50,1,\n")
+    Path("in/b.csv").write_text(f"{HEADER}K1,Tea,2.50,1,2024-02-03,\n")
+    validated(ask, "x", "--source", "in.zip", "--source", "in/b.csv")
+    folder = Path().absolute()
+    uri = folder / "in.zip"
+    assert {
+        (each["file"], each["reason"]): each["rows"] for each in answer(ask, "list", "x")["rows"]
+    } == {
+        (f"{uri}!1.csv", "malformed_row"): 1,
+        (f"{uri}!2.csv", "malformed_row"): 1,
+        (f"{uri}!2.csv", "duplicate_transaction_id"): 1,
+        (f"{folder}/in/b.csv", "duplicate_transaction_id"): 1,
+    }
+    shown = answer(ask, "show", "x", "--file", "2.csv")["rows"]
+    assert [each["reasons"] for each in shown] == [["duplicate_transaction_id"], ["malformed_row"]]
+    code, _, err = ask("quarantine", "export", "x", "--file", "2.csv", "--to", "mend.csv")
+    assert code == 0, err
+    assert Path("mend.csv").read_text().count("\n") == 3

@@ -16,8 +16,6 @@ from sales_mart.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sales_mart.lake.runs import RunFolder
-
 __all__ = ["add_to"]
 
 PANEL = "Tools"
@@ -69,12 +67,19 @@ def _list(
     Example: sales-mart quarantine list --last 7d --reason price_format
     """
     from sales_mart.business_date import business_date
-    from sales_mart.steps.quarantine import Choice, counts, first_of, rejects_of, rejects_since
+    from sales_mart.steps.quarantine import (
+        Choice,
+        counts,
+        first_of,
+        rejects_of,
+        rejects_since,
+        run_of,
+    )
 
     session: Session = ctx.obj
     choice = Choice(file, reason)
     if last is None:
-        found = [rejects_of(_run(session, run))]
+        found = [rejects_of(run_of(session.lake, run))]
     else:
         days = _days(last)
         if run is not None:
@@ -127,11 +132,11 @@ def _show(
 
     Example: sales-mart quarantine show --reason date_format --limit 5
     """
-    from sales_mart.steps.quarantine import Choice, rejects_of, rows
+    from sales_mart.steps.quarantine import Choice, rejects_of, rows, run_of
 
     session: Session = ctx.obj
     choice = Choice(file, reason)
-    found = rejects_of(_run(session, run))
+    found = rejects_of(run_of(session.lake, run))
     choice.check(session.config, [found])
     count, shown = rows(found, choice, limit)
     names: list[str] = [*shown[0]["fields"]] if shown else []
@@ -172,12 +177,12 @@ def _export(  # noqa: PLR0913 - options of a command
 
     Example: sales-mart quarantine export --to mend.csv
     """
-    from sales_mart.steps.quarantine import Choice
+    from sales_mart.steps.quarantine import Choice, run_of
     from sales_mart.steps.quarantine_export import export_rejects
 
     session: Session = ctx.obj
     found = export_rejects(
-        session.config, _run(session, run), Choice(file, reason), to, force=force
+        session.config, run_of(session.lake, run), Choice(file, reason), to, force=force
     )
     for each in found.files:
         if each.left_out:
@@ -230,13 +235,6 @@ def _explain(
 def _short(fields: Mapping[str, str | None], name: str) -> str | None:
     text = fields[name]
     return text if text is None or len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-def _run(session: Session, run_id: str | None) -> RunFolder:
-    from sales_mart.lake.runs import RunFolder
-    from sales_mart.steps.quarantine import latest_run
-
-    return latest_run(session.lake) if run_id is None else RunFolder(session.lake, run_id)
 
 
 def _days(text: str) -> int:

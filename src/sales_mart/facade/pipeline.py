@@ -20,12 +20,11 @@ from sales_mart.facade.frames import as_kind, in_pieces
 from sales_mart.lake.disk import disk_errors, temporary_folder
 from sales_mart.lake.parquet import quarantine_schema, read_part
 from sales_mart.lake.records import Mode
-from sales_mart.lake.runs import RunFolder
 from sales_mart.marts import marts_of
 from sales_mart.rows.money import at_scale
 from sales_mart.rows.transaction import strip
 from sales_mart.schema import schema_of
-from sales_mart.steps.quarantine import latest_run, rejects_of
+from sales_mart.steps.quarantine import rejects_of, run_of
 from sales_mart.warehouses.base import names, open_warehouse
 
 if TYPE_CHECKING:
@@ -220,9 +219,8 @@ def quarantine(
     if place is None:
         msg = "no lake is given, in which the run would be"
         raise ConfigurationError(msg, remedy='Give it as lake="…", or set data_lake.lake.')
-    folder = RunFolder(place, run_id) if run_id else latest_run(place)
-    found = rejects_of(folder)
-    parts = [read_part(folder, part) for part in found.parts]
+    found = rejects_of(run_of(place, run_id))
+    parts = [read_part(found.run, part) for part in found.parts]
     if not parts:
         parts = [pl.DataFrame(schema=quarantine_schema(schema_of(_config(config))))]
     made = pl.concat(parts)

@@ -69,7 +69,7 @@ class PartWriter:
         self.parts: list[Part] = []
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Take some rows."""
+        """Take some rows; a column that others lack is null there."""
         if frame.height:
             # A few rows of a block would keep the texts of the whole block in memory: copy theirs.
             compact = pl.from_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
@@ -82,7 +82,7 @@ class PartWriter:
         """Write what has been collected, if anything has."""
         if not self._frames:
             return
-        frame = pl.concat(self._frames)
+        frame = pl.concat(self._frames, how="diagonal")
         self._frames, self._rows = [], 0
         name = f"{self._prefix}-{len(self.parts):05d}"
         path = self._folder / f"{name.replace('/', '-')}.parquet"

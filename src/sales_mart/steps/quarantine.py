@@ -30,10 +30,10 @@ __all__ = [
     "check_reason",
     "counts",
     "first_of",
-    "latest_run",
     "rejects_of",
     "rejects_since",
     "rows",
+    "run_of",
 ]
 
 _PARTS = 3
@@ -107,13 +107,15 @@ def check_reason(reason: str | None, known: Iterable[str]) -> None:
         raise ConfigurationError(msg, remedy="`sales-mart quarantine explain` lists the reasons.")
 
 
-def latest_run(lake: str) -> RunFolder:
-    """Return the run that was loaded last.
+def run_of(lake: str, run_id: str | None) -> RunFolder:
+    """Return a run, by default the one that was loaded last.
 
     Raises:
-        ConfigurationError: None was loaded.
+        ConfigurationError: None is named, and none was loaded.
     """
     storage = open_storage(lake)
+    if run_id is not None:
+        return RunFolder(storage, run_id)
     loads = [
         (RunFolder(storage, parts[1]), parts[2].removesuffix(".json"))
         for parts in _records(storage.names("runs/"))

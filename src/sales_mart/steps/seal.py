@@ -179,10 +179,13 @@ def _settle(
 
 def _duplicates(lost: pl.DataFrame, plan: Plan, schema: Schema) -> pl.DataFrame:
     """Return the quarantine rows of duplicates."""
-    uris = pl.Series([item.uri for item in plan.objects])
+    objects = pl.Series("source_uri", [item.uri for item in plan.objects])
+    uris = objects.gather(lost["source_file"])
+    if "source_uri" in lost.columns:  # of members of archives
+        uris = lost["source_uri"].fill_null(uris)
     return as_quarantine(
         lost.with_columns(
-            uris.gather(lost["source_file"]).alias("source_uri"),
+            uris,
             pl.concat_list("reason").alias("reasons"),
             *(pl.col(column.name).alias(field) for field, column in schema.by_field.items()),
         ),

@@ -117,7 +117,8 @@ def validate_shard(
                     coded += int((block.flaws & ENCODING > 0).sum())
                     bad = as_quarantine(bad, schema)
                     valid.add(good.select(valid_columns))
-                    positions.add(good.select(POSITION_COLUMNS))
+                    named = ("source_uri",) if block.member else ()
+                    positions.add(good.select(*POSITION_COLUMNS, *named))
                     quarantine.add(bad)
                     totals.add(checker.totals(good))
                     reasons.update(count_reasons(bad))
@@ -196,14 +197,12 @@ def _check_block(
     where = pl.lit(ordinal, pl.Int32).alias("source_file")
     fields = block.fields.with_columns(place_columns(block.places))
     valid, rejected = checker.check(fields.lazy().with_columns(where), block.typed)
-    uri = f"{item.uri}!{block.member}" if block.member else item.uri
+    uri = pl.lit(f"{item.uri}!{block.member}" if block.member else item.uri).alias("source_uri")
     broken = broken_rows(block).with_columns(where)
-    quarantine = pl.concat([rejected, broken], how="diagonal").with_columns(
-        pl.lit(uri).alias("source_uri")
-    )
+    quarantine = pl.concat([rejected, broken], how="diagonal").with_columns(uri)
     if broken.height:
         quarantine = quarantine.sort("source_row")
-    return valid, quarantine
+    return valid.with_columns(uri), quarantine
 
 
 def _ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
