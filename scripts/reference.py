@@ -29,10 +29,13 @@ from sales_mart.cli import app
 from sales_mart.config import Config
 from sales_mart.config.keys import IGNORED_KEYS, Key, fields_of, keys, section_of
 from sales_mart.lake import parquet, records
+from sales_mart.names import QUALITY_HISTORY
 from sales_mart.report import figures
 from sales_mart.rows.reasons import REASONS
 from sales_mart.rows.rules import TRUSTED, rules
 from sales_mart.schema import arrow_schema, schema_of
+from sales_mart.warehouses.own_tables import QUALITY_TABLES
+from sales_mart.warehouses.postgres.dialect import PostgresDialect
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -391,6 +394,23 @@ def _marts() -> str:
     return "\n".join(out)
 
 
+def _quality() -> str:
+    columns = QUALITY_TABLES[QUALITY_HISTORY]
+    types = PostgresDialect()
+    return _table(
+        ("column", "type", "may be null", "meaning"),
+        (
+            (
+                f"`{each.name}`",
+                f"`{types.type_of(each)}`",
+                "yes" if each.is_nullable else "no",
+                each.description,
+            )
+            for each in columns
+        ),
+    )
+
+
 def _column_type(column: dict[str, Any]) -> str:
     """Return a column's type on PostgreSQL, and on BigQuery where it has another name there."""
     kind = str(column.get("data_type", ""))
@@ -413,6 +433,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "exit-codes": _exit_codes,
     "keys-without-effect": _keys_without_effect,
     "marts": _marts,
+    "quality": _quality,
     "quarantine-columns": _quarantine_columns,
     "reasons": _reasons,
     "records": _records,

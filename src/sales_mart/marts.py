@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sales_mart.dbt_runner.project import model_files, with_additions
 from sales_mart.errors import ConfigurationError
+from sales_mart.names import QUALITY_HISTORY
 from sales_mart.schema import (
     AMOUNT_DIGITS,
     MEASURES,
@@ -277,6 +278,9 @@ def _rendered(text: str, variables: frozenset[tuple[str, Any]]) -> str:
 
 def _by_name(marts: Iterable[Mart]) -> tuple[Mart, ...]:
     found = sorted(marts, key=lambda mart: mart.name)
+    if own := [mart.model for mart in found if mart.name == QUALITY_HISTORY]:
+        msg = f"the model {own[0]} is called {QUALITY_HISTORY}, as a table of the pipeline is"
+        raise ConfigurationError(msg, remedy="Give it another name or alias.")
     for one, other in pairwise(found):
         if one.name == other.name:
             msg = f"the models {one.model} and {other.model} are both called {one.name}"

@@ -13,6 +13,7 @@ __all__ = [
     "PRODUCT_MONTHS",
     "PUBLICATIONS",
     "PUBLISHED_SLICES",
+    "QUALITY_HISTORY",
     "RETURNED",
     "STAGING",
     "STAGING_FLAGS",
@@ -25,6 +26,8 @@ PUBLICATIONS = "publications"
 """Every publication of a target, beside the raw table."""
 PUBLISHED_SLICES = "published_slices"
 """Rows, sums and checksum of every slice of the published marts, beside the raw table."""
+QUALITY_HISTORY = "quality_history"
+"""Rejected rows of every run that the marts show, by reason, beside the marts."""
 STAGING = "stg_transactions"
 """The staging view, beside the raw table."""
 PRODUCT_MONTHS = "sales_by_product_month"

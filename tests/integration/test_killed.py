@@ -18,11 +18,11 @@ from chaos.ledger import CLEAN, KILLS, STEPS, Aim
 from chaos.site import Site
 from chaos.story import STORY
 from chaos.table import Row, as_table
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, QUALITY_HISTORY, STAGING
 from sales_mart.steps.summary import published_summary
 from sales_mart.warehouses.bigquery.dialect import LOCK
 from targets import Target
-from warehouses import ask, published_tables, raw_table
+from warehouses import ask, mart_schema, published_tables, raw_table, table
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
@@ -68,6 +68,8 @@ def test_a_run_that_is_struck_in_every_step_ends_as_one_in_peace(finished: Finis
         published_summary(site.config, Target.BIGQUERY) as (_, there),
     ):
         assert list(here) == list(there)
+    assert _rejected(site, Target.POSTGRES) == _rejected(peace, Target.POSTGRES)
+    assert _rejected(site, Target.BIGQUERY) == _rejected(peace, Target.POSTGRES)
     (other,) = peace.runs()
     exported, wanted = site.exported(), peace.exported()
     for name in ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet"):
@@ -78,6 +80,14 @@ def test_a_run_that_is_struck_in_every_step_ends_as_one_in_peace(finished: Finis
         "run_id": "",
         "config_digest": "",
     }
+
+
+def _rejected(site: Site, target: Target) -> list[tuple[str, ...]]:
+    """Return what the readers of the marts are told of the rejected rows of the one run."""
+    name = table(site.config, target, mart_schema(site.config, target), QUALITY_HISTORY)
+    rows = ask(site.config, target, f"select reason, rows_read, rows_rejected, share from {name}")
+    assert rows
+    return sorted((str(row[0]), *(f"{value:.9f}" for value in row[1:])) for row in rows)
 
 
 def test_nothing_is_left_behind(finished: Finished) -> None:
@@ -94,7 +104,7 @@ def test_nothing_is_left_behind(finished: Finished) -> None:
     ours = {LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING, LOCK}
     raw = {site.config.data_warehouse.table, *ours}
     in_bigquery = {name.rpartition(".")[2] for name in found if name.startswith("bigquery:")}
-    assert in_bigquery == {*published, *raw}
+    assert in_bigquery == {*published, *raw, QUALITY_HISTORY}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.lake.records import Load, Mode, Publish, Reconcile, TargetTransform, Transform
-from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, raw_schema
+from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, QUALITY_HISTORY, raw_schema
 from sales_mart.steps.publish import publish
 from sales_mart.warehouses.history import pending_window
 from sales_mart.warehouses.postgres.connection import connect, lock_target
@@ -291,7 +291,9 @@ def test_a_view_and_a_grant_of_an_analyst_survive(config: Config, lake: Path) ->
                 SQL("grant usage on schema {} to {}").format(
                     Identifier(mart_schema(config, PG)), role
                 ),
-                SQL("grant select on {}, {} to {}").format(live(config), view, role),
+                SQL("grant select on {}, {}, {} to {}").format(
+                    live(config), view, Identifier(mart_schema(config, PG), QUALITY_HISTORY), role
+                ),
             ):
                 connection.execute(statement)
             published(config, lake, "b", [row("T1", D1), row("T2", D2)])
@@ -302,6 +304,10 @@ def test_a_view_and_a_grant_of_an_analyst_survive(config: Config, lake: Path) ->
                     SQL("select count(*) from {}").format(relation)
                 ).fetchone()
                 assert count == (3,)
+            runs = SQL("select run_id from {} order by sequence").format(
+                Identifier(mart_schema(config, PG), QUALITY_HISTORY)
+            )
+            assert connection.execute(runs).fetchall() == [("a",), ("b",), ("c",)]
         finally:
             connection.execute("reset role")
             connection.execute(SQL("drop owned by {}").format(role))

@@ -12,6 +12,7 @@ from sales_mart.errors import ConfigurationError, ReconciliationError, Supersede
 from sales_mart.lake.records import Mode, Reconcile, Transform
 from sales_mart.lake.runs import RunFolder
 from sales_mart.marts import fact, marts_of
+from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform
@@ -28,6 +29,7 @@ from warehouses import (
     loaded,
     next_table,
     raw_table,
+    table,
 )
 
 if TYPE_CHECKING:
@@ -273,6 +275,30 @@ def test_a_new_run_of_the_same_input_cures_a_table_that_was_changed(
     again = loaded(config, sealed_run(config, tmp_path, "r2", ROWS), POSTGRES)
     transform(config, again, POSTGRES)
     assert reconcile(config, again, POSTGRES).amount == AMOUNT
+
+
+def test_rejected_rows_that_a_warehouse_tells_otherwise_are_found(
+    built: tuple[Config, RunFolder],
+) -> None:
+    config, _ = built
+    name = table(config, PG, raw_schema(config), LOAD_RUNS)
+    edits = {
+        "rejects": "'{\"price_format\": 1}'",
+        "rows_rejected": "1",
+        "rows_read": str(len(ROWS)),
+    }
+    for column, value in edits.items():
+        ((kept,),) = ask(config, PG, f"select {column} from {name}")
+        change(config, PG, f"update {name} set {column} = {value}")
+        try:
+            error = differences(built)
+        finally:
+            change(config, PG, f"update {name} set {column} = {dialect(config, PG).literal(kept)}")
+        assert [column in each for each in error.details["findings"]] == [True, False]
+        assert error.details["findings"][1] == (
+            "load_runs of postgres and of bigquery have other rejected rows of run r1"
+        )
+    reconcile(*built, BOTH)
 
 
 def test_rows_of_another_run_are_found(

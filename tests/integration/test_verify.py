@@ -12,12 +12,20 @@ from pydantic import SecretStr
 
 from sales_mart.errors import ConfigurationError, MartsChangedError
 from sales_mart.lake.records import Mode
-from sales_mart.names import PRODUCT_MONTHS, PUBLICATIONS, PUBLISHED_SLICES, raw_schema
+from sales_mart.names import (
+    PRODUCT_MONTHS,
+    PUBLICATIONS,
+    PUBLISHED_SLICES,
+    QUALITY_HISTORY,
+    raw_schema,
+)
 from sales_mart.steps.export import export
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform
 from sales_mart.steps.verify import verify
+from sales_mart.warehouses.base import open_warehouse
+from sales_mart.warehouses.quality import history_differences
 from support import Row, row, sealed_run
 from targets import Target
 from warehouses import (
@@ -28,6 +36,7 @@ from warehouses import (
     fact_table,
     fresh_config,
     loaded,
+    mart_schema,
     next_table,
     published_tables,
     raw_table,
@@ -190,6 +199,7 @@ def test_marts_that_nobody_changed_agree(shown: Shown) -> None:
                     "marts and their publication",
                     "marts with each other",
                     "facts and raw",
+                    "quality_history and loads",
                 )
             ),
             "postgres and bigquery",
@@ -258,6 +268,30 @@ def test_a_row_deleted_in_raw_is_found(
         f"{target}: facts and raw": f"{fact_table(target)} has 1 rows, amount 3.00, quantity 1 for "
         f"{AUGUST}, raw: 0 rows, amount 0, quantity 0"
     }
+
+
+@pytest.mark.parametrize("target", BOTH)
+def test_an_edit_of_the_quality_history_is_found(shown: Shown, target: Target) -> None:
+    config = shown.config
+    name = table(config, target, mart_schema(config, target), QUALITY_HISTORY)
+    edits = [
+        f"update {name} set rows_rejected = 7 where run_id = 'r1'",
+        (
+            f"insert into {name} (run_id, business_date, mode, sequence, reason, rows_rejected)"
+            f" values ('r1', date '{D1}', 'append', 1, 'price_format', 1)"
+        ),
+        f"delete from {name} where run_id = 'r1'",
+    ]
+    for sql in edits if target is PG else edits[-1:]:
+        change(config, target, sql)
+        assert failed(shown, (target,)) == {
+            f"{target}: quality_history and loads": "quality_history has other rows of run r1 than "
+            "it should"
+        }
+    taken(config, shown.run, (target,), full_refresh=True)
+    publish(config, shown.run, (target,))
+    with open_warehouse(config, target).session() as session:
+        assert history_differences(session, 2) == []
 
 
 def test_warehouses_that_differ_are_found(

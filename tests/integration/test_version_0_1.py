@@ -21,6 +21,7 @@ from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.status import summarise
 from sales_mart.steps.transform import transform
+from sales_mart.steps.verify import verify
 from sales_mart.warehouses.postgres.connection import connect
 from support import token
 from warehouses import POSTGRES, ask
@@ -81,7 +82,7 @@ def test_what_0_1_left_is_shown_again_and_gets_columns(
     source.with_name("day-2023-10-03.csv").write_text(
         "transaction_id,product,price,quantity,date,Branch\nT6,Tea,0.50,2,2023-10-03,North\n"
     )
-    run(
+    new = run(
         config.model_validate(changed),
         str(lake),
         source=str(source),
@@ -93,5 +94,14 @@ def test_what_0_1_left_is_shown_again_and_gets_columns(
     }
     stores = ask(config, "postgres", "select distinct store from mart_0_1.pg_sales order by store")
     assert stores == [("North",), (None,)]
+    # Of what only 0.1 has loaded, nobody knows what was rejected.
+    history = "select run_id, reason, rows_read, rows_rejected from mart_0_1.quality_history"
+    assert {*ask(config, "postgres", history)} == {
+        (RUNS[0], None, 3, 0),
+        (RUNS[1], None, None, None),
+        (new.run_id, None, 1, 0),
+    }
+    checks = verify(config.model_validate(changed), POSTGRES, lake=str(lake)).checks
+    assert [each for each in checks if each.status != "ok"] == []
     seen = ask(config, "postgres", "select sum(amount) from analysts.by_day")
     assert seen == [(sum(FACTS.values()) + 1,)]

@@ -280,6 +280,8 @@ TABLES: Tables = {
         "rules": "STRING",
         "rejects": "STRING",
         "grain": "STRING",
+        "rows_read": "INT64",
+        "rows_rejected": "INT64",
         "key_id": "STRING",
         "sale_date_window": "STRING",
         "seal_digest": "STRING",
@@ -401,7 +403,9 @@ def test_the_script_of_a_publication_is_googlesql(window: tuple[date, ...] | Non
         "sales_by_product_month": month | {"total_price": "NUMERIC"},
     }
     columns = {name: list(types) for name, types in marts.items()}
-    script = publish_script(BigQuery(REAL), NextMarts("a", window, 2, {}), columns, recorded=True)
+    script = publish_script(
+        BigQuery(REAL), NextMarts("a", window, 2, {}), columns, (), recorded=True
+    )
     places = ("sales-mart.transactions_mart", "sales-mart.transactions_mart__next", DATASET)
     tables = {f"{place}.{name}": types for place in places for name, types in marts.items()}
     slices = {

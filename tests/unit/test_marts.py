@@ -118,6 +118,12 @@ def test_two_tables_of_one_name_are_refused() -> None:
         read_marts(manifest(model("by_day"), other))
 
 
+def test_a_model_that_is_called_like_a_table_of_the_pipeline_is_refused() -> None:
+    for node in (model("quality_history"), model("other") | {"alias": "quality_history"}):
+        with pytest.raises(ConfigurationError, match="is called quality_history, as a table"):
+            read_marts(manifest(node))
+
+
 def test_a_whole_table_does_not_read_rows_of_a_window_only() -> None:
     between = model("between", "model.sales_mart.fact_sales", materialized="view", meta={})
     for reads in ("model.sales_mart.fact_sales", "model.sales_mart.between"):

@@ -259,6 +259,10 @@ class Load(Record):
     rejects: dict[str, int] | None = Field(
         default=None, description="rejected rows of the run by reason"
     )
+    rows_read: int | None = Field(default=None, description="rows of the run's input")
+    rows_rejected: int | None = Field(
+        default=None, description="rejected rows of the run, each once"
+    )
     loaded_at: datetime
     already_loaded: bool = Field(default=False, exclude=True)
 

@@ -17,6 +17,7 @@ from sales_mart.rows.sums import Sums
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.differences import listed
 from sales_mart.warehouses.history import check_latest
+from sales_mart.warehouses.quality import LoadedRun, differing_runs, loaded_runs
 from sales_mart.warehouses.questions import DayTotals, Questions
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
+    from sales_mart.warehouses.base import Session
     from sales_mart.warehouses.windows import Window
 
 __all__ = ["reconcile"]
@@ -41,6 +43,7 @@ class _Side:
     """One warehouse: its questions, and what `load` and `transform` left for this run."""
 
     target: str
+    session: Session
     questions: Questions
     load: Load
     window: Window
@@ -53,6 +56,7 @@ class _Found:
     days: dict[date, DayTotals]
     raw: dict[tuple[bool, bool], Sums]
     marts: dict[str, tuple[int, Decimal]]
+    runs: dict[str, LoadedRun]
 
 
 def reconcile(config: Config, run: RunFolder, targets: Sequence[str]) -> Reconcile:
@@ -61,7 +65,7 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[str]) -> Reconci
     In each warehouse: the run's raw rows are the sealed ones, and the fact table holds exactly
     those raw rows of the window that pass the marts' rules. Between two warehouses: rows, sums
     and an order-free checksum of every sale date are the same, and so are rows and checksum of
-    each other mart. Only totals travel.
+    each other mart, and what each run has rejected. Only totals travel.
 
     Raises:
         ConfigurationError: The marts were not built from the latest load.
@@ -84,6 +88,7 @@ def reconcile(config: Config, run: RunFolder, targets: Sequence[str]) -> Reconci
         differing = _differing_days(sides, found)
         # Facts that differ say where to look; the marts made of them would only repeat it.
         findings += [] if differing else _differing_marts(sides, found)
+        findings += _differing_rejects(sides, found)
         if findings or differing:
             raise _disagreement(sides, found, findings, differing)
     facts = _facts(found[0].days)
@@ -110,7 +115,8 @@ def _side(config: Config, run: RunFolder, target: str) -> Generator[_Side]:
     warehouse = open_warehouse(config, target)
     with warehouse.session() as session:
         latest = check_latest(session, run.run_id)
-        yield _Side(target, Questions(warehouse, session.query), latest, _built_window(run, latest))
+        questions = Questions(warehouse, session.query)
+        yield _Side(target, session, questions, latest, _built_window(run, latest))
 
 
 def _built_window(run: RunFolder, latest: Load) -> Window:
@@ -127,6 +133,7 @@ def _ask(side: _Side, run_id: str, sides: int) -> _Found:
         days=side.questions.days(checksum=sides > 1),
         raw=side.questions.raw(run_id, side.window),
         marts=side.questions.marts(),
+        runs=loaded_runs(side.session, side.load.sequence),
     )
 
 
@@ -171,6 +178,16 @@ def _against_seal(side: _Side, found: _Found, seal: Seal) -> list[str]:
                 f"{side.target}: of the run, {passed} pass the marts' rules, sealed: {seal.shown} "
                 f"(left out: {_reasons(side)})"
             )
+    counts = {
+        "rows_read": (load.rows_read, seal.rows_read),
+        "rows_rejected": (load.rows_rejected, seal.rows_rejected),
+        "rejects": (load.rejects, seal.reasons),
+    }
+    findings += [
+        f"{side.target}: load_runs has {name} {here} for the run, sealed: {there}"
+        for name, (here, there) in counts.items()
+        if here is not None and here != there  # an earlier version did not keep it
+    ]
     return findings
 
 
@@ -213,6 +230,15 @@ def _differing_marts(sides: Sequence[_Side], found: Sequence[_Found]) -> list[st
                     f"({answer.marts[name][0]} rows) differ, though the facts of the run agree"
                 )
     return findings
+
+
+def _differing_rejects(sides: Sequence[_Side], found: Sequence[_Found]) -> list[str]:
+    """Say of which runs a warehouse has kept other rejected rows than the first one."""
+    return [
+        f"load_runs of {sides[0].target} and of {side.target} have other rejected rows of run {run}"
+        for side, answer in zip(sides[1:], found[1:], strict=True)
+        for run in differing_runs(found[0].runs, answer.runs)
+    ]
 
 
 def _disagreement(

@@ -18,6 +18,7 @@ from sales_mart.errors import (
     TemporaryError,
 )
 from sales_mart.lake.storage import open_storage
+from sales_mart.names import QUALITY_HISTORY
 from sales_mart.steps.export import check_digests, export_place, read_manifest
 from sales_mart.warehouses.base import open_warehouse, warehouse_class
 from sales_mart.warehouses.differences import differing_days, listed
@@ -28,6 +29,7 @@ from sales_mart.warehouses.history import (
     pending_window,
 )
 from sales_mart.warehouses.published import PublishedMarts
+from sales_mart.warehouses.quality import differing_runs, history_differences, loaded_runs
 from sales_mart.warehouses.questions import Questions
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.storage import Storage
     from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.quality import LoadedRun
     from sales_mart.warehouses.questions import DayTotals
 
 __all__ = ["Check", "Verification", "verify"]
@@ -83,6 +86,7 @@ class _Side:
     published: Publication
     days: Mapping[date, DayTotals]
     marts: Mapping[str, tuple[int, Decimal]]
+    runs: Mapping[str, LoadedRun]
 
 
 class _Checks:
@@ -161,7 +165,8 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
         ours = [each for each in found if each.is_of_record]
         between = [each for each in found if not each.is_of_record]
         questions = Questions(warehouse, session.query, published=True)
-        side = _Side(target, published, questions.days(checksum=True), questions.marts())
+        runs = loaded_runs(session, published.sequence)
+        side = _Side(target, published, questions.days(checksum=True), questions.marts(), runs)
         rows = sum(day.sums.rows for day in side.days.values())
         agreed = f"{rows} rows of {len(side.days)} days, run {published.run_id}"
         if recorded:
@@ -188,10 +193,23 @@ def _look_at(checks: _Checks, config: Config, target: str) -> _Side | None:
             waiting = f"; {len(waits)} more days wait to be published" if waits else ""
             rows = sum(day.sums.rows for day in raw.values())
             checks.add(name, differing, f"{rows} rows of {len(raw)} days{waiting}")
+        _check_history(checks, target, history_differences(session, published.sequence), len(runs))
         if latest_publication(session) != published:
             msg = f"another run was published in {target} at the same moment"
             raise TemporaryError(msg, remedy="Run `sales-mart verify` again.")
     return side
+
+
+def _check_history(
+    checks: _Checks, target: str, differing: Sequence[str] | None, runs: int
+) -> None:
+    """Compare `quality_history` with what was noted of the loads that the marts show."""
+    name = f"{target}: {QUALITY_HISTORY} and loads"
+    if differing is None:
+        checks.skip(name, f"there is no {QUALITY_HISTORY} yet", "The next publication makes it.")
+        return
+    found = [f"{QUALITY_HISTORY} has other rows of run {run} than it should" for run in differing]
+    checks.add(name, found, f"{runs} runs")
 
 
 def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
@@ -213,6 +231,11 @@ def _compare(checks: _Checks, here: _Side, there: _Side) -> None:
         "or other values"
         for mart, (rows, checksum) in here.marts.items()
         if there.marts[mart] != (rows, checksum)
+    ]
+    found += [
+        f"{QUALITY_HISTORY} of {here.target} and of {there.target} have other rejected rows of "
+        f"run {run}"
+        for run in differing_runs(here.runs, there.runs)
     ]
     rows = sum(day.sums.rows for day in here.days.values())
     checks.add(name, found, f"{rows} rows of {len(here.days)} days are the same")

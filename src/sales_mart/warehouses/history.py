@@ -119,6 +119,8 @@ def load_values(
         "rules": json.dumps(rules_as_data(config) | {CURRENCY: seal.currency}),
         "rejects": json.dumps(seal.reasons),
         "grain": json.dumps([column.name for column in schema_of(config).of_role("currency")]),
+        "rows_read": seal.rows_read,
+        "rows_rejected": seal.rows_rejected,
     }
 
 
@@ -292,6 +294,8 @@ def load_of(target: str, row: Mapping[str, Any]) -> Load:
         seal_digest=row["seal_digest"],
         rules=None if rules is None else json.loads(rules),
         rejects=None if rejects is None else json.loads(rejects),
+        rows_read=row.get("rows_read"),
+        rows_rejected=row.get("rows_rejected"),
         loaded_at=row["loaded_at"],
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, QUALITY_HISTORY
 from sales_mart.schema import MEASURES, SaleColumn, TableColumn
 
 if TYPE_CHECKING:
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
     from sales_mart.warehouses.dialect import Dialect
 
-__all__ = ["LOAD_TABLES", "PUBLISH_TABLES", "check_columns", "table_definition"]
+__all__ = [
+    "LOAD_TABLES",
+    "PUBLISH_TABLES",
+    "QUALITY_TABLES",
+    "SHARE",
+    "check_columns",
+    "table_definition",
+]
 
 
 def _text(name: str, description: str, *, is_nullable: bool = False) -> TableColumn:
@@ -55,6 +62,8 @@ _LOAD_RUNS = (
     _text("rules", "JSON object: the rules by reason.", is_nullable=True),
     _text("rejects", "JSON object: rejected rows by reason.", is_nullable=True),
     _text("grain", "JSON array: the currency, if it has one.", is_nullable=True),
+    _count("rows_read", "Rows of the input.", is_nullable=True),
+    _count("rows_rejected", "Rejected rows, each once.", is_nullable=True),
 )
 _PUBLICATIONS = (
     _count("sequence", "Sequence of the load that is shown."),
@@ -75,10 +84,49 @@ _PUBLISHED_SLICES = (
     ),
     _sum("checksum", "Sum of the rows' checksums.", is_nullable=False),
 )
+SHARE = TableColumn(
+    name="share",
+    kind="decimal",
+    digits=10,
+    scale=9,
+    description="`rows_rejected` / `rows_read`, rounded half away from zero; null where one "
+    "of them is null or nothing was read.",
+)
+_QUALITY_HISTORY = (
+    _text("run_id", "Run whose rows were checked."),
+    TableColumn(
+        name="business_date",
+        kind="date",
+        is_nullable=False,
+        description="Date of its batch; of a snapshot, the day that it was taken for.",
+    ),
+    _text("mode", "`append` for the batch of a day, `replace` for a snapshot."),
+    _count("sequence", "Number of its last load in this warehouse: a later load has a higher one."),
+    _text(
+        "reason",
+        "Why rows were rejected; null in the one row of each run that counts every rejected row "
+        "once.",
+        is_nullable=True,
+    ),
+    _count(
+        "rows_read",
+        "Rows of the run's input, the same in all of its rows; null where an earlier version "
+        "loaded it.",
+        is_nullable=True,
+    ),
+    _count(
+        "rows_rejected",
+        "Rejected rows with this reason; null where an earlier version did not keep it.",
+        is_nullable=True,
+    ),
+    SHARE,
+)
 LOAD_TABLES = {LOAD_RUNS: _LOAD_RUNS}
 """What `load` keeps: every load of a target."""
 PUBLISH_TABLES = {PUBLICATIONS: _PUBLICATIONS, PUBLISHED_SLICES: _PUBLISHED_SLICES}
 """What `publish` keeps: every publication, and the slices of the marts that are shown."""
+QUALITY_TABLES = {QUALITY_HISTORY: _QUALITY_HISTORY}
+"""What `publish` keeps beside the marts, for their readers."""
 _KEYS = {LOAD_RUNS: "sequence"}
 
 

@@ -18,6 +18,7 @@ from sales_mart.warehouses.history import (
     latest_publication,
 )
 from sales_mart.warehouses.published import PublishedMarts
+from sales_mart.warehouses.quality import history_sql
 from sales_mart.warehouses.questions import Questions
 
 if TYPE_CHECKING:
@@ -204,6 +205,8 @@ def publish_in_transaction(
     check_published(warehouse.name, found, "Nothing was published.", following.run_id)
     counts = dict(session.query(marts.rows_sql()))
     rows = json.dumps({mart.name: int(counts.get(mart.name, 0)) for mart in warehouse.marts})
+    for statement in history_sql(session, following.sequence):
+        execute(statement)
     execute(note_sql(warehouse, following, warehouse.dialect.literal(rows)))
     return cast("Publication", latest_publication(session))
 

@@ -36,7 +36,7 @@ from sales_mart.warehouses.history import (
     is_shown,
     latest_publication,
 )
-from sales_mart.warehouses.own_tables import PUBLISH_TABLES
+from sales_mart.warehouses.own_tables import PUBLISH_TABLES, QUALITY_TABLES
 from sales_mart.warehouses.published import PublishedMarts, mart_window
 from sales_mart.warehouses.publishing import (
     check_next,
@@ -44,6 +44,7 @@ from sales_mart.warehouses.publishing import (
     note_sql,
     shown_already,
 )
+from sales_mart.warehouses.quality import history_sql
 from sales_mart.warehouses.windows import Window
 
 if TYPE_CHECKING:
@@ -68,9 +69,14 @@ def publish(warehouse: BigQuery, following: NextMarts) -> Publication:
             return published
         before = latest_publication(session)
         columns = _ensure_live_tables(connected, warehouse, following.window)
-        ensure(connected, config, PUBLISH_TABLES)
+        ensure(connected, config, warehouse.raw_schema, PUBLISH_TABLES)
+        ensure(connected, config, warehouse.mart_schema, QUALITY_TABLES)
         check_next(session, following, built_tables(connected, warehouse))
-        query(connected, publish_script(warehouse, following, columns, recorded=recorded))
+        # What is shown already is none of the script, whose length has a limit.
+        for statement in history_sql(session, before.sequence if before else 0):
+            query(connected, statement)
+        history = history_sql(session, following.sequence)
+        query(connected, publish_script(warehouse, following, columns, history, recorded=recorded))
         published = latest_publication(session)
         if not is_shown(published, config, following.sequence) or published == before:
             check_sequence(check_latest(session, following.run_id), following.sequence)
@@ -156,6 +162,7 @@ def publish_script(
     warehouse: BigQuery,
     following: NextMarts,
     columns: Mapping[str, Sequence[str]],
+    history: Sequence[str],
     *,
     recorded: bool,
 ) -> str:
@@ -174,6 +181,7 @@ def publish_script(
             f"insert into {live} ({listed}) select {listed} from {warehouse.following(mart)}",
         ]
         counts.append(f"'\"{mart.name}\": ', cast((select count(*) from {live}) as string)")
+    statements += history
     rows = ", ', ', ".join(counts)
     statements.append(note_sql(warehouse, following, f"concat('{{', {rows}, '}}')"))
     wrong = marts.differences_sql(window if recorded else None, recorded=True)

@@ -86,14 +86,14 @@ def ensure_tables(client: Client, config: Config, tables: LoadTables) -> None:
         raw.clustering_fields = list(sales.grain[:-1])
         raw = client.create_table(raw, exists_ok=True)
     _evolve(client, config, raw, sales.raw)
-    made = ensure(client, config, {**LOAD_TABLES, LOCK: _LOCK_COLUMNS})
+    made = ensure(client, config, schema, {**LOAD_TABLES, LOCK: _LOCK_COLUMNS})
     if not made[LOCK].num_rows:
         lock = table_id(config, schema, LOCK)
         query(client, f"insert into `{lock}` (run_id) values ('')")
 
 
 def ensure(
-    client: Client, config: Config, tables: Mapping[str, Sequence[TableColumn]]
+    client: Client, config: Config, schema: str, tables: Mapping[str, Sequence[TableColumn]]
 ) -> dict[str, bigquery.Table]:
     """Create the pipeline's own tables that are missing; add the columns that the others lack.
 
@@ -102,7 +102,7 @@ def ensure(
     """
     made: dict[str, bigquery.Table] = {}
     for name, columns in tables.items():
-        full = table_id(config, raw_schema(config), name)
+        full = table_id(config, schema, name)
         table = existing_table(client, full)
         if table is None:
             new = bigquery.Table(full, schema=list(map(_field, columns)))

@@ -169,14 +169,15 @@ def _quoted(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
-def ensure_tables(session: DuckDBSession, tables: Mapping[str, Sequence[TableColumn]]) -> None:
+def ensure_tables(
+    session: DuckDBSession, schema: str, tables: Mapping[str, Sequence[TableColumn]]
+) -> None:
     """Create the pipeline's own tables that are missing; add the columns that the others lack.
 
     Raises:
         ConfigurationError: A column has another type, or cannot be added.
     """
-    execute, schema = session.connection.execute, session.warehouse.raw_schema
-    dialect = session.warehouse.dialect
+    execute, dialect = session.connection.execute, session.warehouse.dialect
     for table, columns in tables.items():
         name = dialect.table(schema, table)
         execute(f"create schema if not exists {name.rpartition('.')[0]}")

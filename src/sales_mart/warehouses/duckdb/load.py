@@ -53,7 +53,7 @@ def load(warehouse: DuckDB, run: RunFolder, options: LoadOptions) -> Load:
         execute = session.connection.execute
         execute("begin transaction")
         raw = {warehouse.config.data_warehouse.table: schema_of(warehouse.config).raw}
-        ensure_tables(session, {**LOAD_TABLES, **raw})
+        ensure_tables(session, warehouse.raw_schema, {**LOAD_TABLES, **raw})
         record = _already_loaded(session, seal) or _load(session, run, seal, options)
         execute("commit")
     run.write(f"load-{warehouse.name}", record)

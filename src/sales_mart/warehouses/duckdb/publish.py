@@ -18,7 +18,7 @@ from sales_mart.warehouses.history import (
     check_latest,
     check_sequence,
 )
-from sales_mart.warehouses.own_tables import PUBLISH_TABLES
+from sales_mart.warehouses.own_tables import PUBLISH_TABLES, QUALITY_TABLES
 from sales_mart.warehouses.published import mart_window
 from sales_mart.warehouses.publishing import (
     check_next,
@@ -98,9 +98,8 @@ def publish(warehouse: DuckDB, following: NextMarts) -> Publication:
             check_sequence(check_latest(session, following.run_id), following.sequence)
             _check_columns(session, following.window)
             check_built(warehouse.name, following.built, built_tables(session))
-            marts = warehouse.dialect.identifier(warehouse.mart_schema)
-            execute(f"create schema if not exists {PUBLISHED}.{marts}")
-            ensure_tables(session, PUBLISH_TABLES)
+            ensure_tables(session, warehouse.raw_schema, PUBLISH_TABLES)
+            ensure_tables(session, warehouse.mart_schema, QUALITY_TABLES)
             made = publish_in_transaction(
                 session,
                 execute,

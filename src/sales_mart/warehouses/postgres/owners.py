@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg.sql import SQL
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, STAGING
+from sales_mart.names import (
+    LOAD_RUNS,
+    PUBLICATIONS,
+    PUBLISHED_SLICES,
+    QUALITY_HISTORY,
+    STAGING,
+)
 from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
@@ -370,13 +376,14 @@ def _refused(found: Sequence[tuple[str, ...]]) -> ConfigurationError:
 def _expected(config: Config) -> list[tuple[str, str, str]]:
     """List what is ours: schema, name and the kinds (`relkind`) that it may be."""
     warehouse = PostgreSQL(config)
-    raw, _, following = schemas(config)
+    raw, shown, following = schemas(config)
     published = {mart.name: warehouse.schema_of(mart) for mart in warehouse.marts}
     records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, LOCK_TABLE)
     tables = (config.data_warehouse.table, *records)
     return [
         *((raw, name, "r") for name in tables),
         *((schema, name, "r") for name, schema in published.items()),
+        (shown, QUALITY_HISTORY, "r"),
         (raw, STAGING, "v"),
         (following, LOCK_TABLE, "r"),
         *((following, name, "rv") for name in published),

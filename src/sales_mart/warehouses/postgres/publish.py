@@ -16,7 +16,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.warehouses.history import Publication
-from sales_mart.warehouses.own_tables import PUBLISH_TABLES
+from sales_mart.warehouses.own_tables import PUBLISH_TABLES, QUALITY_TABLES
 from sales_mart.warehouses.postgres import PostgreSQL
 from sales_mart.warehouses.postgres.connection import (
     Connection,
@@ -93,6 +93,8 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
             table.evolve(following.window)
         check_next(session, following, marks)
         ensure(connection, warehouse.raw_schema, PUBLISH_TABLES)
+        ensure_schema(connection, warehouse.mart_schema)
+        ensure(connection, warehouse.mart_schema, QUALITY_TABLES)
         made = publish_in_transaction(
             session,
             lambda sql: connection.execute(sql.encode()),
