@@ -24,6 +24,7 @@ from pydantic import SecretStr, ValidationError
 from sales_mart import Config, Transaction, validate
 from sales_mart.cli import main
 from sales_mart.errors import ConfigurationError, SourceFormatError
+from sales_mart.names import QUALITY_HISTORY
 from sales_mart.rows.checker import Checker
 from sales_mart.rows.tokens import Tokeniser
 from sales_mart.servers.local import local_servers
@@ -302,6 +303,7 @@ def test_no_warehouse_holds_a_secret(
             ([f"{names}%", f"{mart['postgres_schema']}%"],),
         ).fetchall()
         assert len(tables) > 7
+        assert QUALITY_HISTORY in str(tables)
         for (table,) in tables:
             rows = admin.execute(f"select t::text from {table} as t".encode()).fetchall()
             found += find_in(str(rows), secrets, table)

@@ -153,8 +153,6 @@ def _write_stream(stream: BinaryIO, job: _Job, *, is_member: bool = False) -> No
     elif kind == "jsonl":
         job.write(lambda write: _write_json_lines(whole, job, write))
     elif kind == "parquet":
-        if is_member:
-            raise _not_by_place(job.uri, "a Parquet file in an archive", "Unpack the archive")
         _write_parquet(whole, job)
     else:
         _write_members(whole, job, is_member=is_member)
@@ -278,7 +276,7 @@ def _write_parquet(stream: BinaryIO, job: _Job) -> None:
     import pyarrow.parquet as pq
 
     column = reason_column(job.fields)
-    rows = np.array([each.row - 1 for each in job.records])
+    rows = np.array([each.line - 1 for each in job.records])  # anew in each member of an archive
     reasons = [" ".join(each.reasons) for each in job.records]
     path = job.folder / f"{len(job.done):05d}"
     with disk_errors(path):
