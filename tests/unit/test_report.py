@@ -231,9 +231,8 @@ def test_days_and_months_end_where_dates_do() -> None:
 
 
 def test_what_was_sold_is_added_up_without_rounding() -> None:
-    back = {"returned_amount": Decimal("0.10"), "returned_pieces": 1}
-    parts = [sold(None, "9" * 27 + ".99"), sold(None, "0.01", **back)]
-    both: Sold = parts[1].plus(parts[0])
+    back: dict[str, Any] = {"returned_amount": Decimal("0.10"), "returned_pieces": 1}
+    both: Sold = sold(None, "0.01", **back).plus(sold(None, "9" * 27 + ".99"))
     assert both.amount == Decimal("1" + "0" * 27)
     assert (both.returned_amount, both.returned_pieces) == (Decimal("0.10"), 1)
     assert (both.transactions, both.pieces) == (14, 18)

@@ -75,7 +75,7 @@ class Sold(_Part):
 class Ranked(_Part):
     """One of the best of the newest month: of its products, or of the values of a dimension."""
 
-    dimension: str | None = Field(default=None, description="null: it is a product")
+    dimension: str | None = Field(default=None, description="null: it is one of the products")
     currency: str | None = None
     name: str | None = Field(description="null: sales without a value of the dimension")
     transactions: int

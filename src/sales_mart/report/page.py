@@ -70,6 +70,10 @@ def page(figures: Figures) -> bytes:
         _environment()
         .get_template("report.html")
         .render(
+            command=_command,
+            count=_count,
+            of=_share,
+            share=share,
             f=figures,
             style=Markup(style),  # noqa: S704 - our own file
             policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
@@ -363,7 +367,6 @@ def _environment() -> Environment:
         "plain": _plain,
         "whole": _whole,
     }
-    made.globals.update(command=_command, count=_count, of=_share, share=share)
     return made
 
 

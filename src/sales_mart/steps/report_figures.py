@@ -28,7 +28,7 @@ from sales_mart.rows.sums import Sums
 from sales_mart.schema import schema_of
 from sales_mart.steps.report_marts import read_best, read_sold
 from sales_mart.warehouses.base import open_warehouse, warehouse_class
-from sales_mart.warehouses.history import recent_loads
+from sales_mart.warehouses.past_runs import recent_loads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import Part
     from sales_mart.rows.reasons import Reason
     from sales_mart.warehouses.base import Session
-    from sales_mart.warehouses.history import PastRun
+    from sales_mart.warehouses.past_runs import PastRun
 
 __all__ = ["collect"]
 

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Change",
-    "PastRun",
     "Publication",
     "check_built",
     "check_latest",
@@ -39,7 +38,6 @@ __all__ = [
     "pending",
     "pending_window",
     "publication_of",
-    "recent_loads",
     "require_latest",
     "require_marks",
 ]
@@ -63,14 +61,6 @@ class Publication(NamedTuple):
     published_at: datetime
     run_id: str
     slices: int | None
-
-
-class PastRun(NamedTuple):
-    """A run that was loaded."""
-
-    sequence: int
-    run_id: str
-    business_date: date
 
 
 _COLUMNS = {"hidden_rows": "yielded_rows"}
@@ -152,30 +142,6 @@ def past_loads(session: Session) -> list[PastLoad]:
         order by sequence
     """)
     return [PastLoad(*row) for row in rows]
-
-
-def recent_loads(session: Session, sequence: int, first: date) -> list[PastRun]:
-    """Return the loads up to one: those of a business date and later ones, and the one before it.
-
-    They come in the order of the loads.
-    """
-    if not session.exists(session.warehouse.raw_schema, LOAD_RUNS):
-        return []
-    loads, literal = _load_runs(session), session.warehouse.dialect.literal
-    rows = session.query(f"""
-        select sequence, run_id, business_date
-        from {loads}
-        where
-            sequence <= {literal(sequence)}
-            and (
-                business_date >= {literal(first)}
-                or sequence = (
-                    select max(sequence) from {loads} where sequence < {literal(sequence)}
-                )
-            )
-        order by sequence
-    """)
-    return [PastRun(*row) for row in rows]
 
 
 def check_latest(session: Session, run_id: str) -> Load:
