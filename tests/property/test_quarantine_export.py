@@ -8,7 +8,7 @@ import json
 import tempfile
 import zipfile
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from backports import zstd
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook, load_workbook
 
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, SourceFormatError
@@ -339,18 +340,20 @@ def some_of(count: int) -> st.SearchStrategy[set[int]]:
     return st.sets(st.integers(0, count - 1), min_size=1)
 
 
-@settings(max_examples=200)
+@settings(max_examples=120)
 @given(st.data())
 def test_what_is_exported_is_rejected_again_for_the_same_reasons(data: st.DataObject) -> None:
     form = data.draw(forms())
     content = PACKED[data.draw(st.sampled_from([*PACKED]))](data.draw(dirty_files(form)))
     config = configuration(form.format)
     wide = form.encoding.startswith(("utf-16", "utf-32"))
+    told_by_rows = not (form.is_told or form.has_header)
     with exported_and_read(
         config,
         content,
         loses=wide,  # only where a byte too many shifts all that follows
-        reorders=not (form.is_told or form.has_header),
+        reorders=told_by_rows,
+        told_by_rows=told_by_rows,
     ) as trip:
         right = form.mended(0)
         if trip is None or right is None:
@@ -359,7 +362,7 @@ def test_what_is_exported_is_rejected_again_for_the_same_reasons(data: st.DataOb
         mend(trip, config, chosen, lambda at: form.mended(at) or b"")
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(json_lines(), st.sampled_from([*PACKED]), st.data())
 def test_json_lines_are_rejected_again_and_can_be_mended(
     content: bytes, packing: str, data: st.DataObject
@@ -391,3 +394,64 @@ def test_parquet_is_rejected_again(table: Any, rows: int, packed: bool) -> None:
         if trip is not None:
             found = pq.read_schema(trip.folder / "second.csv")
             assert found.remove(len(found) - 1).equals(table.schema)
+
+
+@st.composite
+def sheets(draw: st.DrawFn) -> list[list[Any]]:
+    """Rows of a workbook, of which some break rules."""
+    texts = st.sampled_from(
+        ("", " ", "Tea", "=1+1", "_x0041_", '<&"', "two\nlines", "\t", "12", "é")
+    )
+    moments = st.datetimes(*map(datetime.fromisoformat, ("1900-03-01", "2200-01-01")))
+    cells = st.one_of(
+        texts,
+        st.booleans(),
+        st.integers(-(10**9), 10**9),
+        st.floats(allow_nan=False, allow_infinity=False),
+        moments.map(lambda moment: moment.replace(microsecond=0)),
+        moments.map(lambda moment: moment.date()),
+        st.none(),
+    )
+    rows: list[list[Any]] = []
+    for at in range(draw(st.integers(1, 6))):
+        row: list[Any] = [f"T{at}", "Tea", 2.5, 1, date(2024, 1, 5)]
+        row[draw(st.integers(1, 4))] = draw(cells)
+        rows.append(row + draw(st.lists(texts, max_size=1)))
+    return rows
+
+
+def workbook(rows: Sequence[Sequence[Any]]) -> bytes:
+    book, out = Workbook(), io.BytesIO()
+    sheet = book.active
+    assert sheet is not None
+    for row in rows:
+        sheet.append(row)
+    book.save(out)
+    return out.getvalue()
+
+
+@settings(max_examples=30)
+@given(sheets(), st.booleans(), st.data())
+def test_a_workbook_is_rejected_again_and_can_be_mended(
+    rows: list[list[Any]],
+    has_header: bool,
+    data: st.DataObject,
+) -> None:
+    config = configuration({} if has_header else {"header": FIELDS})
+    content = workbook([FIELDS, *rows] if has_header else rows)
+    with exported_and_read(config, content) as trip:
+        if trip is None:
+            return
+        chosen = data.draw(some_of(len(trip.expected)))
+        book = load_workbook(io.BytesIO((trip.folder / "again.csv").read_bytes()))
+        for at in chosen:
+            line = at + 1 + has_header
+            book.worksheets[0].delete_rows(line)
+            book.worksheets[0].insert_rows(line)
+            for column, value in enumerate((f"M{at}", "Tea", 2.5, 1, date(2024, 1, 5)), start=1):
+                book.worksheets[0].cell(line, column, value)
+        out = io.BytesIO()
+        book.save(out)
+        third = checked(config, trip.folder / "third.csv", out.getvalue())
+        assert rejected(third) == [row for at, row in enumerate(trip.expected) if at not in chosen]
+        assert rows_valid(third) == len(chosen)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import zipfile
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from backports import zstd
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from secrecy import find_in, find_in_files
 
@@ -259,18 +260,40 @@ def test_parquet_keeps_its_types(ask: Ask) -> None:
     assert pq.read_table("more.parquet").schema == found.schema
 
 
-def test_workbooks_are_mended_where_they_are(ask: Ask) -> None:
+def test_workbooks_keep_their_types(ask: Ask) -> None:
     book = Workbook()
     sheet = book.active
     assert sheet is not None
-    for row in (HEADER.strip().split(","), WRONG.split(",")):
+    sheet.title = "Sales & <more>"
+    rows: list[list[Any]] = [
+        ["a title"],
+        [],
+        HEADER.strip().split(","),
+        ["T1", "Tea", 2.5, 1, date(2024, 1, 5)],
+        ["T2", " a_x001F_b_x005F_x0041_<&>\n ", -1, 1, datetime(2024, 1, 5, 12, 30, 15)],  # noqa: DTZ001
+        ["T3", "Tea", True, time(12, 30), timedelta(days=1, hours=2)],
+        ["T4", None, 2.5, 1, date(2024, 1, 5)],
+        ["T5", "Tea", 2.5, 1, date(2024, 1, 5), "one too many"],
+    ]
+    for row in rows:
         sheet.append(row)
     book.save("a.xlsx")
+    configure("{format: {skip_rows: 2}}")
     validated(ask, "x", "a.xlsx")
-    code, _, err = ask("quarantine", "export", "x", "--to", "mend.csv")
-    assert code == 65
-    assert "is a workbook" in err
-    assert "in the workbook itself" in err
+    [found] = export(ask, "x", "--to", "mend.xlsx")
+    assert (found["rows"], found["left_out"]) == (4, [])
+    assert Path("mend.xlsx").stat().st_mode & 0o777 == 0o600
+    validated(ask, "again", "mend.xlsx")
+    first = reasons(ask, "x")
+    assert len(first) == 4
+    assert reasons(ask, "again") == first
+    written = load_workbook("mend.xlsx")
+    assert written.sheetnames == [sheet.title]
+    values = [*written[sheet.title].iter_rows(values_only=True)]
+    assert values[0][0] == "a title"
+    assert values[2][:6] == (*rows[2], "rejected_because")
+    assert values[4][2:6] == (True, time(12, 30), timedelta(days=1, hours=2), " ".join(first[1]))
+    assert values[6][5:] == ("malformed_row", "one too many")
 
 
 SWALLOWED = (

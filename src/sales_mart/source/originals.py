@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from sales_mart.control_characters import escape_control_characters
-from sales_mart.errors import DataError, SourceChangedError
+from sales_mart.errors import SourceChangedError
 from sales_mart.lake.disk import disk_errors
 from sales_mart.source.archive import archive_in_archive, members_of, names_of, open_member
 from sales_mart.source.columnar import arrow_errors
+from sales_mart.source.csv_buffer import Account
 from sales_mart.source.csv_originals import Record, led_by, reason_column, write_csv
 from sales_mart.source.csv_structure import MAX_RECORD_BYTES
 from sales_mart.source.dialect import dialect_of
@@ -23,6 +24,8 @@ from sales_mart.source.kinds import START_BYTES, container_kind, kind_of
 from sales_mart.source.objects import LET_FINISH, decompressed, open_object
 from sales_mart.source.read import Rejoined
 from sales_mart.source.spool import spooled
+from sales_mart.source.tables import Reading
+from sales_mart.source.workbook_originals import write_workbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -128,7 +131,6 @@ def write_originals(
 
     Raises:
         SourceChangedError: The object is gone, or is not the one that was planned.
-        DataError: It is of a kind whose records have no place of their own.
     """
     name = item.name or posixpath.basename(item.uri)
     job = _Job(item.uri, name, fields, format_, records, folder)
@@ -162,12 +164,8 @@ def _write_members(stream: BinaryIO, job: _Job, *, is_member: bool) -> None:
     with spooled(stream) as path:
         names = names_of(path, job.uri)
         if container_kind(names, job.uri, job.format.type) == "excel":
-            raise _not_by_place(
-                job.uri,
-                "a workbook",
-                "Mend the rows in the workbook itself: `sales-mart quarantine show` has the "
-                "numbers of its rows as lines",
-            )
+            _write_workbook(path, job)
+            return
         if is_member:
             raise archive_in_archive(job.uri)
         first = 0
@@ -198,11 +196,6 @@ def _size(stream: BinaryIO) -> int:
     while piece := stream.read(_CHUNK_BYTES):
         size += len(piece)
     return size
-
-
-def _not_by_place(uri: str, what: str, remedy: str) -> DataError:
-    msg = f"{uri} is {what}, whose rows cannot be written into a file that reads back the same"
-    return DataError(msg, remedy=f"{remedy}. --file NAME leaves it out.")
 
 
 def _ranges(
@@ -268,6 +261,21 @@ def _with_key(line: bytes, name: str, text: str) -> bytes:
     inside = line.rstrip().removesuffix(b"}").rstrip()
     comma = b"" if not found else b", "
     return b"%b%b%b: %b}" % (inside, comma, json.dumps(name).encode(), json.dumps(text).encode())
+
+
+def _write_workbook(path: Path, job: _Job) -> None:
+    out = job.folder / f"{len(job.done):05d}"
+    reading = Reading(
+        uri=job.uri,
+        label=job.name,
+        fields=job.fields,
+        format=job.format,
+        block_bytes=_CHUNK_BYTES,
+        warn=lambda _: None,
+        account=Account(),
+        allow_empty=True,
+    )
+    job.add(out, write_workbook(path, reading, job.records, reason_column(job.fields), out))
 
 
 def _write_parquet(stream: BinaryIO, job: _Job) -> None:

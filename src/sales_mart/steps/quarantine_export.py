@@ -82,7 +82,6 @@ def export_rejects(
         ConfigurationError: There is a file already, the rows are of several source files and `to`
             is one file, `to` is not local, or the configuration is not the run's.
         SourceChangedError: A source is gone, or is not what was planned.
-        DataError: The rows of a source have no place of their own.
     """
     if is_gcs(to):
         msg = "rejected rows are exported to a local file, which only its owner can read"
