@@ -89,10 +89,11 @@ docs: $(VENV)/.docs  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 .PHONY: reference
-reference: $(VENV)/.dev  ## Write what is generated anew: reference pages, manifests, chart schema
+reference: $(VENV)/.dev  ## Write what is generated anew: reference, manifests, chart schema, pictures
 	$(BIN)/python scripts/reference.py
 	$(BIN)/python -m sales_mart.workflows charts/sales-mart/files
 	$(BIN)/python scripts/chart_values.py
+	$(BIN)/python scripts/pictures.py
 
 .PHONY: image
 image:  ## Build the image with docker (BUILDER=podman or buildah for another)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
+from pictures import FIGURES
 from psycopg import sql
 
 from chaos.site import Site
@@ -29,6 +30,7 @@ from sales_mart.errors import DataError, EmptyInputError, RejectedShareError, Te
 from sales_mart.lake.records import Mode
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import raw_schema
+from sales_mart.report.figures import Figures
 from sales_mart.steps.pipeline import StepEvent, run, together
 from sales_mart.steps.status import summarise
 from sales_mart.steps.summary import published_summary
@@ -140,6 +142,13 @@ def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two se
     for text in ("2,499.83", *(name for name, *_ in SUMMARY), *(reason for reason in reasons)):
         assert text in report
     assert "PostgreSQL and BigQuery agree to the cent on 3 days." in report
+    if trust_input:
+        # What the pictures of the documentation show.
+        found = RunFolder(str(lake), summary.run_id).read("report", Figures)
+        kept = Figures.model_validate_json(FIGURES.read_bytes())
+        own = {"run_id", "lake", "published_at", "config_digest"}
+        own |= {"tables", "seconds", "versions", "warnings", "bytes", "key_id", "quality"}
+        assert found.model_dump(exclude=own) == kept.model_dump(exclude=own)
 
     begun = [event.step for event in events if event.state == "begun"]
     ended = [event.step for event in events if event.state == "ended"]
