@@ -30,6 +30,7 @@ ON_THE_SERVERS = {
     "docs/how-to/keys.md",
     "docs/how-to/own-marts.md",
     "docs/how-to/postgresql.md",
+    "docs/how-to/serve.md",
 }
 """Pages about a server of the reader's own: they get a database on the one of the session."""
 

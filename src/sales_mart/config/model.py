@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from sales_mart.config.api import Api
 from sales_mart.config.ingestion import Ingestion, Validation
 from sales_mart.config.renamed import rename
 from sales_mart.config.section import CHART, ONE_OR_MANY, UNSHOWN, Section
@@ -223,6 +224,8 @@ class Config(Section):
     """Tokens."""
     kubernetes: Kubernetes = Kubernetes()
     """Kubernetes."""
+    api: Api = Api()
+    """The read API."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,7 +15,16 @@ from sales_mart.errors import DataError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["FORMATS", "CsvWriter", "FileFormat", "JsonWriter", "ParquetWriter", "Writer", "writer"]
+__all__ = [
+    "FORMATS",
+    "CsvWriter",
+    "FileFormat",
+    "JsonWriter",
+    "ParquetWriter",
+    "Writer",
+    "with_cents",
+    "writer",
+]
 
 FileFormat = Literal["json", "csv", "parquet"]
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
@@ -25,6 +34,8 @@ FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 # Where the comma is a decimal point, a spreadsheet splits at semicolons; and all split at tabs.
 _SPLITS = re.compile('[",;\t\r\n|]')
+_CENTS = 2
+_MOST_DIGITS = 38
 _DATE, _TIME = "%Y-%m-%d", "%H:%M:%S%.f"
 
 
@@ -186,6 +197,15 @@ def writer(kind: FileFormat, path: Path, schema: pl.Schema) -> Writer:
         "parquet": ParquetWriter,
     }
     return kinds[kind](path, schema)
+
+
+def with_cents(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame whose decimals have two digits behind the point, or more."""
+    return frame.with_columns(
+        pl.col(name).cast(pl.Decimal(_MOST_DIGITS, _CENTS))
+        for name, kind in frame.schema.items()
+        if isinstance(kind, pl.Decimal) and kind.scale < _CENTS
+    )
 
 
 def _arrow(frame: pl.DataFrame) -> Any:

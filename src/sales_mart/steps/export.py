@@ -19,7 +19,7 @@ import polars as pl
 
 from sales_mart.errors import ConfigurationError, SupersededError
 from sales_mart.lake.disk import disk_errors, temporary_folder
-from sales_mart.lake.files import CsvWriter, JsonWriter, ParquetWriter
+from sales_mart.lake.files import CsvWriter, JsonWriter, ParquetWriter, with_cents
 from sales_mart.lake.folders import held, unfinished_files
 from sales_mart.lake.records import Export, ExportedFile, Load, Publish
 from sales_mart.lake.storage import open_storage
@@ -50,8 +50,6 @@ _log = logging.getLogger(__name__)
 
 _ROWS = 65_536
 WAIT_SECONDS = 60.0
-_CSV_DECIMALS = 2
-_WIDEST = 38
 MANIFEST = "manifest.json"
 _NAMES = ("summary_sales.json", "summary_sales.csv", "summary_sales.parquet")
 
@@ -199,11 +197,6 @@ def _write(folder: Path, columns: Sequence[TableColumn], rows: Iterable[tuple[An
     """Write the three files side by side; gives the number of rows."""
     arrow = arrow_schema(columns)
     schema = pl.Schema(arrow)
-    widened = [
-        pl.col(each.name).cast(pl.Decimal(_WIDEST, _CSV_DECIMALS))
-        for each in columns
-        if each.kind == "decimal" and each.scale < _CSV_DECIMALS
-    ]
     as_json, as_csv, as_parquet = (folder / name for name in _NAMES)
     remaining = iter(rows)
     total = 0
@@ -215,7 +208,7 @@ def _write(folder: Path, columns: Sequence[TableColumn], rows: Iterable[tuple[An
         while chunk := list(islice(remaining, _ROWS)):
             frame = pl.DataFrame(chunk, schema, orient="row")
             json_file.write(frame)
-            csv_file.write(frame.with_columns(widened))
+            csv_file.write(with_cents(frame))
             parquet.write(frame)
             total += len(chunk)
     return total

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sales_mart.errors import ConfigurationError, SupersededError
-from sales_mart.rows.money import at_scale
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.differences import check_published
+from sales_mart.warehouses.frames import exact
 from sales_mart.warehouses.history import latest_publication
 from sales_mart.warehouses.published import PublishedMarts
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterator
     from datetime import date
 
     from sales_mart.config import Config
@@ -84,7 +84,7 @@ def open_summary(config: Config, target: str) -> Generator[OpenSummary]:
             order by {", ".join((str(mart.slice), *_texts(warehouse)))}
         """)
         check_still_shown(session, published)
-        yield OpenSummary(session, published, _scaled(mart, rows))
+        yield OpenSummary(session, published, exact(mart.columns, rows))
 
 
 def check_still_shown(session: Session, published: Publication) -> None:
@@ -117,7 +117,7 @@ def best_products(config: Config, target: str, month: date, limit: int) -> list[
             limit {limit:d}
         """)
         names = [column.name for column in mart.columns]
-        return [dict(zip(names, row, strict=True)) for row in _scaled(mart, rows)]
+        return [dict(zip(names, row, strict=True)) for row in exact(mart.columns, rows)]
 
 
 def summary_columns(config: Config, target: str) -> tuple[TableColumn, ...]:
@@ -143,16 +143,6 @@ def _texts(warehouse: Warehouse) -> list[str]:
         for each in _summary(warehouse).columns
         if each.kind == "text"
     ]
-
-
-def _scaled(mart: Mart, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
-    """Yield decimals at their column's scale: a server may pad them with zeros."""
-    scales = [each.scale if each.kind == "decimal" else None for each in mart.columns]
-    for row in rows:
-        yield tuple(
-            value if scale is None or value is None else at_scale(value, scale)
-            for value, scale in zip(row, scales, strict=True)
-        )
 
 
 def _not_published(target: str) -> ConfigurationError:

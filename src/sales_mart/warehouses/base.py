@@ -231,6 +231,10 @@ class Warehouse(ABC):
             TemporaryError: The server does not answer.
         """
 
+    def reader(self) -> AbstractContextManager[Session]:
+        """Open a session to read what is published by, which is in no run's way."""
+        return self.session()
+
     @abstractmethod
     def load(self, run: RunFolder, options: LoadOptions | None = None) -> Load:
         """Make a sealed run's rows the raw table's, and write the record `load-<name>`.

@@ -13,9 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, DataError
+from sales_mart.rows.money import at_scale
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from sales_mart.schema import TableColumn
 
 __all__ = [
     "LONGEST_NAME",
@@ -25,6 +29,7 @@ __all__ = [
     "Rows",
     "TableMode",
     "Written",
+    "exact",
     "family",
     "fitted",
     "is_plain_name",
@@ -334,3 +339,22 @@ def _plain(series: pl.Series) -> pl.Series:
             msg = f"the column {series.name} holds a date outside of the years 1 to 9999"
             raise DataError(msg, remedy="Nothing was changed. Make it null, or mend it.")
     return series
+
+
+def exact(
+    columns: Sequence[TableColumn], rows: Iterable[Sequence[Any]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of a warehouse's rows as their columns have them.
+
+    A server may pad decimals with zeros, and give the sum of whole numbers as a decimal.
+    """
+
+    def value_of(column: TableColumn, value: Any) -> Any:
+        if value is None:
+            return None
+        if column.kind == "decimal":
+            return at_scale(value, column.scale)
+        return int(value) if column.kind == "integer" else value
+
+    for row in rows:
+        yield tuple(value_of(column, value) for column, value in zip(columns, row, strict=True))

@@ -107,6 +107,12 @@ class DuckDB(Warehouse):
 
         return snapshot(self)
 
+    def reader(self) -> AbstractContextManager[Session]:
+        """Open the file of the published marts, and not the pipeline's own."""
+        from sales_mart.warehouses.duckdb.connection import published_only
+
+        return published_only(self)
+
     def load(self, run: RunFolder, options: LoadOptions | None = None) -> Load:
         """Load a sealed run in one transaction."""
         from sales_mart.warehouses.admission import LoadOptions

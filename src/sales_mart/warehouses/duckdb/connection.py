@@ -12,6 +12,7 @@ import duckdb
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
 from sales_mart.lake.temporary import make_folder
+from sales_mart.names import LOAD_RUNS, PUBLICATIONS
 from sales_mart.warehouses.base import Session
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
 from sales_mart.warehouses.own_tables import check_columns, table_definition
@@ -30,6 +31,7 @@ __all__ = [
     "check",
     "ensure_tables",
     "opened",
+    "published_only",
     "refused",
     "snapshot",
     "translated",
@@ -158,10 +160,8 @@ def _attach(
         break
     if published is not None:
         connection.execute(f"attach {_quoted(published)} as {PUBLISHED}")
-    elif warehouse.path.exists():
-        connection.execute(f"attach {_quoted(warehouse.path)} as {PUBLISHED} (read_only)")
     else:
-        connection.execute(f"attach ':memory:' as {PUBLISHED}")
+        _attach_published(connection, warehouse)
     connection.execute(f"use {WORK}")
 
 
@@ -205,6 +205,35 @@ def snapshot(warehouse: DuckDB) -> Generator[DuckDBSession]:
         session.connection.execute("begin transaction")
         yield session
         session.connection.execute("rollback")
+
+
+@contextmanager
+def published_only(warehouse: DuckDB) -> Generator[DuckDBSession]:
+    """Open the file of the published marts alone, to read; a run goes on meanwhile.
+
+    What was loaded is read from the copy that the publication left there.
+    """
+    raw = warehouse.dialect.identifier(warehouse.raw_schema)
+    try:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            connection.execute(f"attach ':memory:' as {WORK}")
+            _attach_published(connection, warehouse)
+            session = DuckDBSession(connection, warehouse)
+            if session.columns(warehouse.raw_schema, PUBLICATIONS):
+                loads = f"{raw}.{LOAD_RUNS}"
+                connection.execute(f"create schema {WORK}.{raw}")
+                connection.execute(f"create view {WORK}.{loads} as from {PUBLISHED}.{loads}")
+            yield session
+    except duckdb.Error as error:
+        raise translated(warehouse, error) from None
+
+
+def _attach_published(connection: duckdb.DuckDBPyConnection, warehouse: DuckDB) -> None:
+    if warehouse.path.exists():
+        connection.execute(f"attach {_quoted(warehouse.path)} as {PUBLISHED} (read_only)")
+    else:
+        connection.execute(f"attach ':memory:' as {PUBLISHED}")
 
 
 def translated(warehouse: DuckDB, error: duckdb.Error) -> SalesMartError:

@@ -1,0 +1,275 @@
+"""The read API over the marts of a real run, in each warehouse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections import defaultdict
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from api_server import serving
+from sales_mart.lake.disk import temporary_folder
+from sales_mart.names import RETURNED
+from sales_mart.steps.pipeline import run
+from sales_mart.warehouses.base import names, open_warehouse
+from secrecy import find_in
+from support import token
+from warehouses import fresh_config
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from api_server import Api
+    from sales_mart.config import Config
+    from sales_mart.servers.local import LocalServers
+
+ID, MAIL = "Canary-0815-identifier", "canary.person@example.com"
+HEADER = "transaction_id,product,price,quantity,date,store,paid_in,email"
+ROWS = f"""
+{ID}-1,Tea,1.10,3,2023-10-01,North,EUR,{MAIL}
+{ID}-2,Tea,2.20,-1,2023-10-02,South,EUR,
+{ID}-3,"Ink, blue",1000.05,2,2023-10-02,North,USD,a{MAIL}
+{ID}-4,Tea,3.30,1,2023-11-05,,EUR,{MAIL}
+{ID}-5,Émile's teapot,20.01,7,2023-11-05,North,,{MAIL}
+{ID}-6,tea cup,0.03,1,2023-11-30,South,EUR,{MAIL}
+""".strip()
+REJECTED = f"""
+{ID}-7,,1.00,1,2023-10-01,North,EUR,{MAIL}
+{ID}-8,Tea,cheap,1,2023-10-01,North,EUR,{MAIL}
+{ID}-9,Tea,1.00,1,2023-10-99,North,EUR,{MAIL}
+""".strip()
+ATTRIBUTES = {
+    "store": {"dimension": True},
+    "paid_in": {"role": "currency"},
+    "email": {"pii": True},
+}
+PERIOD = "from=2023-09-30&to=2023-12-01"
+PATHS = (
+    *(
+        f"/sales/trends?by={by}&{PERIOD}{more}"
+        for by in ("day", "month")
+        for more in ("", "&product=Tea")
+    ),
+    *("/sales/products", "/sales/products?search=tea&month=2023-10", "/sales/summary"),
+    *("/sales/dimensions/store", "/runs", "/runs/first", "/quality"),
+    *("/health", "/health/live", "/metrics", "/openapi.json", "/", "/sales/trends", "/nothing"),
+    *("/runs/none", f"/sales/products?search={MAIL}", f"/{ID}", f"/runs/{ID}", f"/runs?x={MAIL}"),
+)
+
+
+class Site(NamedTuple):
+    """A configuration whose marts are published, and what was exported."""
+
+    config: Config
+    exports: Path
+
+
+@pytest.fixture(scope="module")
+def site(servers: LocalServers) -> Generator[Site]:
+    """Load and publish the rows in every warehouse."""
+    settings = fresh_config(servers, allow_returns=True).model_dump(by_alias=True)
+    settings["ingestion"]["attributes"] = ATTRIBUTES
+    config = type(fresh_config(servers)).model_validate(settings)
+    with temporary_folder("sales-mart-test-api") as folder:
+        source = folder / "sales.csv"
+        source.write_text(f"{HEADER}\n{ROWS}\n{REJECTED}\n", encoding="utf-8")
+        run(
+            config,
+            str(folder / "lake"),
+            source=str(source),
+            business_date=date(2023, 12, 1),
+            targets=names(),
+            run_id="first",
+        )
+        yield Site(config, folder / "lake" / "export")
+
+
+@pytest.fixture(scope="module", params=names())
+def api(site: Site, request: pytest.FixtureRequest) -> Generator[Api]:
+    """Serve each of the warehouses, one after the other."""
+    with serving(site.config, request.param) as running:
+        yield running
+
+
+def added_up(key: str, **only: str) -> dict[tuple[str, str], tuple[Any, ...]]:
+    """Add the rows up in Python: by day, month or product, and by currency."""
+    found: dict[tuple[str, str], list[Decimal]] = defaultdict(lambda: [Decimal(0)] * 5)
+    for row in csv.DictReader(io.StringIO(f"{HEADER}\n{ROWS}\n")):
+        if any(row[name] != value for name, value in only.items()):
+            continue
+        keys = {"day": row["date"], "month": f"{row['date'][:7]}-01", "product": row["product"]}
+        keys["store"] = row["store"]
+        price, quantity = Decimal(row["price"]), Decimal(row["quantity"])
+        amount, is_sale = price * quantity, quantity > 0
+        adds = (amount, quantity, int(is_sale), max(-amount, 0), max(-quantity, 0))
+        sums = found[keys[key], row["paid_in"]]
+        sums[:] = [one + Decimal(other) for one, other in zip(sums, adds, strict=True)]
+    return {
+        name: (f"{each[0]:.2f}", int(each[1]), int(each[2]), f"{each[3]:.2f}", int(each[4]))
+        for name, each in found.items()
+    }
+
+
+def told(rows: list[dict[str, Any]], key: str) -> dict[tuple[str, str], tuple[Any, ...]]:
+    columns = ("total_amount", "total_quantity", "transaction_count", *RETURNED)
+    return {
+        (row[key] or "", row["paid_in"] or ""): tuple(row[name] for name in columns) for row in rows
+    }
+
+
+def means(rows: list[dict[str, Any]]) -> dict[tuple[str, str], str]:
+    return {(row["product"], row["paid_in"]): row["avg_price"] for row in rows}
+
+
+def test_the_summary_is_what_was_exported_to_the_byte(api: Api, site: Site) -> None:
+    forms = {
+        "json": "application/json",
+        "csv": "text/csv",
+        "parquet": "application/vnd.apache.parquet",
+    }
+    for form, kind in forms.items():
+        answer = api.get("/sales/summary", Accept=kind)
+        assert answer.headers["content-type"].partition(";")[0] == kind
+        assert answer.content == (site.exports / f"summary_sales.{form}").read_bytes()
+    whole = api.rows("/sales/summary")
+    october = api.rows("/sales/summary?month=2023-10&paid_in=EUR")
+    assert october == [
+        row for row in whole if (row["sale_month"], row["paid_in"]) == ("2023-10-01", "EUR")
+    ]
+    assert api.rows("/sales/summary?from=2023-10&to=2023-11") == whole
+
+
+def test_trends_are_exact_by_day_and_month_and_for_one_product(api: Api) -> None:
+    for by in ("day", "month"):
+        found = api.rows(f"/sales/trends?by={by}&{PERIOD}")
+        assert told(found, "period") == added_up(by)
+        assert [row["period"] for row in found] == sorted(row["period"] for row in found)
+        for name in ("Tea", "Ink, blue", "Émile's teapot", "Tea' or 'a' = 'a", "Tea\\"):
+            found = api.rows(f"/sales/trends?by={by}&{PERIOD}&product={name}")
+            assert told(found, "period") == added_up(by, product=name)
+    assert told(api.rows("/sales/trends?month=2023-11&paid_in=EUR"), "period") == {
+        key: sums for key, sums in added_up("day", paid_in="EUR").items() if key[0] > "2023-11"
+    }
+
+
+def test_the_best_products_come_first_within_their_currency(api: Api, site: Site) -> None:
+    found = api.rows("/sales/products")
+    assert told(found, "product") == added_up("product")
+    places = [(row["paid_in"] or "~", -Decimal(row["total_amount"])) for row in found]
+    assert places == sorted(places)
+    exported = json.loads((site.exports / "summary_sales.json").read_text(), parse_float=str)
+    of_october = [row for row in exported if row["sale_month"] == "2023-10-01"]
+    assert means(api.rows("/sales/products?month=2023-10")) == means(of_october)
+    assert [row["product"] for row in api.rows("/sales/products?search=TEA&paid_in=EUR")] == [
+        "Tea",
+        "tea cup",
+    ]
+    assert api.rows("/sales/products?search=%25") == []
+
+
+def test_pages_follow_one_another(api: Api) -> None:
+    whole = api.rows("/sales/products")
+    walked: list[dict[str, Any]] = []
+    path: str | None = "/sales/products?limit=2"
+    while path:
+        answer = api.get(path)
+        walked += answer.json(parse_float=str)
+        path = answer.links.get("next", {}).get("url")
+    assert walked == whole
+    assert "link" not in api.get(f"/sales/products?limit={len(whole)}").headers
+
+
+def test_a_dimension_has_all_sales_once(api: Api) -> None:
+    found = api.rows("/sales/dimensions/store")
+    assert {row["dimension"] for row in found} == {"store"}
+    by_value: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in found:
+        by_value[row["value"] or "", row["paid_in"] or ""] += Decimal(row["total_amount"])
+    assert {key: f"{total:.2f}" for key, total in by_value.items()} == {
+        key: sums[0] for key, sums in added_up("store").items()
+    }
+    assert api.get("/sales/dimensions/email").status_code == 404
+
+
+def test_runs_and_rejected_rows_are_told(api: Api) -> None:
+    (loaded,) = api.rows("/runs")
+    assert (loaded["run_id"], loaded["rows"], loaded["mode"]) == ("first", 6, "replace")
+    assert loaded["loaded_at"] <= loaded["published_at"]
+    assert api.rows("/runs/first") == [loaded]
+    rejected = {row["reason"]: row["rejected_rows"] for row in api.rows("/quality?run_id=first")}
+    assert rejected == {"missing_product": 1, "price_format": 1, "date_format": 1}
+    assert api.rows("/quality?run_id=none") == []
+    assert api.metric('sales_mart_api_rejected_rows{reason="price_format"}') == 1
+    assert api.metric('sales_mart_api_rows{mart="sales_by_date"}') == 6
+    assert 0 <= api.metric("sales_mart_api_publication_age_seconds") < 600
+    assert api.metric("sales_mart_api_warehouse_up") == 1
+
+
+def test_no_personal_value_is_in_an_answer_a_metric_or_the_log(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = {"an identifier": ID, "an address": MAIL, "a token": token(f"{ID}-1")}
+    with caplog.at_level(logging.DEBUG, "sales_mart"):
+        answers = [api.get(path) for path in PATHS]
+    assert {each.status_code for each in answers} == {200, 404, 422}
+    for answer in answers:
+        assert find_in(answer.content + str(answer.headers).encode(), secrets, answer.url) == []
+    said = "\n".join(str(vars(each)) for each in caplog.records)
+    assert "GET /sales/products 200" in said
+    assert find_in(said, secrets, "the log") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/sales/trends", 422),
+        ("/sales/trends?month=2023-13", 422),
+        ("/sales/trends?month=0000-01", 422),
+        ("/sales/trends?month=2023-10&from=2023-10-01&to=2023-10-02", 422),
+        ("/sales/trends?from=2023-10-01", 422),
+        ("/sales/trends?from=2023-10-02&to=2023-10-01", 422),
+        ("/sales/trends?from=2023-02-30&to=2023-03-01", 422),
+        ("/sales/trends?from=2022-01-01&to=2023-10-01", 422),
+        ("/sales/trends?from=2001-01-01&to=2023-10-01&by=month", 422),
+        ("/sales/trends?month=2023-10&by=year", 422),
+        ("/sales/trends?month=2023-10&month=2023-10&Product=Tea", 422),
+        ("/sales/products?limit=0", 422),
+        ("/sales/products?limit=10001", 422),
+        ("/sales/products?offset=10000001", 422),
+        ("/sales/products?search=", 422),
+        ("/sales/products?search=%00", 422),
+        ("/sales/products?search=%FF%FE", 200),
+        ("/runs/..%2F..%2Fetc", 404),
+        ("/runs/-x", 404),
+        ("/docs", 404),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_as_a_problem(api: Api, path: str, status: int) -> None:
+    answer = api.get(path)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert problem["status"] == status
+        assert problem.keys() <= {"type", "title", "status", "detail", "errors"}
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert "server" not in answer.headers
+
+
+def test_the_schema_of_an_answer_names_the_columns_of_the_mart(api: Api, site: Site) -> None:
+    document = api.get("/openapi.json").json()
+    content = document["paths"]["/sales/summary"]["get"]["responses"]["200"]["content"]
+    row = content["application/json"]["schema"]["items"]
+    warehouse = open_warehouse(site.config, names()[0])
+    mart = next(each for each in warehouse.marts if each.name == "summary_sales")
+    assert list(row["properties"]) == [column.name for column in mart.columns]
+    assert row["properties"]["total_amount"]["type"] == "number"
+    assert row["properties"]["paid_in"]["type"] == ["string", "null"]
