@@ -176,13 +176,13 @@ def test_the_best_products_come_first_within_their_currency(api: Api, site: Site
 
 def test_pages_follow_one_another(api: Api) -> None:
     whole = api.rows("/sales/products")
-    walked: list[dict[str, Any]] = []
+    paged: list[dict[str, Any]] = []
     path: str | None = "/sales/products?limit=2"
     while path:
         answer = api.get(path)
-        walked += answer.json(parse_float=str)
+        paged += answer.json(parse_float=str)
         path = answer.links.get("next", {}).get("url")
-    assert walked == whole
+    assert paged == whole
     assert "link" not in api.get(f"/sales/products?limit={len(whole)}").headers
 
 
