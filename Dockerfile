@@ -49,7 +49,7 @@ RUN /opt/sales-mart/bin/python -m pip uninstall --quiet --yes \
     && find babel/locale-data -name '*.dat' ! -name 'root.dat' ! -name 'en*.dat' -delete \
     && { python3 -m compileall -q -j 0 /opt/sales-mart/lib > /dev/null || true; } \
     && python3 -m compileall -q /package \
-    && PYTHONPATH=$(echo /package/opt/sales-mart/lib/python3*/site-packages) /opt/sales-mart/bin/python -c "from sales_mart.dbt_runner import adapters; adapters.replace_postgres(); adapters.replace_bigquery(); import dbt.cli.main, google.cloud.storage, numpy, pgpq, polars_hash, psycopg, pyarrow.parquet, python_calamine, sales_mart.cli, sales_mart.steps.pipeline"
+    && PYTHONPATH=$(echo /package/opt/sales-mart/lib/python3*/site-packages) /opt/sales-mart/bin/python -c "from sales_mart.dbt_runner import adapters; adapters.replace_postgres(); adapters.replace_bigquery(); import dbt.cli.main, google.cloud.storage, numpy, pgpq, polars_hash, psycopg, pyarrow.parquet, python_calamine, sales_mart.api.app, sales_mart.cli, sales_mart.steps.pipeline, uvicorn.loops.uvloop, uvicorn.protocols.http.httptools_impl"
 
 FROM ${BASE_IMAGE}
 ARG VERSION=0.1.0

@@ -61,6 +61,19 @@ EVERYTHING: dict[str, Any] = {
     },
     "tolerations": [{"key": "data", "operator": "Exists"}],
     "affinity": {"podAntiAffinity": {}},
+    "api": {
+        "enabled": True,
+        "allowedFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+        "ingress": {
+            "enabled": True,
+            "className": "nginx",
+            "annotations": {"note": "here"},
+            "host": "sales.example.com",
+            "tlsSecretName": "sales-tls",
+        },
+    },
+    "dashboard": {"enabled": True},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
 }
 """Values that switch everything on."""
 
@@ -87,6 +100,17 @@ MATRIX: dict[str, dict[str, Any]] = {
         "bigquery": {"secretName": "google", "key": "file.json"},
         "piiHashKey": {"secretName": "hash", "key": "it"},
         "notify": {"enabled": True, "secretName": "chat", "key": "address"},
+    },
+    "the API": {"api": {"enabled": True}},
+    "the API over BigQuery": {
+        "api": {
+            "enabled": True,
+            "target": "bigquery",
+            "bigquery": {"secretName": ""},
+            "autoscaling": {"enabled": False},
+            "serviceAccount": {"create": False, "name": "reader"},
+        },
+        "networkPolicy": {"enabled": True},
     },
     "a backfill's shards": {"workflow": {"shards": 8, "parallelism": 8, "retry": {"limit": 0}}},
 }

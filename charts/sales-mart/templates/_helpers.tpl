@@ -175,3 +175,31 @@ webhook:
 {{- range .labels }}{{ if eq .key "workflow" }}{{ $_ := set . "value" $name }}{{ end }}{{ end }}
 {{- end }}
 {{- end -}}
+
+{{- define "sales-mart.api.name" -}}
+{{- printf "%s-api" (include "sales-mart.fullname" .) -}}
+{{- end -}}
+
+{{- define "sales-mart.api.serviceAccount" -}}
+{{- if not (or .Values.api.serviceAccount.create .Values.api.serviceAccount.name) -}}
+{{- fail "api.serviceAccount.name: name the account that is there, or let api.serviceAccount.create make one" -}}
+{{- end -}}
+{{- .Values.api.serviceAccount.name | default (include "sales-mart.api.name" .) -}}
+{{- end -}}
+
+{{/* Other than the steps' pods, whose rules let nobody in. */}}
+{{- define "sales-mart.api.selector" -}}
+app.kubernetes.io/name: sales-mart-api
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "sales-mart.api.labels" -}}
+{{- merge (include "sales-mart.api.selector" . | fromYaml) (include "sales-mart.labels" . | fromYaml) | toYaml -}}
+{{- end -}}
+
+{{- define "sales-mart.api.metadata" -}}
+name: {{ include "sales-mart.api.name" . }}
+namespace: {{ include "sales-mart.namespace" . }}
+labels:
+  {{- include "sales-mart.api.labels" . | nindent 2 }}
+{{- end -}}

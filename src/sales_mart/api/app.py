@@ -15,10 +15,10 @@ from sales_mart import __version__
 from sales_mart.api.answers import MEDIA_TYPES, Answer, chosen_form, json_schema
 from sales_mart.api.front import ANSWER, Front
 from sales_mart.api.limits import Rate
-from sales_mart.api.loads import load_questions
 from sales_mart.api.metrics import CONTENT_TYPE, Metrics
 from sales_mart.api.problems import PROBLEM, PROBLEM_SCHEMA, ProblemError
 from sales_mart.api.question import Question
+from sales_mart.api.runs import run_questions
 from sales_mart.api.sales import sales_questions
 from sales_mart.api.service import Service
 
@@ -60,7 +60,7 @@ def make_api(warehouse: Warehouse, limits: Api, keys: Keys | None) -> Front:
         redoc_url=None,
         lifespan=until_the_end,
     )
-    questions = (*sales_questions(warehouse), *load_questions(warehouse))
+    questions = (*sales_questions(warehouse), *run_questions(warehouse))
     for question in questions:
         app.add_api_route(
             question.path,

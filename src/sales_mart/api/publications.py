@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from sales_mart import __version__
 from sales_mart.api.problems import ProblemError, away
+from sales_mart.api.runs import rejects_of
 from sales_mart.errors import SalesMartError
-from sales_mart.names import LOAD_RUNS
 from sales_mart.warehouses.history import latest_publication
 
 if TYPE_CHECKING:
@@ -61,17 +61,8 @@ def read_shown(session: Session, known: Shown | None) -> Shown:
     found = latest_publication(session)
     if known is not None and found == known.publication:
         return replace(known, began=began)
-    warehouse = session.warehouse
-    # A table that version 0.1 made has no such column.
-    if found is None or "rejects" not in session.columns(warehouse.raw_schema, LOAD_RUNS):
-        return Shown(found, began=began)
-    rows = session.query(f"""
-        select rejects
-        from {warehouse.dialect.table(warehouse.raw_schema, LOAD_RUNS)}
-        where sequence = {found.sequence:d}
-    """)
-    rejects = next((text for (text,) in rows), None)
-    return Shown(found, json.loads(rejects or "{}"), began)
+    rejects = {} if found is None else rejects_of(session, found.sequence)
+    return Shown(found, rejects, began)
 
 
 class Publications:

@@ -12,7 +12,6 @@ import duckdb
 
 from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError, UnexpectedError
 from sales_mart.lake.temporary import make_folder
-from sales_mart.names import LOAD_RUNS, PUBLICATIONS
 from sales_mart.warehouses.base import Session
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
 from sales_mart.warehouses.own_tables import check_columns, table_definition
@@ -209,22 +208,12 @@ def snapshot(warehouse: DuckDB) -> Generator[DuckDBSession]:
 
 @contextmanager
 def published_only(warehouse: DuckDB) -> Generator[DuckDBSession]:
-    """Open the file of the published marts alone, to read; a run goes on meanwhile.
-
-    What was loaded is read from the copy that the publication left there.
-    """
-    raw = warehouse.dialect.identifier(warehouse.raw_schema)
+    """Open the file of the published marts alone, to read; a run goes on meanwhile."""
     try:
         with duckdb.connect(":memory:") as connection:
             connection.execute("set TimeZone = 'UTC'")
-            connection.execute(f"attach ':memory:' as {WORK}")
             _attach_published(connection, warehouse)
-            session = DuckDBSession(connection, warehouse)
-            if session.columns(warehouse.raw_schema, PUBLICATIONS):
-                loads = f"{raw}.{LOAD_RUNS}"
-                connection.execute(f"create schema {WORK}.{raw}")
-                connection.execute(f"create view {WORK}.{loads} as from {PUBLISHED}.{loads}")
-            yield session
+            yield DuckDBSession(connection, warehouse)
     except duckdb.Error as error:
         raise translated(warehouse, error) from None
 

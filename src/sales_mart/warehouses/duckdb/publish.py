@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.temporary import sync
-from sales_mart.names import LOAD_RUNS, PRODUCT_MONTHS
+from sales_mart.names import PRODUCT_MONTHS
 from sales_mart.warehouses.duckdb.connection import DuckDBSession, ensure_tables, opened
 from sales_mart.warehouses.duckdb.dialect import PUBLISHED, WORK
 from sales_mart.warehouses.history import (
@@ -107,9 +107,6 @@ def publish(warehouse: DuckDB, following: NextMarts) -> Publication:
                 lambda mart: _publish_mart(session, mart, following.window),
                 recorded=recorded,
             )
-            # For readers, who do not open the pipeline's own file.
-            loads = f"{warehouse.dialect.identifier(warehouse.raw_schema)}.{LOAD_RUNS}"
-            execute(f"create or replace table {PUBLISHED}.{loads} as from {WORK}.{loads}")
             execute("commit")
             execute(f"use memory; detach {PUBLISHED}")
             sync(new)
