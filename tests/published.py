@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
 
 EXPORTS = ("manifest.json", "summary_sales.csv", "summary_sales.json", "summary_sales.parquet")
+"""The files whose bytes depend on the published marts alone."""
+DESCRIPTIONS = ("contract.odcs.yaml", "report.html")
+"""The files that tell of the run, its time among other things."""
 
 
 def marts_query(config: Config, target: str) -> str:

@@ -25,7 +25,7 @@ import yaml
 from jinja2 import Environment, TemplateError
 from pydantic import BaseModel, ConfigDict
 
-from sales_mart.dbt_runner.project import model_files, with_additions
+from sales_mart.dbt_runner.project import model_files, parsed, with_additions
 from sales_mart.errors import ConfigurationError
 from sales_mart.names import QUALITY_HISTORY
 from sales_mart.schema import (
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Warehouse
 
 __all__ = [
+    "FACT_MODEL",
     "Mart",
     "Partition",
     "check_manifest",
@@ -156,8 +157,8 @@ def marts_of(warehouse: Warehouse) -> tuple[Mart, ...]:
         if path.suffix == ".sql":
             continue
         try:
-            parsed = with_additions(_parsed(path.read_text("utf-8")), schema)
-            for model in (parsed or {}).get("models") or []:
+            properties = with_additions(parsed(path.read_text("utf-8")), schema)
+            for model in (properties or {}).get("models") or []:
                 meta = (model.get("config") or {}).get("meta") or {}
                 enabled = _rendered(str(model.get("config", {}).get("enabled", True)), variables)
                 if "publish" not in meta or enabled == "False":
@@ -261,12 +262,6 @@ def check_manifest(built: Iterable[Mart], declared: Iterable[Mart]) -> None:
 def fact(marts: Iterable[Mart]) -> Mart:
     """Return the fact table among the marts."""
     return next(mart for mart in marts if mart.model == FACT_MODEL)
-
-
-@lru_cache(maxsize=128)
-def _parsed(text: str) -> Any:
-    """Parse YAML once for each text: a step asks for its marts many times, under a lock."""
-    return yaml.safe_load(text)
 
 
 @lru_cache(maxsize=1024)

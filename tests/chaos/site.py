@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 import yaml
 
-from published import EXPORTS, digests, exported_files, marts_query, state
+from published import DESCRIPTIONS, EXPORTS, digests, exported_files, marts_query, state
 from sales_mart.config import Config
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.warehouses.base import DEFAULT_TARGETS, open_warehouse
@@ -327,7 +327,8 @@ class Site:
         ours = ("sales.duckdb", "sales.duckdb.work", ".sales.duckdb.lock")
         files = (self.folder / "duckdb").glob("*")
         found += [str(path) for path in files if path.name not in ours]
-        return found + [str(p) for p in self.export.iterdir() if p.name not in EXPORTS]
+        known = (*EXPORTS, *DESCRIPTIONS)
+        return found + [str(p) for p in self.export.iterdir() if p.name not in known]
 
     def processes(self) -> list[str]:
         """Name the processes of this site that are alive."""

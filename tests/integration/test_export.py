@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from published import DESCRIPTIONS, EXPORTS
 from sales_mart.errors import ConfigurationError, SupersededError, TemporaryError
 from sales_mart.lake.records import Export, Load, Mode, Publish, Seal
 from sales_mart.lake.runs import RunFolder
@@ -180,17 +181,17 @@ def target(request: pytest.FixtureRequest) -> Target:
 
 
 def exported(config: Config, lake: Path, target: Target, rows: Sequence[Row]) -> dict[str, bytes]:
-    """Export a summary of `rows`; gives the bytes of each file but the report."""
+    """Export a summary of `rows`; gives the bytes of each file but what tells of the run."""
     FILL[target](config, rows, [1])
     record = export(only(config, target), published(lake, target))
     return files_of(record)
 
 
 def files_of(record: Export) -> dict[str, bytes]:
-    """Read what was exported, but for the report, which tells of the run and the warehouse."""
+    """Read the files whose bytes depend on the published marts alone."""
     storage = open_storage(record.destination)
-    assert "report.html" in storage.names()
-    return {name: storage.read(name) for name in storage.names() if name != "report.html"}
+    assert sorted(storage.names()) == sorted((*EXPORTS, *DESCRIPTIONS))
+    return {name: storage.read(name) for name in EXPORTS}
 
 
 def test_the_sample_as_json_csv_and_parquet(config: Config, lake: Path, target: Target) -> None:
@@ -342,13 +343,9 @@ def test_a_destination_may_be_given_or_configured(
     there = only(config, Target.POSTGRES).model_copy(update={"data_mart": mart})
     assert export(there, run).destination == str(tmp_path / "configured")
     assert export(there, run, str(tmp_path / "given")).destination == str(tmp_path / "given")
-    assert sorted(path.name for path in (tmp_path / "given").iterdir()) == [
-        "manifest.json",
-        "report.html",
-        "summary_sales.csv",
-        "summary_sales.json",
-        "summary_sales.parquet",
-    ]
+    assert sorted(path.name for path in (tmp_path / "given").iterdir()) == sorted(
+        (*EXPORTS, *DESCRIPTIONS)
+    )
 
 
 def test_a_bucket_as_destination(config: Config, gcs: str) -> None:

@@ -18,7 +18,15 @@ import pytest
 
 from attempts import attempt, configured
 from faulty import Fault, Http, Wire, http, wire
-from published import EXPORTS, digests, exported_files, marts_query, match_manifest, state
+from published import (
+    DESCRIPTIONS,
+    EXPORTS,
+    digests,
+    exported_files,
+    marts_query,
+    match_manifest,
+    state,
+)
 from sales_mart.lake.records import Export, Load, Publish, Reconcile
 from sales_mart.steps import summary
 from sales_mart.steps.export import export
@@ -275,7 +283,9 @@ def export_breaks_off(site: Site) -> None:
         broken_off(site, lambda: step(Target.BIGQUERY))
         assert states(site) == shown, then
     assert site.run.find("export", Export) is None
-    assert sorted(path.name for path in site.readers.folder.iterdir()) == sorted(EXPORTS)
+    assert sorted(path.name for path in site.readers.folder.iterdir()) == sorted(
+        (*EXPORTS, *DESCRIPTIONS)
+    )
     for source in BOTH:  # the second one writes the same bytes
         assert attempt(lambda source=source: step(source)).code == 0
     shows_the_newer(site)

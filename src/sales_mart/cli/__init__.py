@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sales_mart.cli import api, inspect, local, quarantine, steps, tools, workflow
+from sales_mart.cli import api, descriptions, inspect, local, quarantine, steps, tools, workflow
 from sales_mart.cli import run as pipeline
 from sales_mart.cli.process import run_in_process
 
@@ -25,7 +25,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (pipeline, steps, inspect, quarantine, tools, local, api, workflow):
+for commands in (
+    *(pipeline, steps, inspect, quarantine, tools, descriptions, local, api, workflow),
+):
     commands.add_to(app)
 
 

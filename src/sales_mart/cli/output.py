@@ -23,6 +23,7 @@ __all__ = [
     "console",
     "fields_table",
     "open_streams",
+    "print_bytes",
     "print_data",
     "print_json",
     "table",
@@ -72,6 +73,17 @@ def print_json(document: object) -> None:
     text = escape_json(document, indent=2, only_ascii=not encoding.startswith("utf"))
     with _writing():
         sys.stdout.write(f"{text}\n")
+
+
+def print_bytes(content: bytes) -> None:
+    """Print a file on stdout as it is.
+
+    Raises:
+        ConfigurationError: It cannot be written.
+    """
+    with _writing():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
 
 
 def print_data(*renderables: RenderableType) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,21 @@ import yaml
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
 from sales_mart.names import RETURNED
+from sales_mart.schema import MEASURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sales_mart.schema import SaleColumn, Schema
 
-__all__ = ["model_files", "models_digest", "project_folder", "project_of", "with_additions"]
+__all__ = [
+    "model_files",
+    "models_digest",
+    "parsed",
+    "project_folder",
+    "project_of",
+    "with_additions",
+]
 
 _TYPES = {
     "text": "string",
@@ -31,9 +40,11 @@ _RETURNED = [
         "description": f"Sum of the {what} of returns, as a positive number; 0 without returns.",
         "data_type": kind,
         "constraints": [{"type": "not_null"}],
+        "config": {"meta": {"made_from": [measure]}},
     }
-    for name, what, kind in zip(
+    for name, measure, what, kind in zip(
         RETURNED,
+        MEASURES[1:],
         ("amounts", "pieces"),
         (
             "numeric(29, {{ var('max_decimals') }})",
@@ -72,6 +83,12 @@ def model_files(models_path: str | None) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.suffix in {".sql", ".yml", ".yaml"}
     ]
+
+
+@lru_cache(maxsize=128)
+def parsed(text: str) -> Any:
+    """Parse YAML once for each text: a step asks for its marts many times, under a lock."""
+    return yaml.safe_load(text)
 
 
 def models_digest(models_path: str | None) -> str:

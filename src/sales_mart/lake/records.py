@@ -275,6 +275,7 @@ class NodeResult(_Frozen):
     seconds: float
     failures: int | None = None
     message: str | None = None
+    tests: str | None = Field(default=None, description="model that a test is about")
     compiled_path: str | None = None
     bytes_billed: int | None = None
 

@@ -40,6 +40,7 @@ __all__ = [
     "CONFLICT",
     "DUPLICATE",
     "GATES",
+    "OF_WHOLE_ROWS",
     "TRUSTED",
     "RowRule",
     "attribute_rules",
@@ -52,6 +53,8 @@ __all__ = [
 DUPLICATE = "duplicate_transaction_id"
 CONFLICT = "conflicting_transaction_id"
 """The two reasons that other rows are needed for."""
+OF_WHOLE_ROWS = ("malformed_row", "encoding", DUPLICATE, CONFLICT)
+"""The reasons that no field decides."""
 
 TRUSTED = ("product_prefix", "price_too_low", "quantity_range")
 """What `trust_input` leaves to the marts."""

@@ -26,6 +26,7 @@ from sales_mart.lake.storage import open_storage
 from sales_mart.report.figures import REPORT, STEP
 from sales_mart.report.page import page
 from sales_mart.schema import arrow_schema
+from sales_mart.steps.descriptions import describe
 from sales_mart.steps.report_figures import collect
 from sales_mart.steps.summary import (
     check_still_shown,
@@ -94,6 +95,7 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
             (folder / REPORT).write_bytes(page(figures))
         for name in (*_NAMES, REPORT):
             storage.put(name, folder / name)
+        describe(config, run, storage)
         storage.write(MANIFEST, _manifest(config, run.run_id, files))
     run.write(STEP, figures)
     record = Export(run_id=run.run_id, destination=storage.uri, target=target, files=files)

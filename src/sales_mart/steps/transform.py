@@ -166,7 +166,9 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 target=target,
                 sequence=sequence,
                 window=window,
-                nodes=tuple(_without_folder(node) for node in outcomes[target].nodes),
+                nodes=tuple(
+                    _kept(node, outcomes[target].tested) for node in outcomes[target].nodes
+                ),
                 seconds=outcomes[target].seconds,
                 built=open_warehouse(config, target).built_tables(outcomes[target].built),
                 full_refresh=full_refresh,
@@ -282,6 +284,7 @@ def _name(node: NodeResult) -> str:
     return node.unique_id.split(".")[2]
 
 
-def _without_folder(node: NodeResult) -> NodeResult:
-    """Drop the path of a file that goes with dbt's folder."""
-    return node.model_copy(update={"compiled_path": None, "message": None})
+def _kept(node: NodeResult, tested: Mapping[str, str]) -> NodeResult:
+    """Drop the path of a file that goes with dbt's folder, and say what a test is about."""
+    about = tested.get(node.unique_id) or None
+    return node.model_copy(update={"compiled_path": None, "message": None, "tests": about})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.extras import need
+from sales_mart.warehouses.address import Addressed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -96,7 +97,7 @@ class Findings(Protocol):
         ...
 
 
-class Warehouse(ABC):
+class Warehouse(Addressed, ABC):
     """One warehouse, under one configuration.
 
     Attributes:
@@ -315,7 +316,7 @@ class Warehouse(ABC):
             ConfigurationError: There are no credentials.
         """
 
-    @classmethod  # noqa: B027 - an adapter may do as it is
+    @classmethod
     def prepare_dbt(cls) -> None:
         """Put our parts into dbt's adapter; this runs in dbt's own process."""
 

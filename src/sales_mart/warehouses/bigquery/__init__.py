@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import ValidationError
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.warehouses.address import Address
 from sales_mart.warehouses.base import Warehouse
 
 if TYPE_CHECKING:
@@ -101,6 +102,13 @@ class BigQuery(Warehouse):
     def place(self) -> dict[str, str]:
         """What tells its marts apart from those of other configurations."""
         return {"project": self.config.data_warehouse.project_id, "schema": self.mart_schema}
+
+    @property
+    def address(self) -> Address:
+        """Which project it is."""
+        project = self.config.data_warehouse.project_id
+        server = {"type": "bigquery", "project": project, "dataset": self.mart_schema}
+        return Address(server, "bigquery", project)
 
     def session(self) -> AbstractContextManager[Session]:
         """Open a client; each statement reads what is there when it begins."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from sales_mart.errors import ConfigurationError
+from sales_mart.warehouses.address import Address
 from sales_mart.warehouses.base import Warehouse
 from sales_mart.warehouses.duckdb.settings import DuckDBSettings
 
@@ -100,6 +101,12 @@ class DuckDB(Warehouse):
     def place(self) -> dict[str, str]:
         """What tells its marts apart from those of other configurations."""
         return {"file": self.path.name, "schema": self.mart_schema}
+
+    @property
+    def address(self) -> Address:
+        """Which file it is, without the folders of this computer."""
+        server = {"type": "duckdb", "database": self.path.name, "schema": self.mart_schema}
+        return Address(server, f"duckdb://{self.path.name}", self.path.stem)
 
     def session(self) -> AbstractContextManager[Session]:
         """Open both files and one transaction, alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from sales_mart.warehouses.address import Address
 from sales_mart.warehouses.base import Warehouse
 
 if TYPE_CHECKING:
@@ -81,6 +82,22 @@ class PostgreSQL(Warehouse):
     def place(self) -> dict[str, str]:
         """What tells its marts apart from those of other configurations."""
         return {"database": self.config.data_warehouse.postgres.dbname, "schema": self.mart_schema}
+
+    @property
+    def address(self) -> Address:
+        """Where it is; of several hosts the first one, of a socket this computer."""
+        settings = self.config.data_warehouse.postgres
+        first = settings.host.split(",")[0].strip()
+        host = "localhost" if first.startswith(("/", "@")) else first or "localhost"
+        server = {
+            "type": "postgres",
+            "host": host,
+            "port": settings.port,
+            "database": settings.dbname,
+            "schema": self.mart_schema,
+        }
+        authority = f"[{host}]" if ":" in host else host
+        return Address(server, f"postgres://{authority}:{settings.port}", settings.dbname)
 
     def session(self) -> AbstractContextManager[Session]:
         """Open a transaction that reads one snapshot and changes nothing."""
