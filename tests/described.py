@@ -20,6 +20,8 @@ from sales_mart.lake.records import (
     Transform,
 )
 from sales_mart.lake.runs import RunFolder
+from sales_mart.marts import FACT_MODEL
+from sales_mart.rows.sums import Sums
 from sales_mart.warehouses.base import warehouse_class
 
 if TYPE_CHECKING:
@@ -159,8 +161,12 @@ def published_run(
         days=1,
         rows=7,
         sequences=dict.fromkeys(targets, 4),
+        facts={target: {day: Sums(7, seal.amount, 7)} for target in targets},
         marts={
-            target: {mart.name: (2, Decimal(1)) for mart in marts[target][1:]} for target in targets
+            target: {
+                mart.name: (2, Decimal(1)) for mart in marts[target] if mart.model != FACT_MODEL
+            }
+            for target in targets
         },
     )
     run.write("reconcile", reconcile)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXPORTS = ("manifest.json", "summary_sales.csv", "summary_sales.json", "summary_sales.parquet")
 """The files whose bytes depend on the published marts alone."""
-DESCRIPTIONS = ("contract.odcs.yaml", "report.html")
+DESCRIPTIONS = ("contract.odcs.yaml", "openlineage.ndjson", "report.html")
 """The files that tell of the run, its time among other things."""
 
 

@@ -26,6 +26,7 @@ To = Annotated[
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command("contract", cls=LakeCommand, rich_help_panel=PANEL)(_contract)
+    app.command("lineage", cls=LakeCommand, rich_help_panel=PANEL)(_lineage)
 
 
 def _contract(ctx: typer.Context, run_id: RunId = None, *, to: To = None) -> None:
@@ -33,6 +34,13 @@ def _contract(ctx: typer.Context, run_id: RunId = None, *, to: To = None) -> Non
     from sales_mart.steps.descriptions import CONTRACT
 
     _show(ctx.obj, CONTRACT, run_id, to)
+
+
+def _lineage(ctx: typer.Context, run_id: RunId = None, *, to: To = None) -> None:
+    """Show the lineage of a run (OpenLineage events, one a line); no warehouse is asked."""
+    from sales_mart.steps.descriptions import LINEAGE
+
+    _show(ctx.obj, LINEAGE, run_id, to)
 
 
 def _show(session: Session, name: str, run_id: str | None, to: Path | None) -> None:

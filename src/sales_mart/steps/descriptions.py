@@ -1,7 +1,7 @@
-"""What other tools read of a publication: its contract. It stands beside the exports.
+"""What other tools read of a publication: its contract and its lineage, beside the exports.
 
-It is kept with the run too, as it was written, so that it can be shown when the configuration, or
-this program, is another one.
+They are kept with the run too, as they were written, so that they can be shown when the
+configuration, or this program, is another one.
 """
 
 from __future__ import annotations
@@ -12,19 +12,17 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.steps.contract import contract
+from sales_mart.steps.lineage import lineage
 from sales_mart.steps.publication_records import publication_records
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sales_mart.config import Config
     from sales_mart.lake.storage import Storage
 
-__all__ = ["CONTRACT", "DESCRIPTIONS", "describe", "described", "exported_run"]
+__all__ = ["CONTRACT", "LINEAGE", "describe", "described", "exported_run"]
 
 CONTRACT = "contract.odcs.yaml"
-DESCRIPTIONS = (CONTRACT,)
-"""Names of the files."""
+LINEAGE = "openlineage.ndjson"
 
 
 def describe(config: Config, run: RunFolder, exports: Storage) -> None:
@@ -34,7 +32,7 @@ def describe(config: Config, run: RunFolder, exports: Storage) -> None:
         ConfigurationError: The run has not been published, or a place is not writable.
     """
     records = publication_records(config, run)
-    written: Mapping[str, bytes] = {CONTRACT: contract(config, records)}
+    written = {CONTRACT: contract(config, records), LINEAGE: lineage(config, records)}
     for name, content in written.items():
         run.lake.write(run.name(name), content)
         exports.write(name, content)
