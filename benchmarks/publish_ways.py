@@ -24,13 +24,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.servers.local import local_servers
-from sales_mart.warehouses.postgres.publish import CHANGED_SLICES
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -59,6 +58,27 @@ BATCH = """
         md5('b' || i) || md5('c' || i) as transaction_id, product, price, quantity, amount,
         date '2024-01-15' as sale_date
     from (select *, row_number() over () as i from source.old limit 20000) as sample
+"""
+CHANGED_DAYS: LiteralString = """
+    with live as (
+        select
+            sale_date,
+            count(*) as rows,
+            sum(hash_record_extended(row({columns}), 0)) as checksum
+        from {live}
+        group by sale_date
+    ),
+    next as (
+        select
+            sale_date,
+            count(*) as rows,
+            sum(hash_record_extended(row({columns}), 0)) as checksum
+        from {next}
+        group by sale_date
+    )
+    select sale_date
+    from live full join next using (sale_date)
+    where (live.rows, live.checksum) is distinct from (next.rows, next.checksum)
 """
 POLLED = "select count(*) from live.pg_sales where sale_date = date '2023-06-15'"
 TOTAL = "select coalesce(sum(amount * quantity), 0) from {}"
@@ -200,10 +220,63 @@ def partitions() -> Way:
     )
 
 
+def versions() -> Way:
+    """Attach a build as a version, and let a row name the one that the view shows."""
+
+    def build(number: int, source: str) -> list[str]:
+        return [
+            f"create table next.pg_sales as select * from {source}",
+            (
+                f"alter table next.pg_sales add column version bigint not null default {number},"
+                f" add check (version = {number})"
+            ),
+            f"create index v{number}_sale_date on next.pg_sales (sale_date)",
+        ]
+
+    def attach(number: int) -> list[str]:
+        return [
+            f"alter table next.pg_sales rename to v{number}",
+            f"alter table next.v{number} set schema one",
+            f"alter table one.pg_sales attach partition one.v{number} for values in ({number})",
+            f"update one.current_version set version = {number}",
+        ]
+
+    return Way(
+        "a version that a row names",
+        [
+            (
+                "create table one.pg_sales (like source.old, version bigint)"
+                " partition by list (version)"
+            ),
+            "create table one.current_version as select 0 as version",
+            (
+                f"create view live.pg_sales as select {', '.join(COLUMNS)} from one.pg_sales"
+                " where version = (select max(version) from one.current_version)"
+            ),
+            *build(1, "source.old"),
+            *attach(1),
+        ],
+        {
+            "replace": build(2, "source.new"),
+            "few days": build(3, "source.changed"),
+            "append": ["create table next.pg_sales as select * from source.batch"],
+        },
+        {
+            "replace": attach(2),
+            "few days": attach(3),
+            "append": [
+                "delete from one.v3 where sale_date = date '2024-01-15'",
+                "insert into one.v3 select * from next.pg_sales",
+            ],
+        },
+    )
+
+
 def ways() -> list[Way]:
     """Return the contestants."""
     insert = "insert into live.pg_sales select * from next.pg_sales"
     return [
+        versions(),
         views(),
         rename(),
         partitions(),
@@ -283,16 +356,10 @@ def execute(connection: Connection, statements: list[str]) -> float:
 
 
 def rewrite_changed(connection: Connection) -> None:
-    """Do what `sales_mart.warehouses.postgres.publish` does with a table that was built whole."""
+    """Write the days of which the live and the next rows differ."""
     columns = SQL(", ").join(map(Identifier, COLUMNS))
     live, following = Identifier("live", "pg_sales"), Identifier("next", "pg_sales")
-    query = SQL(CHANGED_SLICES).format(
-        live=live,
-        next=following,
-        column=Identifier("sale_date"),
-        within=SQL(""),
-        hash=SQL("hash_record_extended(row({}), 0)").format(columns),
-    )
+    query = SQL(CHANGED_DAYS).format(live=live, next=following, columns=columns)
     days = [day for (day,) in connection.execute(query)]
     connection.execute(SQL("delete from {} where sale_date = any(%s)").format(live), (days,))
     connection.execute(
@@ -367,7 +434,7 @@ def hold_read_lock(dsn: str) -> None:
         time.sleep(HOLD_SECONDS)
 
 
-def compare(dsn: str, rows: int) -> dict[str, list[Row]]:
+def compare(dsn: str, rows: int, only: list[str]) -> dict[str, list[Row]]:
     """Measure every way in every case."""
     cases: dict[str, list[Row]] = {"replace": [], "few days": [], "append": [], "append, held": []}
     with psycopg.connect(dsn, autocommit=True, prepare_threshold=None) as connection:
@@ -382,6 +449,8 @@ def compare(dsn: str, rows: int) -> dict[str, list[Row]]:
         )
         connection.execute(BATCH)
         for way in ways():
+            if only and way.name not in only:
+                continue
             set_up(connection, way)
             for case, found in cases.items():
                 kind, _, held = case.partition(", ")
@@ -397,6 +466,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=6_000_000)
+    parser.add_argument("--way", action="append", default=[], help="only this one; repeats")
     parser.add_argument("--folder", type=Path, help="where the server keeps its data")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -405,7 +475,7 @@ def main() -> None:
         folder.chmod(0o711)  # a server that root starts runs as somebody else
         servers = stack.enter_context(local_servers(folder, bigquery=False))
         assert servers.postgres_url is not None
-        cases = compare(servers.postgres_url, options.rows)
+        cases = compare(servers.postgres_url, options.rows, options.way)
     for case, rows in cases.items():
         print(f"\n### {case}, {options.rows:,} rows\n")
         print("| way | build s | publish s | longest read s | older snapshot | view | grant |")

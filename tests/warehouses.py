@@ -16,6 +16,7 @@ from sales_mart.warehouses.base import names, open_warehouse, warehouse_class
 from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.duckdb import DuckDB
 from sales_mart.warehouses.postgres import connection as postgres
+from sales_mart.warehouses.postgres.versions import current_version, partition_name
 from sales_mart.warehouses.publishing import NextMarts
 from targets import Target
 
@@ -178,6 +179,17 @@ def published_tables(config: Config, target: str) -> dict[str, tuple[str, str]]:
     """Give the published tables: name -> (schema or dataset, column of its window)."""
     warehouse = open_warehouse(config, target)
     return {mart.name: (warehouse.schema_of(mart), mart.slice or "") for mart in warehouse.marts}
+
+
+def stored_table(config: Config, target: str, name: str) -> str:
+    """Give the quoted name of the table that holds the rows of a published mart."""
+    warehouse = open_warehouse(config, target)
+    place = published_tables(config, target)[name][0]
+    if target == Target.POSTGRES:
+        with postgres.connect(config) as connection:
+            version = current_version(connection, config, name)
+        place, name = warehouse.raw_schema, partition_name(name, version)
+    return warehouse.dialect.table(place, name)
 
 
 def mart_schema(config: Config, target: str) -> str:

@@ -284,7 +284,10 @@ class Site:
             return found | {f"dataset {each.dataset_id}" for each in client.list_datasets()}
 
     def relations(self, *, expiring: bool = False) -> set[str]:
-        """List tables, views and indexes of both warehouses; staging tables only where asked."""
+        """List tables, views and indexes of both warehouses; staging tables only where asked.
+
+        Versions of marts, and their indexes, without their numbers.
+        """
         config = self.config
         names = {raw_schema(config)}
         for target in self.targets:
@@ -293,7 +296,8 @@ class Site:
             found = {
                 f"{schema}.{name}"
                 for schema, name in connection.execute(
-                    "select nspname, relname from pg_class join pg_namespace n"
+                    "select nspname, regexp_replace(relname, '^([iv])[0-9]+__', '\\1__')"
+                    " from pg_class join pg_namespace n"
                     " on n.oid = relnamespace where nspname = any(%s)",
                     (list(names),),
                 )

@@ -35,13 +35,16 @@ class Flavour(NamedTuple):
     whole: str = "cast({} as bigint)"
     marks: str = ""
     """Asks what dbt's process would tell of the tables in a schema."""
+    published: str = "table"
+    """What a published mart is."""
 
 
 FLAVOURS = {
     "bigquery": Flavour("cast(date_trunc(sale_date, month) as date)", "{}", "cast({} as int64)"),
     "postgres": Flavour(
         marks="select relname, cast(oid as text) from pg_class"
-        " where relkind = 'r' and relnamespace = to_regnamespace('{}')"
+        " where relkind = 'r' and relnamespace = to_regnamespace('{}')",
+        published="view",
     ),
 }
 """The line of each warehouse that says something its own way."""
@@ -86,6 +89,10 @@ class Subject:
     def live(self, mart: str) -> str:
         """Return the quoted name of a published table."""
         return self.dialect.table(published_tables(self.config, self.name)[mart][0], mart)
+
+    def drop(self, mart: str) -> None:
+        """Drop a published mart, as somebody by mistake."""
+        self.change(f"drop {self._flavour.published} {self.live(mart)}")
 
     def following(self, mart: str) -> str:
         """Return the quoted name of a next table."""

@@ -139,13 +139,12 @@ def test_marts_that_were_not_built_or_have_other_columns_are_refused(subject: Su
 
 def test_a_mart_that_is_gone_is_built_whole(subject: Subject) -> None:
     built = subject.published("a", [row("T1", D1), row("T2", D2)], mode=Mode.APPEND)
-    drop = f"drop table {subject.live('summary_sales')}"
-    subject.change(drop)
+    subject.drop("summary_sales")
     again = subject.build(built.run)
     assert again.window is None
     subject.publish(again)
     assert subject.contents() == subject.rebuilt()
-    subject.change(drop)
+    subject.drop("summary_sales")
     built = subject.loaded("b", [row("T3", D3)], business_date=D3, mode=Mode.APPEND)
     assert built.window is None
     subject.publish(built)

@@ -100,13 +100,13 @@ def test_the_whole_pipeline_among_overloads(hostile: Hostile, tmp_path: Path) ->
     latest = RunFolder(lake, run_id)
     hostile.execute(
         hostile.pipeline,
-        "grant usage on schema {mart} to {attacker}",
-        "grant trigger on {mart}.sales_by_date to {attacker}",
+        "grant usage on schema {raw} to {attacker}",
+        "grant trigger on {raw}.v1__sales_by_date to {attacker}",
         **names(config),
     )
     hostile.execute(
         hostile.attacker,
-        "create trigger planted before insert on {mart}.sales_by_date"
+        "create trigger planted before insert on {raw}.v1__sales_by_date"
         " for each row execute function public.planted_trigger()",
         **names(config),
     )
@@ -143,6 +143,13 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
     "raw table": (BY + LET, "create table {raw}.raw_transactions ()", "", "raw_transactions bel"),
     "view": (BY + LET, "create view {raw}.stg_transactions as select 1", "", "stg_transactions b"),
     "sequence": (BY + LET, "create sequence {mart}.pg_sales", "", "pg_sales belongs to"),
+    "versions": (
+        *(BY + LET, "create table {raw}.versions_of_pg_sales (a integer) partition by list (a)"),
+        *("", "versions_of_pg_sales belongs to"),
+    ),
+    "version shown": (
+        *(BY + LET, "create table {raw}.current_versions ()", "", "current_versions belongs to"),
+    ),
     "mart": (BY + LET, "create table {mart}.summary_sales ()", "", "summary_sales belongs to"),
     "next": (BY + LET, "create table {next}.pg_sales__dbt_tmp ()", "", "__dbt_tmp belongs to"),
     "index": (

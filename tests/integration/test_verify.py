@@ -40,6 +40,7 @@ from warehouses import (
     next_table,
     published_tables,
     raw_table,
+    stored_table,
     table,
 )
 
@@ -134,6 +135,12 @@ def tables(config: Config, target: Target) -> dict[str, str]:
     return {**found, "fact": found[fact_table(target)]}
 
 
+def edited(config: Config, target: Target) -> dict[str, str]:
+    """Quoted names of what holds their rows, and of the raw table."""
+    found = {name: stored_table(config, target, name) for name in published_tables(config, target)}
+    return {**found, "fact": found[fact_table(target)], "raw": raw_table(config, target)}
+
+
 def copy_of(name: str) -> str:
     return f"{name[:-1]}_copy{name[-1]}"
 
@@ -159,19 +166,21 @@ def shown(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Sh
 def plant(shown: Shown) -> Generator[Callable[[Target, str], None]]:
     """Yield what changes one table of a warehouse, and puts back what was changed before."""
     config = shown.config
-    changed: list[tuple[Target, str]] = []
+    changed: list[tuple[Target, str, str]] = []
 
     def put_back() -> None:
         while changed:
-            target, name = changed.pop()
-            restore = f"insert into {name} select * from {copy_of(name)}"
+            target, name, copy = changed.pop()
+            restore = f"insert into {name} select * from {copy}"
             change(config, target, f"delete from {name} where true", restore)
 
     def edit(target: Target, sql: str) -> None:
         put_back()
-        names = {**tables(config, target), "raw": raw_table(config, target)}
+        names = edited(config, target)
+        originals = {**tables(config, target), "raw": raw_table(config, target)}
+        copies = {name: copy_of(originals[key]) for key, name in names.items()}
         changed.extend(
-            (target, name) for name in set(names.values()) if name in sql.format(**names)
+            (target, name, copy) for name, copy in copies.items() if name in sql.format(**names)
         )
         change(config, target, sql.format(**names))
 

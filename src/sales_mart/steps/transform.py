@@ -178,6 +178,8 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         ),
     )
     if select is None:
+        for target, (_, window) in pending.items():
+            open_warehouse(config, target).after_build(window)
         run.write("transform", record)
     _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
     return record

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
+    from sales_mart.warehouses.windows import Window
 
 __all__ = [
     "DEFAULT_TARGETS",
@@ -304,6 +305,9 @@ class Warehouse(Addressed, ABC):
     @abstractmethod
     def before_build(self) -> None:
         """Make what `keep_others_out` needs, if anything; `pending_window` has been asked."""
+
+    def after_build(self, window: Window) -> None:  # noqa: B027
+        """Do what would take time in `publish`, after all tests; a window of None is everything."""
 
     @abstractmethod
     def dbt_environment(self, *, offline: bool) -> dict[str, str]:

@@ -107,7 +107,7 @@ def column_changes(
         raise ConfigurationError(
             msg,
             remedy="Restore ingestion.validation (max_decimals, quantity_decimals) or the type of "
-            "the column, or drop the table (with the views on it) and run transform, reconcile and "
+            "the column, or drop the mart (with the views on it) and run transform, reconcile and "
             "publish again: it is created again.",
         )
     changes = ColumnChanges(
@@ -175,13 +175,14 @@ def check_next(session: Session, following: NextMarts, found: Mapping[str, str])
         )
 
 
-def publish_in_transaction(
+def publish_in_transaction(  # noqa: PLR0913 - keyword-only, each said by the warehouse
     session: Session,
     execute: Callable[[str], object],
     following: NextMarts,
     publish_mart: Callable[[Mart], None],
     *,
     recorded: bool,
+    are_moved: bool = False,
 ) -> Publication:
     """Make the next marts current in an open transaction, which the caller commits.
 
@@ -191,6 +192,8 @@ def publish_in_transaction(
         following: What was found out about the next marts.
         publish_mart: Makes the rows of one next mart the live ones.
         recorded: Whether the last publication has recorded its slices.
+        are_moved: Whether the next tables themselves become the live ones. Facts that were just
+            recorded are not read again then.
 
     Raises:
         MartsChangedError: The marts would not be what they should.
@@ -201,7 +204,8 @@ def publish_in_transaction(
         execute(statement)
     for mart in warehouse.marts:
         publish_mart(mart)
-    found = marts.differences(session.query, window if recorded else None, recorded=True)
+    read = () if are_moved else window if recorded else None
+    found = marts.differences(session.query, read, recorded=True)
     check_published(warehouse.name, found, "Nothing was published.", following.run_id)
     counts = dict(session.query(marts.rows_sql()))
     rows = json.dumps({mart.name: int(counts.get(mart.name, 0)) for mart in warehouse.marts})

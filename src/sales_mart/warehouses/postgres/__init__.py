@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.frames import Place, Rows, TableMode, Written
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.publishing import NextMarts
+    from sales_mart.warehouses.windows import Window
 
 __all__ = ["PostgreSQL"]
 
@@ -146,11 +147,20 @@ class PostgreSQL(Warehouse):
         check_credentials(self, findings, origins)
 
     def before_build(self) -> None:
-        """Make the table that dbt's process locks."""
+        """Make the table that dbt's process locks, and room for the next marts."""
         from sales_mart.warehouses.postgres.connection import connect, ensure_lock
+        from sales_mart.warehouses.postgres.former_versions import drop_former_versions
 
         with connect(self.config) as connection:
             ensure_lock(connection, self.next_schema)
+        drop_former_versions(self)
+
+    def after_build(self, window: Window) -> None:
+        """Make tables that were built whole ready to be attached."""
+        from sales_mart.warehouses.postgres.publish import prepare
+
+        if window is None:
+            prepare(self)
 
     @classmethod
     def prepare_dbt(cls) -> None:

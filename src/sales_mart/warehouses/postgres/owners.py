@@ -9,7 +9,7 @@ trusts those who may.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any
 
 from psycopg.sql import SQL
 
@@ -22,6 +22,7 @@ from sales_mart.names import (
     STAGING,
 )
 from sales_mart.warehouses.postgres import PostgreSQL
+from sales_mart.warehouses.postgres.owners_sql import CREATORS, FINDINGS, OWNERS, ROLES
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
 if TYPE_CHECKING:
@@ -32,207 +33,20 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
 
 __all__ = [
+    "CURRENT_VERSIONS",
     "check_owners",
     "check_relations",
     "existing",
     "exists",
     "grants_of_create",
+    "parent_name",
     "schemas",
 ]
 
+CURRENT_VERSIONS = "current_versions"
+"""Which version of each mart is shown, beside the raw table."""
+_LONGEST_NAME = 63
 _DBT_SUFFIXES = ("__dbt_tmp", "__dbt_backup")
-# `trusted` may own a schema: who can drop and replace everything in it in any case.
-_ROLES: LiteralString = """
-    with recursive ours as (
-        select theirs.oid
-        from pg_roles as mine
-        inner join pg_roles as theirs
-            on theirs.oid = mine.oid or (theirs.rolsuper and mine.rolsuper)
-        where mine.rolname = current_user
-        union
-        select roleid from pg_auth_members inner join ours on member = ours.oid
-    ),
-
-    superusers as (
-        select oid from pg_roles where rolsuper
-    ),
-
-    trusted as (
-        select oid from ours
-        union
-        select oid from superusers
-        union
-        select oid from pg_roles where rolname = 'pg_database_owner'
-        union
-        select datdba from pg_database where datname = current_database()
-    )
-"""
-_OWNERS: LiteralString = """
-    select
-        relname,
-        relowner in (select oid from ours)
-        or (%(reads)s and not has_schema_privilege(current_user, relnamespace, 'CREATE')),
-        quote_ident(%(schema)s) || '.' || quote_ident(relname),
-        null,
-        quote_ident(pg_get_userbyid(relowner)),
-        quote_ident(current_user)
-    from pg_class
-    where
-        relname = any(%(relations)s)
-        and relnamespace = (select oid from pg_namespace where nspname = %(schema)s)
-"""
-# A view or a table calls what its defaults, constraints, indexes and rules depend on; what came
-# with the server itself has no entries in pg_depend.
-_FINDINGS: LiteralString = """,
-
-    expected as (
-        select schema_name, relation_name, kinds
-        from
-            unnest(%(schemas)s::text[], %(relations)s::text[], %(kinds)s::text[])
-                as given (schema_name, relation_name, kinds)
-    ),
-
-    places as (
-        select
-            oid,
-            nspname,
-            nspowner,
-            not %(reads)s or has_schema_privilege(current_user, oid, 'CREATE') as is_ours
-        from pg_namespace
-        where nspname in (select schema_name from expected)
-    ),
-
-    relations as (
-        select
-            pg_class.oid,
-            nspname,
-            relname,
-            relowner,
-            relkind,
-            kinds,
-            is_ours,
-            row_security_active(pg_class.oid) or relforcerowsecurity as is_filtered
-        from expected
-        inner join places on nspname = schema_name
-        inner join pg_class on relnamespace = places.oid and relname = relation_name
-    ),
-
-    parts as (
-        select oid as relation, 'pg_class'::regclass as class, oid as part from relations
-        union all
-        select indrelid, 'pg_class'::regclass, indexrelid
-        from pg_index
-        where indrelid in (select oid from relations)
-        union all
-        select adrelid, 'pg_attrdef'::regclass, oid
-        from pg_attrdef
-        where adrelid in (select oid from relations)
-        union all
-        select conrelid, 'pg_constraint'::regclass, oid
-        from pg_constraint
-        where conrelid in (select oid from relations)
-        union all
-        select ev_class, 'pg_rewrite'::regclass, oid
-        from pg_rewrite
-        where ev_class in (select oid from relations)
-    ),
-
-    called as (
-        select relation, 'function ' || refobjid::regprocedure::text as called, proowner as owner
-        from parts
-        inner join pg_depend on classid = class and objid = part
-        inner join pg_proc on refclassid = 'pg_proc'::regclass and refobjid = pg_proc.oid
-        union all
-        select relation, 'operator ' || refobjid::regoperator::text, oprowner
-        from parts
-        inner join pg_depend on classid = class and objid = part
-        inner join pg_operator
-            on refclassid = 'pg_operator'::regclass and refobjid = pg_operator.oid
-        union all
-        select relation, 'type ' || refobjid::regtype::text, typowner
-        from parts
-        inner join pg_depend on classid = class and objid = part
-        inner join pg_type on refclassid = 'pg_type'::regclass and refobjid = pg_type.oid
-    ),
-
-    findings as (
-        select 1 as rank, 'schema' as kind, nspname as schema, null as relation, null as what,
-            nspowner as owner
-        from places
-        where is_ours and nspowner not in (select oid from trusted)
-        union all
-        select 2, 'relation', nspname, relname, null, relowner
-        from relations
-        where is_ours and relowner not in (select oid from ours)
-        union all
-        select 3, 'function', nspname, proname, pg_proc.oid::regprocedure::text, proowner
-        from expected
-        inner join places on nspname = schema_name
-        inner join pg_proc on pronamespace = places.oid and proname = relation_name
-        where is_ours and proowner not in (select oid from ours)
-        union all
-        select 3, 'type', nspname, typname, null, typowner
-        from expected
-        inner join places on nspname = schema_name
-        inner join pg_type on typnamespace = places.oid and typname = relation_name
-        where
-            is_ours
-            and typrelid = 0
-            and typelem = 0
-            and typowner not in (select oid from ours)
-        union all
-        select 4, 'kind', nspname, relname, null, relowner
-        from relations
-        where strpos(kinds, relkind::text) = 0
-        union all
-        select 5, 'trigger', nspname, relname, quote_ident(tgname), relowner
-        from relations
-        inner join pg_trigger on tgrelid = relations.oid
-        where not tgisinternal
-        union all
-        select 5, 'rule', nspname, relname, quote_ident(rulename), relowner
-        from relations
-        inner join pg_rewrite on ev_class = relations.oid
-        where rulename <> '_RETURN'
-        union all
-        select 5, 'policy', nspname, relname, null, relowner
-        from relations
-        where is_filtered
-        union all
-        select 5, 'inheritance', nspname, relname, null, relowner
-        from relations
-        where exists (
-            select from pg_inherits where relations.oid in (inhrelid, inhparent)
-        )
-        union all
-        select 6, 'call', nspname, relname, called, owner
-        from called
-        inner join relations on relations.oid = relation
-        where is_ours and owner not in (select oid from ours union select oid from superusers)
-    )
-
-    select
-        kind,
-        quote_ident(schema) || coalesce('.' || quote_ident(relation), ''),
-        what,
-        quote_ident(pg_get_userbyid(owner)),
-        quote_ident(current_user)
-    from findings
-    order by rank, schema, relation, what
-"""
-_CREATORS: LiteralString = """
-    select
-        quote_ident(nspname),
-        case when grantee = 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end
-    from pg_namespace
-    cross join aclexplode(coalesce(nspacl, acldefault('n', nspowner)))
-    where
-        nspname = any(%s)
-        and privilege_type = 'CREATE'
-        and grantee <> nspowner
-        and grantee not in (select oid from trusted)
-    order by 1, 2
-"""
 _REFUSALS = {
     "schema": (
         "schema {name} belongs to {owner}",
@@ -285,6 +99,11 @@ _REFUSALS = {
 """What is said about each kind of finding, and what to do."""
 
 
+def parent_name(mart: str) -> str:
+    """Return the name of the table, beside the raw one, of which a mart's versions are parts."""
+    return f"versions_of_{mart}"[:_LONGEST_NAME]
+
+
 def schemas(config: Config) -> tuple[str, str, str]:
     """Name the schemas of raw rows, of the marts and of the next marts."""
     warehouse = PostgreSQL(config)
@@ -314,7 +133,7 @@ def check_relations(
         ConfigurationError: As `check_owners` says.
     """
     found = connection.execute(
-        SQL(_ROLES + _FINDINGS),
+        SQL(ROLES + FINDINGS),
         {
             "schemas": [schema for schema, _, _ in expected],
             "relations": [name for _, name, _ in expected],
@@ -344,7 +163,7 @@ def existing(
         ConfigurationError: One of them belongs to another role.
     """
     found = connection.execute(
-        SQL(_ROLES + _OWNERS),
+        SQL(ROLES + OWNERS),
         {"schema": schema, "relations": relations, "reads": bool(connection.read_only)},
     ).fetchall()
     others = [("relation", *finding) for _, is_ours, *finding in found if not is_ours]
@@ -355,7 +174,7 @@ def existing(
 
 def grants_of_create(connection: psycopg.Connection[Any], config: Config) -> list[tuple[str, str]]:
     """List who else may create things in a schema of ours: (schema, role), as SQL writes them."""
-    return connection.execute(SQL(_ROLES + _CREATORS), (list(schemas(config)),)).fetchall()
+    return connection.execute(SQL(ROLES + CREATORS), (list(schemas(config)),)).fetchall()
 
 
 def _refused(found: Sequence[tuple[str, ...]]) -> ConfigurationError:
@@ -378,11 +197,13 @@ def _expected(config: Config) -> list[tuple[str, str, str]]:
     warehouse = PostgreSQL(config)
     raw, shown, following = schemas(config)
     published = {mart.name: warehouse.schema_of(mart) for mart in warehouse.marts}
-    records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, LOCK_TABLE)
+    records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, CURRENT_VERSIONS, LOCK_TABLE)
     tables = (config.data_warehouse.table, *records)
     return [
         *((raw, name, "r") for name in tables),
-        *((schema, name, "r") for name, schema in published.items()),
+        # A table where an earlier version of the program published.
+        *((schema, name, "rv") for name, schema in published.items()),
+        *((raw, parent_name(name), "p") for name in published),
         (shown, QUALITY_HISTORY, "r"),
         (raw, STAGING, "v"),
         (following, LOCK_TABLE, "r"),

@@ -1,78 +1,89 @@
-"""Publish on PostgreSQL: delete and insert within one transaction, only what differs.
+"""Publish on PostgreSQL: in one transaction, and without copying what was built whole.
 
-Live tables are changed by plain DELETE and INSERT, so that row versions do the work: a snapshot
-taken before the commit sees the old marts whole, one taken after it the new ones, nobody waits,
-and views, grants and indexes on the live tables stay. The measurements behind the choice stand in
-`docs/explanation/publishing.md`.
+A build of everything is attached as the next version of each mart, and one statement lets all views
+show it. A build of some days changes the version that is shown, by plain DELETE and INSERT. Either
+way rows do the work, not the catalogue: a snapshot taken before the commit sees the old marts
+whole, one taken after it the new ones, nobody waits, and views and grants stay. The measurements
+behind the choice stand in `docs/explanation/publishing.md`.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Cursor
-from psycopg.sql import SQL, Composable, Identifier, Literal
+from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
-from sales_mart.warehouses.history import Publication
 from sales_mart.warehouses.own_tables import PUBLISH_TABLES, QUALITY_TABLES
-from sales_mart.warehouses.postgres import PostgreSQL
+from sales_mart.warehouses.postgres.adopt import adopt
 from sales_mart.warehouses.postgres.connection import (
     Connection,
     connect,
     ensure_schema,
     lock_target,
 )
-from sales_mart.warehouses.postgres.owners import check_owners, exists
+from sales_mart.warehouses.postgres.former_versions import drop_former_versions
+from sales_mart.warehouses.postgres.owners import (
+    CURRENT_VERSIONS,
+    check_owners,
+    exists,
+    parent_name,
+)
 from sales_mart.warehouses.postgres.reader import PostgresSession
 from sales_mart.warehouses.postgres.tables import ensure
+from sales_mart.warehouses.postgres.versions import (
+    POINTER,
+    add_column,
+    add_columns,
+    allow_null,
+    attach,
+    columns_of,
+    create_parent,
+    create_view,
+    current_version,
+    make_ready,
+    next_version,
+    partition_name,
+    run,
+    show_version,
+)
 from sales_mart.warehouses.publishing import (
     check_next,
     column_changes,
     publish_in_transaction,
     shown_already,
 )
-from sales_mart.warehouses.windows import Window, window_months
+from sales_mart.warehouses.windows import window_months
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
     from sales_mart.marts import Mart
+    from sales_mart.warehouses.history import Publication
+    from sales_mart.warehouses.postgres import PostgreSQL
+    from sales_mart.warehouses.postgres.versions import Column
     from sales_mart.warehouses.publishing import NextMarts
+    from sales_mart.warehouses.windows import Window
 
-
-__all__ = ["CHANGED_SLICES", "publish"]
+__all__ = ["prepare", "publish"]
 
 _log = logging.getLogger(__name__)
 
-CHANGED_SLICES: LiteralString = """
-    with live as (
-        select {column} as slice, count(*) as rows, sum({hash}) as checksum
-        from {live} {within}
-        group by {column}
-    ),
-    next as (
-        select {column} as slice, count(*) as rows, sum({hash}) as checksum
-        from {next}
-        group by {column}
-    )
-    select slice
-    from live full join next using (slice)
-    where (live.rows, live.checksum) is distinct from (next.rows, next.checksum)
-    order by slice
-"""
-"""Slices (days, months) of which the live and the next rows differ.
 
-The sum of row hashes does not depend on the order of the rows, and reads both sides once.
-"""
-_COLUMNS: LiteralString = """
-    select attname, format_type(atttypid, atttypmod)
-    from pg_attribute
-    where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
-    order by attnum
-"""
+def prepare(warehouse: PostgreSQL) -> None:
+    """Make the next marts, which were built whole, ready to be attached.
+
+    What takes time, the index and a scan for its check, is done here, before `publish`.
+    """
+    with connect(warehouse.config) as connection:
+        check_owners(connection, warehouse.config)
+        version = next_version(connection, warehouse.config)
+        for mart in warehouse.marts:
+            make_ready(connection, _next(warehouse, mart), mart, version)
+            connection.commit()
 
 
 def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
@@ -84,147 +95,173 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
         # The checksums read dates as ISO text.
         connection.execute("set local datestyle = 'ISO'")
         session = PostgresSession(connection, config)
+        if _are_shown(connection, warehouse, following):
+            following = following._replace(full_refresh=False)
         published, recorded = shown_already(session, following)
-        if published is not None:
-            return published
-        tables = {mart.name: _Table(connection, warehouse, mart) for mart in warehouse.marts}
-        marks = {name: table.hold() for name, table in tables.items()}
-        for table in tables.values():
-            table.evolve(following.window)
-        check_next(session, following, marks)
-        ensure(connection, warehouse.raw_schema, PUBLISH_TABLES)
-        ensure_schema(connection, warehouse.mart_schema)
-        ensure(connection, warehouse.mart_schema, QUALITY_TABLES)
-        made = publish_in_transaction(
-            session,
-            lambda sql: connection.execute(sql.encode()),
-            following,
-            lambda mart: tables[mart.name].publish(following.window),
-            recorded=recorded,
-        )
-        connection.commit()
-    return made
+        if published is None:
+            ensure(connection, warehouse.raw_schema, PUBLISH_TABLES | POINTER)
+            ensure_schema(connection, warehouse.mart_schema)
+            ensure(connection, warehouse.mart_schema, QUALITY_TABLES)
+            tables = {mart.name: _Table(connection, warehouse, mart) for mart in warehouse.marts}
+            # Before anything is read, so that dbt cannot replace them in this transaction.
+            marks = {name: table.hold() for name, table in tables.items()}
+            for table in tables.values():
+                table.evolve(following.window)
+            check_next(session, following, marks)
+            version = next_version(connection, config) if following.window is None else None
+            published = publish_in_transaction(
+                session,
+                lambda sql: connection.execute(sql.encode()),
+                following,
+                lambda mart: tables[mart.name].publish(following.window, version),
+                recorded=recorded,
+                are_moved=version is not None,
+            )
+            if version is not None:
+                _drop_views(connection, warehouse.next_schema)
+            connection.commit()
+    drop_former_versions(warehouse)
+    return published
 
 
 class _Table:
-    """One table to publish: the next one, the live one, and the column of its window."""
+    """One mart to publish: the next table, and the view that readers know."""
 
     def __init__(self, connection: Connection, warehouse: PostgreSQL, mart: Mart) -> None:
         self._connection = connection
+        self._warehouse = warehouse
         self._mart = mart
-        self._name = name = mart.name
-        self._column = mart.slice
-        self._schema, self._next_schema = warehouse.schema_of(mart), warehouse.next_schema
-        self._live = Identifier(self._schema, name)
-        self._next = Identifier(self._next_schema, name)
-        self._columns: tuple[str, ...] = ()  # none where there is no live table
+        self._live = Identifier(warehouse.schema_of(mart), mart.name)
+        self._next = _next(warehouse, mart)
+        self._columns: list[Column] = []
+        self._removed: tuple[str, ...] = ()
 
     def hold(self) -> str:
         """Keep dbt from replacing the next table in this transaction; gives the table's number."""
-        if not exists(self._connection, self._next_schema, self._name):
-            msg = f"{self._next_schema}.{self._name} has not been built"
+        if not exists(self._connection, self._warehouse.next_schema, self._mart.name):
+            msg = f"{self._warehouse.next_schema}.{self._mart.name} has not been built"
             raise ConfigurationError(msg, remedy="Run `sales-mart transform` for the run first.")
-        self._execute("lock table {next} in access share mode")
-        return self._execute(
-            "select cast(cast(cast({name} as regclass) as oid) as text)",
-            name=Literal(self._next.as_string(self._connection)),
-        ).fetchall()[0][0]
+        self._execute("lock table {next} in access exclusive mode")
+        return _number(self._connection, self._next)
 
-    def publish(self, window: Window) -> None:
-        """Make the next rows the live ones; `evolve` has been called."""
-        if not self._columns:
-            self._move(window)
-            return
-        changed = self._changed(self._columns, self._column, window) if self._column else None
-        self._rewrite(self._columns, changed)
+    def evolve(self, window: Window) -> None:
+        """Check the columns, and turn the table of an earlier version of the program into a view.
 
-    def _move(self, window: Window) -> None:
-        """First publication: the next table itself becomes the live one, with its comments."""
-        if window is not None:
-            msg = f"{self._schema}.{self._name} is gone, and only some of its days were built"
+        Raises:
+            ConfigurationError: There is nothing to change some days of, the columns do not fit, or
+                something depends on the table that cannot be moved.
+        """
+        schema, name = self._warehouse.schema_of(self._mart), self._mart.name
+        live, self._columns = (
+            columns_of(self._connection, each) for each in (self._live, self._next)
+        )
+        if not live and window is not None:
+            msg = f"{schema}.{name} is gone, and only some of its days were built"
             raise ConfigurationError(
                 msg,
                 remedy="Run `sales-mart transform` and `reconcile` again, which build all of it.",
             )
-        ensure_schema(self._connection, self._schema)
-        self._execute("alter table {next} set schema {schema}", schema=Identifier(self._schema))
-        if self._column:
-            self._execute(
-                "create index if not exists {index} on {live} ({column})",
-                index=Identifier(f"{self._name}_{self._column}"),
-                column=Identifier(self._column),
+        if live:
+            changes = column_changes(
+                self._mart, f"{schema}.{name}", dict(live), dict(self._columns), window
             )
-        self._execute("analyze {live}")
+            self._removed = changes.removed
+            adopt(self._connection, self._warehouse, self._mart)
 
-    def evolve(self, window: Window) -> None:
-        """Give the live table, if there is one, the columns that it lacks."""
-        if not exists(self._connection, self._schema, self._name):
-            return
-        live, following = (
-            dict(self._connection.execute(_COLUMNS, (f'"{schema}"."{self._name}"',)).fetchall())
-            for schema in (self._schema, self._next_schema)
-        )
-        changes = column_changes(
-            self._mart, f"{self._schema}.{self._name}", live, following, window
-        )
-        for name in changes.added:
-            self._execute(
-                "alter table {live} add column {column} {type}",
-                column=Identifier(name),
-                type=SQL(cast("LiteralString", following[name])),  # as the catalogue spells it
-            )
-        for name in changes.removed:
-            self._execute(
-                "alter table {live} alter column {column} drop not null", column=Identifier(name)
-            )
-            if window is None:  # slices that are the same otherwise are not written again
-                self._execute(
-                    "update {live} set {column} = null where {column} is not null",
-                    column=Identifier(name),
-                )
-        self._columns = tuple(following)
+    def publish(self, window: Window, version: int | None) -> None:
+        """Make the next rows the live ones; `evolve` has been called."""
+        if version is None:
+            self._rewrite(window or ())
+        else:
+            self._attach(version)
 
-    def _changed(self, columns: Sequence[str], column: str, window: Window) -> list[date]:
-        """Find the slices to rewrite, so that a day that stayed the same costs no write."""
+    def _attach(self, version: int) -> None:
+        """Make the next table itself a version, and let the view show it."""
+        connection, config = self._connection, self._warehouse.config
+        schema, name = self._warehouse.raw_schema, self._mart.name
+        parent = Identifier(schema, parent_name(name))
+        known, live = columns_of(connection, parent), columns_of(connection, self._live)
+        if not live and dict(known) != dict(known) | dict(self._columns):
+            known = []  # nobody reads it, and its columns may have other types
+        if not known:
+            create_parent(connection, config, name, self._columns)
+        elif new := [each for each in self._columns if each not in known]:
+            add_columns(connection, config, name, new)
+        for each in known:
+            if each.name not in dict(self._columns):
+                add_column(connection, self._next, each)
+        make_ready(connection, self._next, self._mart, version)
+        table = attach(
+            connection, config, name, version, schema=self._warehouse.next_schema, table=name
+        )
+        if not {each.name for each in self._columns} <= dict(live).keys():
+            create_view(connection, config, name, self._live, table)
+        show_version(connection, config, name, version)
+        _log.info("postgres: %s: version %d", name, version)
+
+    def _rewrite(self, window: Sequence[date]) -> None:
+        """Replace the rows of the window, or all rows, in the version that is shown."""
+        connection, config, name = self._connection, self._warehouse.config, self._mart.name
+        version = current_version(connection, config, name)
+        table = Identifier(self._warehouse.raw_schema, partition_name(name, version))
         within = SQL("")
-        if window is not None:
-            slices = list(window if column == "sale_date" else window_months(window))
+        if self._mart.slice:
+            days = window if self._mart.slice == "sale_date" else window_months(tuple(window))
+            column = Identifier(self._mart.slice)
+            within = SQL("where {} = any({})").format(column, list(days))
             strays = self._execute(
                 "select count(*) from {next} where ({column} = any({slices})) is not true",
-                column=Identifier(column),
-                slices=slices,
+                column=column,
+                slices=list(days),
             ).fetchall()[0][0]
             if strays:
-                msg = f"{self._next_schema}.{self._name} has {strays} rows outside of the window"
+                msg = (
+                    f"{self._warehouse.next_schema}.{name} has {strays} rows outside of the window"
+                )
                 raise UnexpectedError(msg, remedy="Nothing was changed. Report this as a bug.")
-            within = SQL("where {} = any({})").format(Identifier(column), slices)
-        found = self._execute(
-            CHANGED_SLICES,
-            column=Identifier(column),
-            hash=SQL("hash_record_extended(row({}), 0)").format(_list(columns)),
-            within=within,
-        ).fetchall()
-        return [day for (day,) in found]
-
-    def _rewrite(self, columns: Sequence[str], slices: list[date] | None) -> None:
-        """Replace the rows of `slices`, or all rows."""
-        within = (
-            SQL("")
-            if slices is None
-            else SQL("where {} = any({})").format(Identifier(self._column or ""), slices)
-        )
-        removed = self._execute("delete from {live} {within}", within=within).rowcount
+        for column in self._removed:
+            allow_null(connection, table, column)
+        removed = self._execute("delete from {table} {within}", table=table, within=within)
         added = self._execute(
-            "insert into {live} ({columns}) select {columns} from {next} {within}",
-            columns=_list(columns),
-            within=within,
-        ).rowcount
-        _log.info("postgres: %s: %d rows out, %d in", self._name, removed, added)
+            "insert into {table} ({columns}) select {columns} from {next}",
+            table=table,
+            columns=SQL(", ").join(Identifier(each.name) for each in self._columns),
+        )
+        _log.info("postgres: %s: %d rows out, %d in", name, removed.rowcount, added.rowcount)
 
     def _execute(self, statement: LiteralString, **parts: object) -> Cursor[tuple[Any, ...]]:
-        query = SQL(statement).format(live=self._live, next=self._next, **parts)
-        return self._connection.execute(query)
+        return run(self._connection, statement, next=self._next, **parts)
 
 
-def _list(columns: Sequence[str]) -> Composable:
-    return SQL(", ").join(map(Identifier, columns))
+def _next(warehouse: PostgreSQL, mart: Mart) -> Identifier:
+    return Identifier(warehouse.next_schema, mart.name)
+
+
+def _number(connection: Connection, table: Identifier) -> str:
+    """Return what tells a table apart from all others of its name; nothing when there is none."""
+    asked = "select coalesce(cast(cast(to_regclass(%s) as oid) as text), '')"
+    return connection.execute(asked, (table.as_string(connection),)).fetchall()[0][0]
+
+
+def _are_shown(connection: Connection, warehouse: PostgreSQL, following: NextMarts) -> bool:
+    """Return whether the tables that were built are the versions that are shown already."""
+    if not exists(connection, warehouse.raw_schema, CURRENT_VERSIONS):
+        return False
+    for mart in warehouse.marts:
+        version = current_version(connection, warehouse.config, mart.name)
+        table = Identifier(warehouse.raw_schema, partition_name(mart.name, version))
+        if _number(connection, table) != following.built.get(mart.name):
+            return False
+    return True
+
+
+def _drop_views(connection: Connection, schema: str) -> None:
+    """Drop the views of the build, which would keep its tables; the next build has its own."""
+    found = connection.execute(
+        "select relname from pg_class where relkind = 'v' and pg_has_role(relowner, 'usage')"
+        " and relnamespace = (select oid from pg_namespace where nspname = %s)",
+        (schema,),
+    ).fetchall()
+    if found:
+        views = SQL(", ").join(Identifier(schema, name) for (name,) in found)
+        run(connection, "drop view {views}", views=views)
