@@ -306,7 +306,7 @@ class Warehouse(Addressed, ABC):
     def before_build(self) -> None:
         """Make what `keep_others_out` needs, if anything; `pending_window` has been asked."""
 
-    def after_build(self, window: Window) -> None:  # noqa: B027
+    def after_build(self, window: Window) -> None:
         """Do what would take time in `publish`, after all tests; a window of None is everything."""
 
     @abstractmethod
