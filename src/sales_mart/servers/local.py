@@ -51,10 +51,18 @@ _LOCK_SECONDS = 15.0
 _SMALL_SHM = 1 << 30
 # The server copies a table whole after every change of it, for time travel that nobody asks for
 # here: a load of n parts would copy n(n + 1)/2 of them, and keep the copies for a week.
+# It parses each statement more than ten times, which is most of its work: a copy of the tree is had
+# for a fifth of that.
 _START_BIGQUERY = """
+from functools import lru_cache
 from bqemulator.cli import main
 from bqemulator.versioning.snapshots import SnapshotManager
+from sqlglot.dialects.dialect import Dialect
 SnapshotManager.capture = lambda *_, **__: None
+parsed = lru_cache(256)(Dialect.parse)
+def parse(dialect, sql, **options):
+    return [tree and tree.copy() for tree in parsed(dialect, sql, **options)]
+Dialect.parse = parse
 main(prog_name="bqemulator")
 """
 _PLATFORMS = {
