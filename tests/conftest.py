@@ -18,7 +18,7 @@ from gcs_server import running_gcs_server
 from sales_mart.dbt_runner.forks import shared_server
 from sales_mart.servers.local import LocalServers, local_servers
 from support import open_folder, without_fsync
-from warehouses import Schemas, config_of
+from warehouses import Schemas
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
+LONGEST = (
+    *("test_publish.py", "test_roles.py", "test_outages_marts.py", "test_commands.py"),
+    *("test_run.py", "test_histories.py", "test_dbt_project.py", "test_transform.py"),
+    *("test_own_columns.py", "test_own_models.py", "test_kept_manifest.py", "test_resolution.py"),
+)
 LONG = ("conformance", "integration", "chart", "docs")
 
 
@@ -39,7 +44,12 @@ def pytest_configure() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take long, so that no process works on one alone at the end."""
-    items.sort(key=lambda item: item.path.parent.name not in LONG)
+    place = {name: number for number, name in enumerate(LONGEST)}
+
+    def order(item: pytest.Item) -> tuple[int, bool]:
+        return place.get(item.path.name, len(place)), item.path.parent.name not in LONG
+
+    items.sort(key=order)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -117,15 +127,12 @@ def schemas(servers: LocalServers) -> Schemas:
 
 
 @pytest.fixture
-def config(
-    servers: LocalServers, schemas: Schemas, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Generator[Config]:
+def config(schemas: Schemas, monkeypatch: pytest.MonkeyPatch) -> Generator[Config]:
     """Give a configuration with schemas, datasets and files of its own."""
     for name in ("POSTGRES_USER", "POSTGRES_PASSWORD", "SALES_MART_SECRETS_DIR"):
         monkeypatch.delenv(name, raising=False)
-    unique = schemas.lend()
-    yield config_of(servers, unique, tmp_path / "sales.duckdb")
-    schemas.take_back(unique)
+    with schemas.config() as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -35,6 +35,7 @@ _MARKER = re.compile(
 )
 _URL = re.compile(r"postgresql://postgres@127\.0\.0\.1:[^\s'\"]*")
 _SECONDS = 120
+_KEPT = ("LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME")
 
 
 class Block(NamedTuple):
@@ -204,8 +205,8 @@ def _line(line: str) -> str:
 
 
 def environment(folder: Path, programs: Sequence[Path]) -> dict[str, str]:
-    """Return the variables of a user who has nothing set up."""
-    kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
+    """Return the variables of a user who has nothing set up but a cache, which all tests share."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     path = os.pathsep.join([*(str(each) for each in programs), os.environ["PATH"]])
     return {
         **kept,

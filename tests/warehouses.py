@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -22,7 +24,6 @@ from targets import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
-    from pathlib import Path
 
     from sales_mart.lake.runs import RunFolder
     from sales_mart.servers.local import LocalServers
@@ -64,14 +65,22 @@ class Schemas:
         self._free: list[str] = []
         self._made = 0
 
-    def lend(self) -> str:
+    @contextmanager
+    def config(self, **rules: object) -> Generator[Config]:
+        """Give a configuration with schemas, datasets and a file of its own, while this lasts."""
+        unique = self._lend()
+        with tempfile.TemporaryDirectory(dir=self._servers.folder) as folder:
+            yield config_of(self._servers, unique, Path(folder) / "sales.duckdb", **rules)
+        self._take_back(unique)
+
+    def _lend(self) -> str:
         """Give a word that the names hold."""
         if not self._free:
             self._made += 1
             self._free.append(f"lent{self._made:03}")
         return self._free.pop()
 
-    def take_back(self, unique: str) -> None:
+    def _take_back(self, unique: str) -> None:
         """Drop everything that has the word in its name."""
         # Where a process that a test left holds one of them, nobody gets these names again.
         with suppress(psycopg.errors.LockNotAvailable):

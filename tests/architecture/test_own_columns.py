@@ -23,13 +23,12 @@ from sales_mart.steps.validate import validate_shard
 from sales_mart.synthetic.generate import generate
 from sales_mart.warehouses.base import names, open_warehouse
 from support import token
-from warehouses import ask, change, fresh_config, next_table, raw_table, table
+from warehouses import ask, change, next_table, raw_table, table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.servers.local import LocalServers
 
 D1, D2, D3 = date(2023, 10, 1), date(2023, 10, 2), date(2023, 10, 3)
 TARGETS = names()
@@ -93,9 +92,9 @@ def up_to_load(config: Config, lake: Path, source: Path, day: date) -> RunFolder
 
 
 def test_a_declared_column_arrives_in_warehouses_that_hold_rows(
-    servers: LocalServers, tmp_path: Path
+    config: Config, tmp_path: Path
 ) -> None:
-    plain = fresh_config(servers)
+    plain = config
     lake, source = tmp_path / "lake", tmp_path / "sales-{date}.csv"
     first = made(plain, source, D1, 1)
     run(plain, str(lake), source=str(source), business_date=D1, targets=TARGETS)

@@ -17,11 +17,10 @@ from sales_mart.steps.transform import transform
 from sales_mart.warehouses.base import names, open_warehouse
 from support import Row, row, sealed_run
 from targets import Target
-from warehouses import ask, change, fresh_config, loaded, next_table, table
+from warehouses import ask, change, loaded, next_table, table
 
 if TYPE_CHECKING:
     from sales_mart.config import Config
-    from sales_mart.servers.local import LocalServers
 
 ALL = names()
 D1, D2, D3 = "2023-10-01", "2023-10-02", "2023-11-05"
@@ -96,9 +95,9 @@ def added_up(rows: list[Row]) -> tuple[dict[str, Decimal], dict[str, int]]:
 
 
 def test_marts_of_ones_own_are_published_and_follow_each_load(
-    servers: LocalServers, tmp_path: Path, own: Path
+    config: Config, tmp_path: Path, own: Path
 ) -> None:
-    config, lake = with_models(fresh_config(servers), own), tmp_path / "lake"
+    config, lake = with_models(config, own), tmp_path / "lake"
     first = [row("T1", D1, "10.00", 2), row("T2", D2, "0.05", 3), row("T3", D3, "7.00", 1)]
     run = loaded(config, sealed_run(config, lake, "r1", first), ALL)
     transform(config, run, ALL)
@@ -135,10 +134,10 @@ def test_marts_of_ones_own_are_published_and_follow_each_load(
 
 
 def test_a_table_that_says_nothing_of_its_publication_is_refused(
-    servers: LocalServers, tmp_path: Path, own: Path
+    config: Config, tmp_path: Path, own: Path
 ) -> None:
     (own / "forgotten.sql").write_text("select 1 as one")
-    config = with_models(fresh_config(servers), own)
+    config = with_models(config, own)
     rows = [row("T1", D1, "10.00", 2)]
     run = loaded(config, sealed_run(config, tmp_path / "lake", "r1", rows), (Target.POSTGRES,))
     with pytest.raises(ConfigurationError, match=r"forgotten .*has no publish") as caught:

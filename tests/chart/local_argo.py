@@ -103,7 +103,9 @@ class LocalArgo:
         tmp.mkdir()
         places = {"/tmp": tmp, "/etc/sales-mart": self._config}  # noqa: S108 - the pod's
         arguments = [_moved(_filled(each, scope), places) for each in container["args"]]
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp), "TMPDIR": str(tmp)}
+        environment = {"HOME": str(tmp), "TMPDIR": str(tmp)}
+        # The parsed dbt project is that of all tests: what parses it is the same everywhere.
+        environment |= {name: os.environ[name] for name in ("PATH", "XDG_CACHE_HOME")}
         for each in container["env"]:
             value = each.get("value")
             if value is None:

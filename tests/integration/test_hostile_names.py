@@ -116,7 +116,7 @@ def test_the_whole_pipeline_with_odd_names(servers: LocalServers, tmp_path: Path
 
 
 @pytest.mark.parametrize("target", BOTH)
-def test_each_hostile_prefix_is_a_literal(servers: LocalServers, target: Target) -> None:
+def test_each_hostile_prefix_is_a_literal(config: Config, target: Target) -> None:
     """What the macro of the dbt project writes is the text itself, on the server."""
     from jinja2 import Environment
 
@@ -140,7 +140,6 @@ def test_each_hostile_prefix_is_a_literal(servers: LocalServers, target: Target)
             return str(found.args[0])
         raise AssertionError
 
-    config = fresh_config(servers)
     texts = [*PREFIXES, ODD, "".join(PREFIXES)]
     columns = ", ".join(f"{literal(text)} as c{n}" for n, text in enumerate(texts))
     assert ask(config, target, f"select {columns}") == [tuple(texts)]
@@ -165,8 +164,7 @@ def test_a_database_with_quotes_is_refused(name: str) -> None:
         Config.model_validate({"data_warehouse": {"postgres": {"dbname": name}}})
 
 
-def test_a_user_that_is_refused_is_named_without_the_password(servers: LocalServers) -> None:
-    config = fresh_config(servers)
+def test_a_user_that_is_refused_is_named_without_the_password(config: Config) -> None:
     odd = config.data_warehouse.postgres.model_copy(
         update={"dbname": f"{ODD} host=elsewhere", "connect_timeout": 3}
     )

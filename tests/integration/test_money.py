@@ -18,14 +18,13 @@ from sales_mart.steps.transform import transform, transform_sql
 from sales_mart.warehouses.postgres import connection as postgres
 from support import Row, sealed_run, token
 from targets import Target
-from warehouses import BOTH, POSTGRES, ask, change, fresh_config, loaded, next_table, raw_table
+from warehouses import BOTH, POSTGRES, Schemas, ask, change, loaded, next_table, raw_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.servers.local import LocalServers
 
 EXACT = Context(prec=200)
 PLACES = [int(text) for text in os.environ.get("MONEY_PLACES", "2,9").split(",")]
@@ -77,14 +76,14 @@ def targets(config: Config) -> tuple[Target, ...]:
 
 @pytest.fixture(scope="module", params=PLACES)
 def built(
-    servers: LocalServers, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> tuple[Config, RunFolder, list[Row]]:
-    config = fresh_config(servers, max_decimals=request.param, max_quantity=HIGHEST)
-    rows = rows_for(request.param)
-    sealed = sealed_run(config, tmp_path_factory.mktemp("lake"), "r1", rows)
-    run = loaded(config, sealed, targets(config))
-    transform(config, run, targets(config))
-    return config, run, rows
+    schemas: Schemas, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Generator[tuple[Config, RunFolder, list[Row]]]:
+    with schemas.config(max_decimals=request.param, max_quantity=HIGHEST) as config:
+        rows = rows_for(request.param)
+        sealed = sealed_run(config, tmp_path_factory.mktemp("lake"), "r1", rows)
+        run = loaded(config, sealed, targets(config))
+        transform(config, run, targets(config))
+        yield config, run, rows
 
 
 def measures(rows: Sequence[Row]) -> tuple[Decimal, int, Decimal]:

@@ -15,12 +15,13 @@ from sales_mart.cli import main
 from sales_mart.config.file import load_config
 from sales_mart.steps.transform import transform
 from support import mount_or_skip, row, sealed_run
-from warehouses import POSTGRES, fresh_config, loaded
+from warehouses import POSTGRES, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
+    from sales_mart.config import Config
     from sales_mart.servers.local import LocalServers
 
 
@@ -49,12 +50,13 @@ def protect() -> Generator[Callable[[Path], str]]:
 
 
 def test_transform_and_reconcile_say_that_the_lake_is_read_only(
+    config: Config,
     servers: LocalServers,
     tmp_path: Path,
     protect: Callable[[Path], str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    settings = fresh_config(servers).model_dump(mode="json", by_alias=True)
+    settings = config.model_dump(mode="json", by_alias=True)
     settings["data_warehouse"]["postgres"]["password"] = servers.postgres_password
     settings["data_warehouse"]["targets"] = ["postgres"]
     settings["data_lake"] = {"lake": str(tmp_path / "lake")}

@@ -22,10 +22,10 @@ from targets import Target
 from warehouses import (
     BOTH,
     POSTGRES,
+    Schemas,
     ask,
     change,
     dialect,
-    fresh_config,
     loaded,
     next_table,
     raw_table,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config import Config
-    from sales_mart.servers.local import LocalServers
 
 PG, BQ = BOTH
 D1, D2 = "2023-10-01", "2023-10-02"
@@ -57,17 +56,17 @@ AMOUNT = sum(((item.price or 0) * (item.quantity or 0) for item in ROWS), Decima
 
 @pytest.fixture(scope="module")
 def built(
-    servers: LocalServers, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Config, RunFolder]:
-    """Return warehouses in which the marts of one run are built, with a copy of what they hold."""
-    config = fresh_config(servers)
-    lake = tmp_path_factory.mktemp("lake")
-    run = loaded(config, sealed_run(config, lake, "r1", ROWS + OUTSIDE))
-    transform(config, run, BOTH)
-    for target in BOTH:
-        for name in _tables(config, target).values():
-            change(config, target, f"create table {_copy(name)} as select * from {name}")
-    return config, run
+    schemas: Schemas, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[tuple[Config, RunFolder]]:
+    """Give warehouses in which the marts of one run are built, with a copy of what they hold."""
+    with schemas.config() as config:
+        lake = tmp_path_factory.mktemp("lake")
+        run = loaded(config, sealed_run(config, lake, "r1", ROWS + OUTSIDE))
+        transform(config, run, BOTH)
+        for target in BOTH:
+            for name in _tables(config, target).values():
+                change(config, target, f"create table {_copy(name)} as select * from {name}")
+        yield config, run
 
 
 @pytest.fixture
@@ -261,9 +260,8 @@ def test_a_cent_in_the_raw_table_is_found(
 
 
 def test_a_new_run_of_the_same_input_cures_a_table_that_was_changed(
-    servers: LocalServers, tmp_path: Path
+    config: Config, tmp_path: Path
 ) -> None:
-    config = fresh_config(servers)
     run = loaded(config, sealed_run(config, tmp_path, "r1", ROWS), POSTGRES)
     raw = raw_table(config, PG)
     dearer = "price = price + 1, amount = amount + quantity"
@@ -340,11 +338,8 @@ def test_marts_of_an_older_load_do_not_pass(built: tuple[Config, RunFolder]) -> 
         run.write("transform", record)
 
 
-def test_an_appended_batch_is_held_against_its_own_seal(
-    servers: LocalServers, tmp_path: Path
-) -> None:
+def test_an_appended_batch_is_held_against_its_own_seal(config: Config, tmp_path: Path) -> None:
     """The last one yields a row to a later business date, and changes an old day."""
-    config = fresh_config(servers)
     batches = {
         D2: [row("T1", D1), row("T2", D2), row("T3", D2, "7.77")],
         D1: [row("T1", D1), row("T4", D1), row("T3", D1)],
@@ -361,9 +356,8 @@ def test_an_appended_batch_is_held_against_its_own_seal(
         reconcile(config, RunFolder(str(tmp_path), "r0"), POSTGRES)
 
 
-def test_a_warehouse_without_the_history_is_found(servers: LocalServers, tmp_path: Path) -> None:
+def test_a_warehouse_without_the_history_is_found(config: Config, tmp_path: Path) -> None:
     """Days that only one of them has to catch up are its own; all products are of both."""
-    config = fresh_config(servers)
     first = sealed_run(config, tmp_path, "r0", [row("T1", D1)], business_date=D1)
     loaded(config, first, POSTGRES)
     transform(config, first, POSTGRES)

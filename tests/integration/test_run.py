@@ -304,6 +304,7 @@ def test_an_empty_input_gives_empty_marts(
         source=str(source),
         business_date=DAY,
         allow_empty=not content,
+        targets=list(Target) if content else [Target.POSTGRES],
     )
     assert all(count == 0 for marts in summary.marts.values() for count in marts.values())
     assert json.loads((lake / "export" / "summary_sales.json").read_text()) == []

@@ -17,11 +17,12 @@ from sales_mart.steps.pipeline import run
 from sales_mart.steps.summary import published_summary, summary_columns
 from sales_mart.warehouses.base import names, open_warehouse
 from shapes import FOLDER, SHAPES, Month, Shape, by_month
-from warehouses import ask, fresh_config, raw_table
+from warehouses import Schemas, ask, raw_table
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from sales_mart.config import Config
-    from sales_mart.servers.local import LocalServers
 
 DUCKDB = "duckdb"
 
@@ -36,20 +37,20 @@ class Loaded(NamedTuple):
 
 @pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: shape.name)
 def loaded(
-    request: pytest.FixtureRequest, servers: LocalServers, tmp_path_factory: pytest.TempPathFactory
-) -> Loaded:
+    request: pytest.FixtureRequest, schemas: Schemas, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Loaded]:
     shape: Shape = request.param
-    config = configured(shape, servers)
     lake = str(tmp_path_factory.mktemp(shape.name))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(shape.folder)
-        done = run(config, lake, business_date=date(2024, 3, 31))
-    return Loaded(shape, config, RunFolder(lake, done.run_id))
+    with schemas.config() as site:
+        config = configured(shape, site)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(shape.folder)
+            done = run(config, lake, business_date=date(2024, 3, 31))
+        yield Loaded(shape, config, RunFolder(lake, done.run_id))
 
 
-def configured(shape: Shape, servers: LocalServers) -> Config:
+def configured(shape: Shape, site: Config) -> Config:
     """Return the shape's own configuration, with the warehouses of a test."""
-    site = fresh_config(servers)
     one = site.data_warehouse.model_copy(update={"targets": (DUCKDB,)})
     warehouses = {"data_warehouse": one, "data_mart": site.data_mart}
     return load_config(shape.folder / "pipeline_config.yaml").model_copy(update=warehouses)

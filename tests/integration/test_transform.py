@@ -29,9 +29,9 @@ from targets import Target
 from warehouses import (
     BOTH,
     POSTGRES,
+    Schemas,
     ask,
     change,
-    fresh_config,
     loaded,
     next_schema,
     next_table,
@@ -39,11 +39,10 @@ from warehouses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.servers.local import LocalServers
 
 RULES = {"product_prefix": "Halal", "min_price": "10", "max_quantity": 100}
 HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\t\u00e9\U0001f600 $$ %(a)s"
@@ -51,15 +50,15 @@ HOSTILE = "O'Brien \\' \" -- {{ 1/0 }} {% x %} 100%_;\t\u00e9\U0001f600 $$ %(a)s
 
 @pytest.fixture(scope="module")
 def built(
-    servers: LocalServers, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Config, RunFolder]:
-    """Return warehouses in which the marts of one run are built, and those of no run shown."""
-    config = fresh_config(servers, **RULES)
-    lake = tmp_path_factory.mktemp("lake")
-    run = loaded(config, sealed_run(config, lake, "r1", VALID + OUTSIDE))
-    with warm(config, BOTH) as ready:
-        transform(config, run, BOTH, warm=ready)
-    return config, run
+    schemas: Schemas, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[tuple[Config, RunFolder]]:
+    """Give warehouses in which the marts of one run are built, and those of no run shown."""
+    with schemas.config(**RULES) as config:
+        lake = tmp_path_factory.mktemp("lake")
+        run = loaded(config, sealed_run(config, lake, "r1", VALID + OUTSIDE))
+        with warm(config, BOTH) as ready:
+            transform(config, run, BOTH, warm=ready)
+        yield config, run
 
 
 def mart(config: Config, target: Target, name: str, columns: str) -> list[tuple[Any, ...]]:
@@ -213,8 +212,14 @@ def test_a_window_builds_its_dates_and_whole_months_only(config: Config, lake: P
         ]
 
 
-def test_a_hostile_prefix_means_nothing_but_itself(servers: LocalServers, lake: Path) -> None:
-    config = fresh_config(servers, product_prefix=HOSTILE)
+@pytest.fixture
+def hostile(schemas: Schemas) -> Generator[Config]:
+    with schemas.config(product_prefix=HOSTILE) as lent:
+        yield lent
+
+
+def test_a_hostile_prefix_means_nothing_but_itself(hostile: Config, lake: Path) -> None:
+    config = hostile
     products = (HOSTILE, f"{HOSTILE} Tea", HOSTILE.replace("%", "x"), HOSTILE.replace("_", "x"))
     rows = [
         Row(f"T{number}", product, Decimal("20.00"), 1, date(2023, 10, 1))

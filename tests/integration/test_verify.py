@@ -31,10 +31,10 @@ from targets import Target
 from warehouses import (
     BOTH,
     POSTGRES,
+    Schemas,
     ask,
     change,
     fact_table,
-    fresh_config,
     loaded,
     mart_schema,
     next_table,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
-    from sales_mart.servers.local import LocalServers
 
 PG, BQ = BOTH
 AUGUST, D1, D2, D3 = "2023-08-15", "2023-10-01", "2023-10-02", "2023-10-03"
@@ -146,20 +145,20 @@ def copy_of(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shown(servers: LocalServers, tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    """Return two days that are published in both warehouses, with a copy of what they show."""
-    config = fresh_config(servers)
-    lake = tmp_path_factory.mktemp("lake")
-    for number, rows in ((1, DAY_1), (2, DAY_2)):
-        day = f"2023-10-0{number}"
-        run = sealed_run(config, lake, f"r{number}", rows, business_date=day, mode=Mode.APPEND)
-        publish(config, taken(config, run), BOTH)
-    export(config, run)  # pyright: ignore[reportPossiblyUnboundVariable]
-    for target in BOTH:
-        names = {*tables(config, target).values(), raw_table(config, target)}
-        for name in names:
-            change(config, target, f"create table {copy_of(name)} as select * from {name}")
-    return Shown(config, lake, run)  # pyright: ignore[reportPossiblyUnboundVariable]
+def shown(schemas: Schemas, tmp_path_factory: pytest.TempPathFactory) -> Generator[Shown]:
+    """Give two days that are published in both warehouses, with a copy of what they show."""
+    with schemas.config() as config:
+        lake = tmp_path_factory.mktemp("lake")
+        for number, rows in ((1, DAY_1), (2, DAY_2)):
+            day = f"2023-10-0{number}"
+            run = sealed_run(config, lake, f"r{number}", rows, business_date=day, mode=Mode.APPEND)
+            publish(config, taken(config, run), BOTH)
+        export(config, run)  # pyright: ignore[reportPossiblyUnboundVariable]
+        for target in BOTH:
+            names = {*tables(config, target).values(), raw_table(config, target)}
+            for name in names:
+                change(config, target, f"create table {copy_of(name)} as select * from {name}")
+        yield Shown(config, lake, run)  # pyright: ignore[reportPossiblyUnboundVariable]
 
 
 @pytest.fixture
@@ -365,10 +364,9 @@ def test_a_role_that_only_reads_is_enough(shown: Shown) -> None:
 
 
 def test_a_full_refresh_is_the_way_out_and_an_older_publication_is_taken_over(
-    servers: LocalServers, tmp_path: Path
+    config: Config, lake: Path
 ) -> None:
     target = PG
-    config, lake = fresh_config(servers), tmp_path / "lake"
     alone = (target,)
     first = sealed_run(config, lake, "r1", DAY_1, mode=Mode.APPEND)
     publish(config, taken(config, first, alone), alone)
@@ -420,15 +418,20 @@ def test_a_full_refresh_is_the_way_out_and_an_older_publication_is_taken_over(
     assert failed(shown, alone) == {}
 
 
-def test_two_configurations_do_not_write_one_export(servers: LocalServers, tmp_path: Path) -> None:
-    lake = tmp_path / "lake"
-    configs: list[Config] = []
+@pytest.fixture
+def other(schemas: Schemas) -> Generator[Config]:
+    with schemas.config() as lent:
+        yield lent
+
+
+def test_two_configurations_do_not_write_one_export(
+    config: Config, other: Config, lake: Path, tmp_path: Path
+) -> None:
+    configs = [only(config, PG), only(other, PG)]
     runs: list[RunFolder] = []
-    for number in range(2):
-        config = only(fresh_config(servers), PG)
-        run = taken(config, sealed_run(config, lake, f"r{number}", [row("T1", D1)]), POSTGRES)
-        publish(config, run, POSTGRES)
-        configs.append(config)
+    for number, each in enumerate(configs):
+        run = taken(each, sealed_run(each, lake, f"r{number}", [row("T1", D1)]), POSTGRES)
+        publish(each, run, POSTGRES)
         runs.append(run)
     export(configs[0], runs[0])
     folder = lake / "export"
