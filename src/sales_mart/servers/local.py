@@ -51,11 +51,13 @@ _LOCK_SECONDS = 15.0
 _SMALL_SHM = 1 << 30
 # The server copies a table whole after every change of it, for time travel that nobody asks for
 # here: a load of n parts would copy n(n + 1)/2 of them, and keep the copies for a week.
-# It parses each statement more than ten times, which is most of its work: a copy of the tree is had
-# for a fifth of that.
+# It parses each statement more than ten times, which is most of its work, and a copy of the tree is
+# had for a fifth of that. Nor does it remember what a statement is to DuckDB, which depends on
+# nothing but the statement, the types of the columns and who asks.
 _START_BIGQUERY = """
 from functools import lru_cache
 from bqemulator.cli import main
+from bqemulator.sql.translator import SQLTranslator
 from bqemulator.versioning.snapshots import SnapshotManager
 from sqlglot.dialects.dialect import Dialect
 SnapshotManager.capture = lambda *_, **__: None
@@ -63,6 +65,18 @@ parsed = lru_cache(256)(Dialect.parse)
 def parse(dialect, sql, **options):
     return [tree and tree.copy() for tree in parsed(dialect, sql, **options)]
 Dialect.parse = parse
+translate, translated = SQLTranslator.translate, {}
+def remember(translator, sql, **context):
+    key = sql, repr(context)
+    found = translated.get(key)
+    if found is None:
+        found = translate(translator, sql, **context)
+        if len(translated) >= 1024:
+            translated.clear()
+        if found.is_ok():
+            translated[key] = found
+    return found
+SQLTranslator.translate = remember
 main(prog_name="bqemulator")
 """
 _PLATFORMS = {
