@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from itertools import count
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,7 @@ __all__ = ["alone_in", "run"]
 _NOT_FORKED = -1
 _GRACE_SECONDS = 10.0
 _MOST_DESCRIPTORS = 16
+_FEW_WORKERS = 2
 _SETTINGS = "SALES_MART_DATA_WAREHOUSE__POSTGRES__"
 _OF_A_CONNECTION = ("host", "port", "dbname", "sslmode", "connect_timeout", "application_name")
 
@@ -67,6 +69,7 @@ def main() -> int:
     """
     connection = socket.socket(fileno=int(sys.argv[1]))
     importlib.import_module("dbt.cli.main")  # for all workers
+    _make_schemas()
     # Started by a worker, it would be given the worker's password in its environment.
     resource_tracker.ensure_running()
     woken, wake = socket.socketpair()
@@ -74,6 +77,7 @@ def main() -> int:
     signal.set_wakeup_fd(wake.fileno())
     signal.signal(signal.SIGCHLD, _do_nothing)  # `woken` is told
     statuses: dict[int, int] = {}
+    workers, has_codecs = count(1), False
     while True:
         if woken in select.select([connection, woken], [], [])[0]:
             woken.recv(4096)
@@ -83,9 +87,9 @@ def main() -> int:
         if not size:
             return 0
         message: dict[str, Any] = json.loads(_received(connection, int(size)))
-        # What this imports is there for every later worker. One that fails says so by itself.
-        with suppress(Exception):
-            warehouse_class(message["order"]["target"]).prepare_dbt()
+        # It takes as long as a worker saves by it.
+        makes_codecs = next(workers) > _FEW_WORKERS and not has_codecs
+        has_codecs = _prepare(message["order"], makes_codecs=makes_codecs) or has_codecs
         gc.freeze()
         pid = 0 if sys.argv[2] == "alone" else _forked()
         status = passed[2]
@@ -106,6 +110,38 @@ def main() -> int:
             statuses[pid] = passed.pop(2)
         for descriptor in passed:
             os.close(descriptor)
+
+
+def _make_schemas() -> None:
+    """Make what every command of dbt makes first, so that each worker has it."""
+    importlib.import_module("dbt.task.build")
+    from dbt.contracts.project import Configuration, PackageConfig, Project, ProjectFlags
+
+    for each in (Project, Configuration, ProjectFlags, PackageConfig):
+        each.json_schema()
+
+
+def _prepare(order: dict[str, Any], *, makes_codecs: bool) -> bool:
+    """Import the adapter, and make what reads and writes manifests: that takes reading one.
+
+    What this does is done for every later worker too. One that fails says so by itself.
+
+    Returns:
+        Whether there was a manifest to read.
+    """
+    with suppress(Exception):
+        warehouse_class(order["target"]).prepare_dbt()
+    with suppress(Exception):
+        if not makes_codecs:
+            return False
+        adapter = importlib.import_module(f"dbt.adapters.{order['target']}")
+        adapter.Plugin.credentials.json_schema()
+        name = kept_manifest.digest_of(Path(order["project"]), order["told"])
+        manifest = None if name is None else kept_manifest.read(name)
+        if manifest is not None:
+            manifest.writable_manifest().to_dict()
+            return True
+    return False
 
 
 def _received(connection: socket.socket, size: int) -> bytes:
