@@ -18,7 +18,6 @@ __all__ = [
     "WHITE_SPACE",
     "all_visible",
     "holds_invisible",
-    "is_ascii",
     "nfc",
     "normalised",
     "seems_alike",
@@ -65,17 +64,19 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def is_ascii(texts: pl.Series) -> bool:
-    """Return whether all texts of a column are ASCII: quick, and spares it all that is here."""
-    return texts.str.len_bytes().sum() == texts.str.len_chars().sum()
+def _beyond_ascii(texts: pl.Series) -> pl.Series:
+    """Return the positions of the texts that are more than ASCII: quick, and they are few."""
+    return (texts.str.len_bytes() != texts.str.len_chars()).arg_true()
 
 
 def normalised(text: pl.Expr) -> pl.Expr:
     """Return a column of texts in Unicode's normal form C."""
-    return text.map_batches(
-        lambda texts: texts if is_ascii(texts) else texts.str.normalize("NFC"),
-        is_elementwise=True,
-    )
+    return text.map_batches(_normalised, is_elementwise=True)
+
+
+def _normalised(texts: pl.Series) -> pl.Series:
+    rows = _beyond_ascii(texts)
+    return texts.clone().scatter(rows, texts.gather(rows).str.normalize("NFC"))
 
 
 def holds_invisible(text: str) -> bool:
@@ -87,15 +88,15 @@ def all_visible(text: pl.Expr) -> pl.Expr:
     """Tell the same of a column, the other way round."""
     import polars as pl
 
-    return text.map_batches(
-        lambda texts: (
-            pl.repeat(value=True, n=len(texts), eager=True)
-            if is_ascii(texts)
-            else ~texts.str.contains(INVISIBLE)
-        ),
-        return_dtype=pl.Boolean(),
-        is_elementwise=True,
-    )
+    return text.map_batches(_all_visible, return_dtype=pl.Boolean(), is_elementwise=True)
+
+
+def _all_visible(texts: pl.Series) -> pl.Series:
+    import polars as pl
+
+    rows = _beyond_ascii(texts)
+    hidden = rows.filter(texts.gather(rows).str.contains(INVISIBLE))
+    return pl.repeat(value=True, n=len(texts), eager=True).scatter(hidden, values=False)
 
 
 def seems_alike(texts: pl.Series) -> int:
@@ -103,4 +104,4 @@ def seems_alike(texts: pl.Series) -> int:
 
     The characters that some scripts and emoji are spelled with do not count.
     """
-    return 0 if is_ascii(texts) else int(texts.str.contains(_ALIKE).sum())
+    return int(texts.gather(_beyond_ascii(texts)).str.contains(_ALIKE).sum())

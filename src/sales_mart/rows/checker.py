@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 from sales_mart.errors import UnexpectedError
 from sales_mart.rows import money
 from sales_mart.rows.characters import normalised
-from sales_mart.rows.mapping import present
+from sales_mart.rows.mapping import meant
 from sales_mart.rows.readers import computed_columns, readers
 from sales_mart.rows.reasons import REASONS
 from sales_mart.rows.rule_kinds import Present
@@ -53,6 +54,10 @@ class Checker:
         self._order = sorted(
             range(len(self._bits)), key=lambda bit: rank.get(self._bits[bit], len(rank))
         )
+        self._places = {
+            field: [place for place, rule in enumerate(self._rules) if rule.field == field]
+            for field in dict.fromkeys(rule.field for rule in self._rules)
+        }
         self._decimals = config.rules.max_decimals
         self._null_values = config.ingestion.format.null_values
         self._readers = readers(config)
@@ -96,9 +101,9 @@ class Checker:
         fields = tuple(self._schema.fields)
         readers = {name: read for name, read in self._readers.items() if name in fields}
         checked = (
-            frame.with_columns(
-                present(pl.col(name), self._null_values).alias(name) for name in fields
-            )
+            # In two steps, or each text would be stripped twice.
+            frame.with_columns(pl.col(*fields).str.strip_chars())
+            .with_columns(meant(pl.col(name), self._null_values).alias(name) for name in fields)
             .with_columns(normalised(pl.col(name)) for name in self._schema.compared_texts)
             .with_columns(pl.col(name).alias(_written(name)) for name in readers)
             .with_columns(
@@ -172,15 +177,13 @@ class Checker:
         """
         reasons = self._bits
         bits = np.zeros((failed.height, len(reasons)), np.bool_)
-        for field in self._schema.fields:
+        for field, places in self._places.items():
             rows = failed.select((~pl.col(_result(field))).arg_true()).to_series()
-            rules = [(bit, rule) for bit, rule in enumerate(self._rules) if rule.field == field]
-            texts = failed.select(pl.col(field).gather(rows))
-            flags = texts.select(
-                _fails(rule, [rule for _, rule in rules]).alias(rule.reason) for _, rule in rules
-            )
-            for bit, rule in rules:
-                bits[rows.to_numpy(), bit] = flags[rule.reason].to_numpy()
+            asked = [self._rules[place] for place in places]
+            holds = (rule.expression(pl.col(field)).alias(rule.reason) for rule in asked)
+            texts = failed.lazy().select(pl.col(field).gather(rows)).with_columns(holds)
+            fails = texts.select(_fails(rule, asked).alias(rule.reason) for rule in asked)
+            bits[np.ix_(rows.to_numpy(), places)] = fails.collect().to_numpy()
         for bit, rule in enumerate(self._row_rules, start=len(self._rules)):
             holds = failed.select(self._row_rule_holds(rule)).to_series()
             bits[:, bit] = ~holds.to_numpy()
@@ -264,14 +267,14 @@ def _cast(column: SaleColumn, kind: pl.DataType) -> pl.Expr:
 
 
 def _number(texts: pl.Series, kind: pl.DataType, scale: int) -> pl.Series:
-    """Cast texts; where that fails, once more without the zeros that lose nothing."""
+    """Cast texts; those where that fails once more, without the zeros that lose nothing."""
     made = texts.cast(kind, strict=False)
-    missed = made.is_null() & texts.is_not_null()
-    if not missed.any():
+    missed = (made.is_null() & texts.is_not_null()).arg_true()
+    if missed.is_empty():
         return made
     zeros = rf"(\.[0-9]{{{scale}}})0+$" if scale else r"\.0+$"
-    shorter = texts.str.replace(zeros, "${1}" if scale else "")
-    return made.zip_with(~missed, shorter.cast(kind, strict=False))
+    shorter = texts.gather(missed).str.replace(zeros, "${1}" if scale else "")
+    return made.scatter(missed, shorter.cast(kind, strict=False))
 
 
 def _distinct(bits: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
@@ -286,15 +289,14 @@ def _distinct(bits: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.bool_], npt.N
 
 
 def _fails(rule: Rule, others: Sequence[Rule]) -> pl.Expr:
+    """Return whether a rule is why a field fails, of columns that tell which of its rules hold."""
     text = pl.col(rule.field)
     if isinstance(rule, Present):
         return text.is_null()
-    for gate in others:
-        if gate is rule:
-            break
-        if gate.reason in GATES.get(rule.field, ()):
-            text = pl.when(gate.expression(text)).then(text)
-    return text.is_not_null() & ~rule.expression(text).fill_null(value=True)
+    before = takewhile(lambda each: each is not rule, others)
+    gates = [each.reason for each in before if each.reason in GATES.get(rule.field, ())]
+    asked = [pl.col(gate).fill_null(value=False) for gate in gates]
+    return pl.all_horizontal(text.is_not_null(), *asked, ~pl.col(rule.reason).fill_null(value=True))
 
 
 def count_reasons(rejected: pl.DataFrame) -> Counter[str]:

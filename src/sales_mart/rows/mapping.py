@@ -24,6 +24,7 @@ __all__ = [
     "fields_of",
     "map_columns",
     "mapped_at",
+    "meant",
     "normal_name",
     "present",
     "wanted_names",
@@ -207,9 +208,13 @@ def currencies_in(columns: pl.DataFrame, mapped: Mapped) -> frozenset[str]:
 
 def present(text: pl.Expr, null_values: Sequence[str] = ()) -> pl.Expr:
     """Return a column of texts without white space around them, null where nothing is left."""
+    return meant(text.str.strip_chars(), null_values)
+
+
+def meant(stripped: pl.Expr, null_values: Sequence[str] = ()) -> pl.Expr:
+    """Return a column of texts, null where one is empty or means that a value is missing."""
     import polars as pl
 
-    stripped = text.str.strip_chars()
     there = stripped.str.len_bytes() > 0
     if null_values:
         there &= ~stripped.is_in(list(null_values))
