@@ -36,6 +36,8 @@ __all__ = [
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 PART_ROWS = 1 << 18
 """Rows from which on a part is written; a part is held in memory whole."""
+_MOST_LOOSE = 8
+"""Frames that are held as they came: usually a part is full before, and nothing is copied."""
 
 _PLACE = {
     "source_uri": pl.String(),
@@ -64,26 +66,31 @@ class PartWriter:
         self._run = run
         self._folder = folder
         self._prefix = prefix
-        self._frames: list[pl.DataFrame] = []
+        self._loose: list[pl.DataFrame] = []
+        self._compact: list[pl.DataFrame] = []
         self._rows = 0
         self.parts: list[Part] = []
 
     def add(self, frame: pl.DataFrame) -> None:
         """Take some rows; a column that others lack is null there."""
         if frame.height:
-            # A few rows of a block would keep the texts of the whole block in memory: copy theirs.
-            compact = pl.from_arrow(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
-            self._frames.append(cast("pl.DataFrame", compact))
+            self._loose.append(frame)
             self._rows += frame.height
+        if len(self._loose) >= _MOST_LOOSE:
+            # A few rows of a block keep the texts of the whole block in memory: copy theirs.
+            rows = pl.concat(self._loose, how="diagonal")
+            compact = pl.from_arrow(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            self._compact.append(cast("pl.DataFrame", compact))
+            self._loose = []
         if self._rows >= PART_ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write what has been collected, if anything has."""
-        if not self._frames:
+        if not self._rows:
             return
-        frame = pl.concat(self._frames, how="diagonal")
-        self._frames, self._rows = [], 0
+        frame = pl.concat([*self._compact, *self._loose], how="diagonal")
+        self._compact, self._loose, self._rows = [], [], 0
         name = f"{self._prefix}-{len(self.parts):05d}"
         path = self._folder / f"{name.replace('/', '-')}.parquet"
         with disk_errors(path), _os_errors():

@@ -179,7 +179,7 @@ class Buffer:
 
     def drop(self, count: int) -> None:
         """Forget the first bytes of the data, which end with a line."""
-        lines = self.data.count(b"\n", 0, count)
+        lines = int(np.count_nonzero(np.frombuffer(self.data, np.uint8, count) == ord("\n")))
         places = self._lines.places
         size = count
         if places is not None:
