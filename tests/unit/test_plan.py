@@ -13,7 +13,8 @@ from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError, NoSourceObjectError
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
-from sales_mart.steps.plan import _shards, plan  # pyright: ignore[reportPrivateUsage]
+from sales_mart.steps.plan import plan
+from sales_mart.steps.shards import _grouped  # pyright: ignore[reportPrivateUsage]
 
 DAY = date(2023, 10, 1)
 
@@ -132,6 +133,10 @@ def test_a_run_id_is_a_safe_name(files: Path, tmp_path: Path, run_id: str) -> No
         return
     with pytest.raises(ConfigurationError, match="not a safe name"):
         plan(Config(), str(tmp_path), business_date=DAY, source=str(files), run_id=run_id)
+
+
+def _shards(sizes: list[int], count: int) -> tuple[tuple[int, ...], ...]:
+    return _grouped(list(enumerate(sizes)), count)
 
 
 @given(st.lists(st.integers(0, 10**9), min_size=1, max_size=50), st.integers(1, 60))

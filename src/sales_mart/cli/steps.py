@@ -68,7 +68,9 @@ ModeName = Annotated[
         help="Default: append for a source with {date}, else replace.",
     ),
 ]
-Shards = Annotated[int, typer.Option("--shards", min=1, help="Number of shards.")]
+Shards = Annotated[
+    int, typer.Option("--shards", min=1, help="Most groups of files and of ranges of large ones.")
+]
 AllowEmpty = Annotated[
     bool,
     typer.Option(
@@ -153,16 +155,14 @@ class PlanOptions(TypedDict):
     business_date: date
     mode: Mode | None
     run_id: str | None
-    shards: int
     allow_empty: bool
 
 
-def plan_options(  # noqa: PLR0913 - options of a command
+def plan_options(
     session: Session,
     source: list[str] | None,
     business_date: str | None,
     mode: str | None,
-    shards: int,
     *,
     allow_empty: bool,
 ) -> PlanOptions:
@@ -178,7 +178,6 @@ def plan_options(  # noqa: PLR0913 - options of a command
         "business_date": find_date(business_date or None, session.config.orchestration.timezone),
         "mode": _mode(mode),
         "run_id": session.run_id,
-        "shards": shards,
         "allow_empty": allow_empty,
     }
 
@@ -264,8 +263,8 @@ def _plan(  # noqa: PLR0913 - options of a command
     config = session.config
     warn_of_plain_tokens(config)
     targets = session.targets(target)
-    options = plan_options(session, source, business_date, mode, shards, allow_empty=allow_empty)
-    made = plan(config, session.lake, **options)
+    options = plan_options(session, source, business_date, mode, allow_empty=allow_empty)
+    made = plan(config, session.lake, shards=shards, **options)
     session.hand_over(
         outputs,
         {

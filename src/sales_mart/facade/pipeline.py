@@ -52,7 +52,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     business_date: date | str | None = None,
     mode: str | None = None,
     run_id: str | None = None,
-    shards: int = 1,
+    shards: int | None = None,
+    workers: int | None = None,
     targets: Sequence[str] | None = None,
     destination: str | Path | None = None,
     dry_run: bool = False,
@@ -73,7 +74,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         business_date: Day that the input belongs to. Default: the day before now.
         mode: `replace` or `append`. Default: `append` for a daily source, else `replace`.
         run_id: Default: derived from the inputs, the business date and the configuration.
-        shards: At most this many groups of files.
+        shards: At most this many groups of files, and of ranges of large ones. Default: one for
+            each worker, where there are bytes enough.
+        workers: Shards that are validated at the same time. Default: by cores and memory.
         targets: Warehouses. Default: the configuration's.
         destination: Where the exported files go. Default: the configuration's, else in the lake.
         dry_run: Check everything and change nothing.
@@ -114,6 +117,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             mode=_mode(mode),
             run_id=run_id,
             shards=shards,
+            workers=workers,
             targets=targets,
             destination=None if destination is None else os.fspath(destination),
             dry_run=dry_run,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -33,6 +34,7 @@ __all__ = [
     "Part",
     "Plan",
     "Publish",
+    "Range",
     "Reconcile",
     "Record",
     "Run",
@@ -118,6 +120,21 @@ class SourceObject(_Frozen):
     )
 
 
+class Range(_Frozen):
+    """Some whole records of an object, which one shard reads, and what was found before them."""
+
+    header: int = Field(ge=0, description="bytes before the first record, which are read as well")
+    first_line: int = Field(description="line on which the first record of the object may start")
+    delimiter: str
+    begin: int = Field(description="byte offset of the first byte")
+    end: int = Field(description="byte offset behind the last byte")
+    line: int = Field(description="line on which the range begins, from 1")
+    row: int = Field(description="number of its first record in the object, from 1")
+    digest: str = Field(
+        description="`sha256:<hex>` of the header and the range; in a bucket the object's own"
+    )
+
+
 class Plan(Record):
     """Step `plan`: which objects make this run, in which shards, under which configuration."""
 
@@ -125,7 +142,15 @@ class Plan(Record):
     mode: Mode
     source: str
     objects: tuple[SourceObject, ...]
-    shards: tuple[tuple[int, ...], ...] = Field(description="ordinals into `objects`")
+    shards: tuple[tuple[int, ...], ...] = Field(
+        description="ordinals into `objects`; an object that is cut stands once for each range"
+    )
+    ranges: dict[int, tuple[Range, ...]] = Field(
+        default={}, description="ordinal of an object that is cut → its ranges, in order"
+    )
+    whole: dict[int, str] = Field(
+        default={}, description="ordinal of a large object that is not cut → why"
+    )
     config_digest: str
     allow_empty: bool = Field(
         default=False, description="whether an input may leave the marts without a row"
@@ -134,9 +159,16 @@ class Plan(Record):
 
     @model_validator(mode="after")
     def _each_object_in_one_shard(self) -> Self:
-        if sorted(chain(*self.shards)) != list(range(len(self.objects))):
+        times = [len(self.ranges.get(each, (None,))) for each in range(len(self.objects))]
+        if sorted(chain(*self.shards)) != list(Counter(dict(enumerate(times))).elements()):
             msg = "the shards do not hold each object once"
             raise ValueError(msg)
+        for ordinal, ranges in self.ranges.items():
+            bounds = [(ranges[0].header, *(each.end for each in ranges))]
+            bounds.append((*(each.begin for each in ranges), self.objects[ordinal].size))
+            if bounds[0] != bounds[1]:
+                msg = "the ranges of an object do not follow each other up to its end"
+                raise ValueError(msg)
         return self
 
 
@@ -200,6 +232,10 @@ class Validate(_Counts):
     positions: tuple[Part, ...] = Field(description="line and bytes of each row of `valid`")
     currencies: tuple[str, ...] = Field(
         default=(), description="values of a column called currency that is not carried"
+    )
+    decoded: tuple[tuple[int, int, int], ...] = Field(
+        default=(),
+        description="of each range: ordinal of its object, rows that are not in the encoding, rows",
     )
 
 

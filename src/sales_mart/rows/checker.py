@@ -183,7 +183,7 @@ class Checker:
             holds = (rule.expression(pl.col(field)).alias(rule.reason) for rule in asked)
             texts = failed.lazy().select(pl.col(field).gather(rows)).with_columns(holds)
             fails = texts.select(_fails(rule, asked).alias(rule.reason) for rule in asked)
-            bits[np.ix_(rows.to_numpy(), places)] = fails.collect().to_numpy()
+            bits[rows.to_numpy()[:, None], places] = fails.collect().to_numpy()
         for bit, rule in enumerate(self._row_rules, start=len(self._rules)):
             holds = failed.select(self._row_rule_holds(rule)).to_series()
             bits[:, bit] = ~holds.to_numpy()

@@ -20,6 +20,7 @@ from sales_mart.source.csv_structure import (
 from sales_mart.source.encoding import Decodable, Lines, codec_of, mark_of
 
 if TYPE_CHECKING:
+    from sales_mart.lake.records import Range
     from sales_mart.source.encoding import Codec
 
 __all__ = ["Account", "Buffer", "Places"]
@@ -188,6 +189,17 @@ class Buffer:
         self._is_unused = self._is_unused and not count
         self.offset += size
         self.line += lines
+
+    def jump(self, part: Range) -> None:
+        """Take what follows the header for a range that stands farther on in the source."""
+        # Where there are only names, blank lines of the range may have been dropped already.
+        beyond = self.offset - part.header
+        self.offset = part.begin + beyond
+        self.line += part.line - part.first_line
+        if part.begin > part.header:
+            # The header counts where the first range is read.
+            self.account.size -= part.header
+            self.account.header, self.account.blank = 0, beyond
 
     def skip_lines(self, count: int) -> None:
         """Drop some lines that stand before the header, and count their bytes as its own."""

@@ -26,6 +26,7 @@ from sales_mart.source.encoding import BOM
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from sales_mart.lake.records import Range
     from sales_mart.schema import Origin
     from sales_mart.source.csv_header import Header
     from sales_mart.source.dialect import Grammar
@@ -86,6 +87,7 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
     warn: Callable[[str], None] = lambda _: None,
     account: Account | None = None,
     allow_empty: bool = True,
+    part: Range | None = None,
 ) -> Iterator[Block]:
     """Read the records of one decompressed CSV file.
 
@@ -100,6 +102,7 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
             swallowed rows.
         account: Told where the bytes went that stand in no record.
         allow_empty: Whether a file without a header is one without a record, and no error.
+        part: The range of the file that follows the header in the stream; None for all of it.
 
     Yields:
         Blocks in the order of the file. A file without a record yields none.
@@ -113,17 +116,13 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
     """
     account = account or Account()
     buffer = Buffer(stream, uri, block_bytes, account, dialect.encoding)
-    found = find_header(buffer, uri, fields, dialect, warn)
-    if found is None and not allow_empty:
-        what = "only blank lines" if buffer.offset else "no bytes"
-        msg = f"{uri} has {what}, not even a header"
-        raise EmptyInputError(msg, remedy=DELIVER_AGAIN)
+    found = _find_header(buffer, (uri, fields, dialect, warn), part, allow_empty=allow_empty)
     if found is None:
         return
     header, grammar = found
     swallowed = 0
     shown: list[str] = []
-    row = 1
+    row = part.row if part else 1
     while buffer.fill():
         offset, line = buffer.offset, buffer.line
         if buffer.line_is_too_long:
@@ -179,6 +178,27 @@ def read_blocks(  # noqa: PLR0913 - what a file is read by
             f"{uri}: {swallowed} quotes open in one row and close in a later one, so all rows of "
             f"these lines are rejected as malformed_row: {', '.join(shown[:_MOST_SHOWN])}{more}"
         )
+
+
+def _find_header(
+    buffer: Buffer,
+    given: tuple[str, Mapping[str, Origin], Dialect, Callable[[str], None]],
+    part: Range | None,
+    *,
+    allow_empty: bool,
+) -> tuple[Header, Grammar] | None:
+    """Take the header off, and go on with the range that is to be read."""
+    uri, fields, dialect, warn = given
+    if part is not None:
+        dialect = replace(dialect, delimiter=part.delimiter)
+    found = find_header(buffer, uri, fields, dialect, warn)
+    if found is None and not allow_empty:
+        what = "only blank lines" if buffer.offset else "no bytes"
+        msg = f"{uri} has {what}, not even a header"
+        raise EmptyInputError(msg, remedy=DELIVER_AGAIN)
+    if part is not None:
+        buffer.jump(part)
+    return found
 
 
 def _parse(

@@ -18,9 +18,9 @@ from sales_mart.lake.storage import is_gcs
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from sales_mart.lake.records import SourceObject
+    from sales_mart.lake.records import Range, SourceObject
 
-__all__ = ["LET_FINISH", "decompressed", "open_object", "open_start"]
+__all__ = ["LET_FINISH", "decompressed", "open_object", "open_range", "open_start"]
 
 LET_FINISH = "Start a new run for the new content; let uploads finish before a run."
 
@@ -72,6 +72,53 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
                     pass
                 if item.digest != f"sha256:{digesting.digest.hexdigest()}":
                     raise changed
+    except FileNotFoundError as error:
+        raise changed from error
+
+
+class _Spans(io.RawIOBase):
+    """Some spans of the bytes of a file, one behind the other."""
+
+    def __init__(self, raw: IO[bytes], *spans: tuple[int, int]) -> None:
+        self._raw = raw
+        self._spans = list(spans)
+        self._left = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        while not self._left and self._spans:
+            begin, end = self._spans.pop(0)
+            self._raw.seek(begin)
+            self._left = end - begin
+        data = self._raw.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def open_range(item: SourceObject, part: Range) -> Generator[BinaryIO]:
+    """Open the header of an object and one of its ranges, and see that they are as planned.
+
+    Raises:
+        SourceChangedError: The object is gone or is another one; for a local file this shows when
+            the context ends, so nothing read from it may be kept before.
+    """
+    changed = SourceChangedError(
+        f"{item.uri} is not the object that was planned", remedy=LET_FINISH
+    )
+    try:
+        with _open_raw(item) as raw:
+            spans = _Spans(raw, (0, part.header), (part.begin, part.end))
+            digesting = _Digesting(cast("IO[bytes]", spans), Path(item.uri))
+            stored = io.BufferedReader(digesting, _CHUNK_BYTES)
+            yield stored
+            while stored.read(_CHUNK_BYTES):
+                pass
+            if part.digest not in {item.digest, f"sha256:{digesting.digest.hexdigest()}"}:
+                raise changed
     except FileNotFoundError as error:
         raise changed from error
 

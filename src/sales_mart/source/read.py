@@ -13,7 +13,7 @@ from sales_mart.source.csv_reader import BLOCK_BYTES, Account, read_blocks
 from sales_mart.source.dialect import dialect_of
 from sales_mart.source.jsonl import read_json_lines
 from sales_mart.source.kinds import START_BYTES, container_kind, kind_of
-from sales_mart.source.objects import decompressed, open_object
+from sales_mart.source.objects import decompressed, open_object, open_range
 from sales_mart.source.spool import spooled
 from sales_mart.source.tables import Reading
 from sales_mart.source.workbook import read_workbook
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sales_mart.config.ingestion import Format
-    from sales_mart.lake.records import SourceObject
+    from sales_mart.lake.records import Range, SourceObject
     from sales_mart.schema import Origin
     from sales_mart.source.csv_reader import Block, Places
     from sales_mart.source.kinds import Kind
@@ -43,6 +43,7 @@ def read_object(  # noqa: PLR0913 - what a file is read by
     warn: Callable[[str], None] = lambda _: None,
     account: Account | None = None,
     allow_empty: bool = True,
+    part: Range | None = None,
 ) -> Generator[Block, None, None]:
     """Read the records of one source object.
 
@@ -57,6 +58,7 @@ def read_object(  # noqa: PLR0913 - what a file is read by
         warn: Called with a sentence about what is not carried.
         account: Told where the bytes went that stand in no record.
         allow_empty: Whether a file without a header is one without a record, and no error.
+        part: The range of a CSV file that is read; None for all of the object.
 
     Yields:
         Blocks in the order of the object.
@@ -76,7 +78,12 @@ def read_object(  # noqa: PLR0913 - what a file is read by
         warn=warn,
         account=account or Account(),
         allow_empty=allow_empty,
+        part=part,
     )
+    if part is not None:
+        with open_range(item, part) as stream:
+            yield from _read_csv(stream, reading)
+        return
     with open_object(item) as stream:
         yield from read_stream(stream, reading)
 
@@ -116,6 +123,7 @@ def _read_csv(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
         warn=reading.warn,
         account=reading.account,
         allow_empty=reading.allow_empty,
+        part=reading.part,
     )
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from sales_mart.config.ingestion import Format
+    from sales_mart.lake.records import Range
     from sales_mart.rows.mapping import Mapped
     from sales_mart.schema import Origin
 
@@ -63,6 +64,7 @@ class Reading:
         account: Told where the bytes went that stand in no record.
         allow_empty: Whether a file without a header is one without a record, and no error.
         is_member: Whether the file stands in an archive.
+        part: The range of a CSV file that is read; None for all of it.
     """
 
     uri: str
@@ -74,6 +76,7 @@ class Reading:
     account: Account
     allow_empty: bool
     is_member: bool = False
+    part: Range | None = None
 
 
 class Place(NamedTuple):

@@ -10,6 +10,7 @@ import contextvars
 import logging
 import threading
 import time
+from collections import deque
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
@@ -23,10 +24,12 @@ from sales_mart.logs import at_step, most_severe
 from sales_mart.steps.load import load
 from sales_mart.steps.plan import plan as make_plan
 from sales_mart.steps.seal import seal as close_input
+from sales_mart.steps.shards import RANGE_BYTES
 from sales_mart.steps.status import RunSummary, summarise
 from sales_mart.steps.validate import validate_shard
 from sales_mart.warehouses.admission import LoadOptions
 from sales_mart.warehouses.base import check_installed
+from sales_mart.workers import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -65,7 +68,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     source: str | Sequence[str] | None = None,
     mode: Mode | None = None,
     run_id: str | None = None,
-    shards: int = 1,
+    shards: int | None = None,
+    workers: int | None = None,
     targets: Sequence[str] | None = None,
     destination: str | None = None,
     progress: Callable[[StepEvent], None] | None = None,
@@ -84,7 +88,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         source: Files, folders or globs. Default: the configuration's source.
         mode: Default: `append` for a daily source, `replace` for a snapshot.
         run_id: Default: derived from the inputs, the business date and the configuration.
-        shards: At most this many groups of objects.
+        shards: At most this many groups of objects and ranges. Default: one for each worker, where
+            there are bytes enough.
+        workers: Shards that are validated at the same time. Default: by cores and memory.
         targets: Warehouses. Default: the configuration's.
         destination: Folder or gs:// prefix of the export. Default: `data_mart.export`, else
             `<lake>/export`.
@@ -105,6 +111,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         SalesMartError: A step failed; `details["step"]` names it.
     """
     steps = _Steps(progress or _ignore)
+    workers = workers or default_workers()
     chosen = tuple(config.data_warehouse.targets if targets is None else targets)
     for target in chosen:
         check_installed(target)
@@ -120,7 +127,8 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
                 business_date=business_date,
                 mode=mode,
                 run_id=run_id,
-                shards=shards,
+                shards=shards or workers,
+                shard_bytes=0 if shards else RANGE_BYTES,
                 allow_empty=allow_empty,
             )
         place = RunFolder(storage, made.run_id)
@@ -129,11 +137,12 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         stack.enter_context(place.alone(config.data_warehouse.lock_timeout))
         with at_step(run_id=made.run_id):
             if dry_run:
-                _rehearse(steps, config, place, made, chosen)
+                _rehearse(steps, config, place, made, chosen, workers)
             else:
                 options = LoadOptions(accept_new_key, accept_new_rules, run_id is not None)
                 _run_steps(
                     *(steps, config, place, made, chosen, destination, options),
+                    workers=workers,
                     full_refresh=full_refresh,
                 )
         place.write("run", Run(run_id=made.run_id, seconds=steps.seconds))
@@ -182,6 +191,7 @@ def _run_steps(  # noqa: PLR0913 - what the pipeline needs
     destination: str | None,
     options: LoadOptions,
     *,
+    workers: int,
     full_refresh: bool,
 ) -> None:
     from sales_mart.steps.export import export
@@ -191,7 +201,7 @@ def _run_steps(  # noqa: PLR0913 - what the pipeline needs
 
     # dbt takes seconds to start, nearly all of them imports: it does so while the loads work.
     with warm(config, targets, place) as ready:
-        _close_input(steps, config, place, made)
+        _close_input(steps, config, place, made, workers)
         together(
             {
                 f"load-{target}": partial(_load, steps, config, place, target, options)
@@ -210,12 +220,34 @@ def _run_steps(  # noqa: PLR0913 - what the pipeline needs
         export(config, place, destination)
 
 
-def _close_input(steps: _Steps, config: Config, place: RunFolder, made: Plan) -> None:
+def _close_input(steps: _Steps, config: Config, place: RunFolder, made: Plan, workers: int) -> None:
     with steps.step("validate"):
-        for shard in range(len(made.shards)):
-            validate_shard(config, place, shard)
+        _validate(config, place, len(made.shards), workers)
     with steps.step("seal"):
         close_input(config, place)
+
+
+def _validate(config: Config, place: RunFolder, shards: int, workers: int) -> None:
+    """Validate the shards, each worker one after another, until all are done or one has failed."""
+    waiting = deque(range(shards))
+
+    def work() -> None:
+        while True:
+            try:
+                shard = waiting.popleft()
+            except IndexError:
+                return
+            try:
+                validate_shard(config, place, shard)
+            except BaseException:
+                waiting.clear()
+                raise
+
+    count = min(shards, workers)
+    if count == 1:
+        work()
+    else:
+        together({f"validate-{number}": work for number in range(count)})
 
 
 def _load(
@@ -225,13 +257,18 @@ def _load(
         load(config, place, target, options)
 
 
-def _rehearse(
-    steps: _Steps, config: Config, place: RunFolder, made: Plan, targets: Sequence[str]
+def _rehearse(  # noqa: PLR0913 - what the pipeline needs
+    steps: _Steps,
+    config: Config,
+    place: RunFolder,
+    made: Plan,
+    targets: Sequence[str],
+    workers: int,
 ) -> None:
     from sales_mart.steps.doctor import examine_warehouses
     from sales_mart.steps.transform import transform_sql
 
-    _close_input(steps, config, place, made)
+    _close_input(steps, config, place, made, workers)
     with steps.step("warehouses"):
         report = examine_warehouses(config, targets)
         failed = [check for check in report.checks if check.status == "fail"]

@@ -21,6 +21,7 @@ from sales_mart.source.address import (
 )
 from sales_mart.source.listing import find_objects
 from sales_mart.source.ready import Readiness
+from sales_mart.steps.shards import RANGE_BYTES, make_shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,8 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     mode: Mode | None = None,
     run_id: str | None = None,
     shards: int = 1,
+    shard_bytes: int = 0,
+    range_bytes: int = RANGE_BYTES,
     allow_empty: bool = False,
 ) -> Plan:
     """Find the run's objects and write `plan.json`.
@@ -76,7 +79,10 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         source: Files, folders or globs. Default: the configuration's source.
         mode: Default: `append` for a daily source, `replace` for a snapshot.
         run_id: Default: derived from the inputs, the business date and the configuration.
-        shards: At most this many groups of objects, of about equal bytes.
+        shards: At most this many groups of objects, of about equal bytes. A large text file is cut
+            between two records, where it is not compressed.
+        shard_bytes: No more shards than give each about so many bytes.
+        range_bytes: No file is cut into pieces of fewer bytes, about.
         allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
             show none.
 
@@ -113,13 +119,16 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     _check_bytes(objects, warnings, allow_empty=allow_empty)
     identity = [natural, str(business_date), config.digest, *_contents(config, objects)]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+    shared_out = make_shards(
+        config, objects, shards, shard_bytes=shard_bytes, range_bytes=range_bytes
+    )
     made = Plan(
         run_id=run_id or f"{business_date}-{digest[:12]}",
         business_date=business_date,
         mode=natural,
         source=" ".join(patterns),
         objects=tuple(objects),
-        shards=_shards([each.size for each in objects], shards),
+        **shared_out._asdict(),
         config_digest=config.digest,
         allow_empty=allow_empty,
         warnings=tuple(warnings),
@@ -195,25 +204,6 @@ def _check_bytes(
             "an empty one.",
         )
     warnings.append(f"no bytes are in {shown}: taken for empty")
-
-
-def _shards(sizes: Sequence[int], count: int) -> tuple[tuple[int, ...], ...]:
-    """Cut the objects, in their order, into at most `count` groups of about equal bytes.
-
-    The groups stay in source order, so that the first of two duplicates is the one in the
-    earlier shard.
-    """
-    if count < 1:
-        msg = f"{count} shards are too few"
-        raise ConfigurationError(msg, remedy="Ask for at least one shard.")
-    total = sum(sizes) + len(sizes)
-    groups: list[list[int]] = [[] for _ in range(min(count, len(sizes)))]
-    done = 0
-    for ordinal, size in enumerate(sizes):
-        middle = done + (size + 1) / 2
-        groups[min(int(middle * len(groups) / total), len(groups) - 1)].append(ordinal)
-        done += size + 1
-    return tuple(tuple(group) for group in groups if group)
 
 
 def open_run(config: Config, run: RunFolder) -> Plan:

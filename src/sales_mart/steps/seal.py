@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,7 +31,7 @@ from sales_mart.rows.tokens import Tokeniser
 from sales_mart.schema import AMOUNT_DIGITS, Schema, schema_of
 from sales_mart.steps.duplicates import find_losers, is_conflict
 from sales_mart.steps.plan import open_run
-from sales_mart.steps.validate import step_name
+from sales_mart.steps.validate import check_encoding, step_name
 
 if TYPE_CHECKING:
     from datetime import date
@@ -67,6 +68,7 @@ def seal(config: Config, run: RunFolder) -> Seal:
         EmptyInputError: There are rows, the marts would show none of them, and the plan does not
             allow that.
         RejectedShareError: More rows were rejected than `max_reject_share` allows.
+        SourceFormatError: Most rows of an object that was cut could not be decoded.
         UnexpectedError: The counts do not add up.
     """
     plan = open_run(config, run)
@@ -75,6 +77,8 @@ def seal(config: Config, run: RunFolder) -> Seal:
     if len(key_ids) > 1:
         msg = f"the shards of run {run.run_id} have tokens of different keys: {', '.join(key_ids)}"
         raise ConfigurationError(msg, remedy="Validate all shards again with one key.")
+    if not plan.allow_empty:
+        _check_encodings(config, plan, shards)
     parts = [_Pair(*pair) for s in shards for pair in zip(s.valid, s.positions, strict=True)]
     totals, reasons = ValidTotals(), Counter[str]()
     for shard in shards:
@@ -193,6 +197,16 @@ def _duplicates(lost: pl.DataFrame, plan: Plan, schema: Schema) -> pl.DataFrame:
     )
 
 
+def _check_encodings(config: Config, plan: Plan, shards: list[Validate]) -> None:
+    """Ask of the objects that were cut what `validate` asks of the others."""
+    coded, rows = Counter[int](), Counter[int]()
+    for ordinal, count, read in chain.from_iterable(shard.decoded for shard in shards):
+        coded[ordinal] += count
+        rows[ordinal] += read
+    for ordinal, read in rows.items():
+        check_encoding(plan.objects[ordinal], config, coded[ordinal], read)
+
+
 def _check_counts(record: Seal) -> None:
     """Check that the parts hold the rows that were counted: the sums alone always agree."""
     valid = sum(part.rows for part in record.valid)
@@ -208,17 +222,12 @@ def _check_counts(record: Seal) -> None:
 
 def _objects(shards: list[Validate], lost_bytes: Counter[int]) -> tuple[ObjectBytes, ...]:
     """Return the bytes of each object, those of its duplicates among the rejected ones."""
-    moved = [
-        each.model_copy(
-            update={
-                "valid": each.valid - lost_bytes[each.object],
-                "rejected": each.rejected + lost_bytes[each.object],
-            }
-        )
-        for shard in shards
-        for each in shard.objects
-    ]
-    return tuple(sorted(moved, key=lambda each: each.object))
+    counts: dict[int, Counter[str]] = {}
+    for each in chain.from_iterable(shard.objects for shard in shards):
+        counts.setdefault(each.object, Counter()).update(each.model_dump(exclude={"object"}))
+    for ordinal, count in lost_bytes.items():
+        counts[ordinal].update(valid=-count, rejected=count)
+    return tuple(ObjectBytes(object=ordinal, **counts[ordinal]) for ordinal in sorted(counts))
 
 
 def _check_bytes(record: Seal, plan: Plan) -> None:

@@ -29,6 +29,7 @@ from sales_mart.source.encoding import Decodable
 from sales_mart.source.objects import open_object
 from sales_mart.source.read import read_object
 from sales_mart.steps.plan import open_run
+from sales_mart.steps.shards import pieces_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from sales_mart.lake.records import SourceObject
     from sales_mart.lake.runs import RunFolder
 
-__all__ = ["POSITION_COLUMNS", "step_name", "validate_shard"]
+__all__ = ["POSITION_COLUMNS", "check_encoding", "step_name", "validate_shard"]
 
 POSITION_COLUMNS = ("line", "byte_offset", "byte_length", "line_end")
 
@@ -83,18 +84,18 @@ def validate_shard(
     tokens = tokeniser(config)
     checker = Checker(config, tokens)
     schema = schema_of(config)
-    valid_columns = [column.name for column in schema.valid]
     grouped_by = schema.grain[0]
     totals, reasons = ValidTotals(), Counter[str]()
     read = rejected_rows = 0
     objects: list[ObjectBytes] = []
     currencies: set[str] = set()
+    decoded: list[tuple[int, int, int]] = []
     warnings = warn_of_plain_tokens(config)
     with run.temporary(step_name(shard)) as folder:
         valid = PartWriter(run, folder, f"valid/{shard:05d}")
         positions = PartWriter(run, folder, f"positions/{shard:05d}")
         quarantine = PartWriter(run, folder, f"quarantine/{shard:05d}")
-        for ordinal in plan.shards[shard]:
+        for ordinal, part in pieces_of(plan, shard):
             item = plan.objects[ordinal]
             account, valid_bytes, rejected_bytes, alike = Account(), 0, 0, 0
             before, coded = read, 0
@@ -106,6 +107,7 @@ def validate_shard(
                 warn=warnings.append,
                 account=account,
                 allow_empty=plan.allow_empty,
+                part=part,
             )
             with closing(_ahead(pieces)) as blocks:
                 for block in blocks:
@@ -115,17 +117,18 @@ def validate_shard(
                     rejected_bytes += record_bytes(bad)
                     alike += seems_alike(good[grouped_by])
                     coded += int((block.flaws & ENCODING > 0).sum())
-                    bad = as_quarantine(bad, schema)
-                    valid.add(good.select(valid_columns))
-                    named = ("source_uri",) if block.member else ()
+                    valid.add(good.select(column.name for column in schema.valid))
+                    named = ("source_uri",) * bool(block.member)
                     positions.add(good.select(*POSITION_COLUMNS, *named))
-                    quarantine.add(bad)
+                    quarantine.add(as_quarantine(bad, schema))
                     totals.add(checker.totals(good))
                     reasons.update(count_reasons(bad))
                     read += good.height + bad.height
                     rejected_rows += bad.height
-            if not plan.allow_empty:
-                _check_encoding(item, config, coded, read - before)
+            if part is not None:
+                decoded.append((ordinal, coded, read - before))
+            elif not plan.allow_empty:
+                check_encoding(item, config, coded, read - before)
             if alike:
                 warnings.append(
                     f"{item.uri}: {alike} valid rows have an invisible character in their "
@@ -143,9 +146,8 @@ def validate_shard(
                     unplaced=account.unplaced,
                 )
             )
-        valid.flush()
-        positions.flush()
-        quarantine.flush()
+        for writer in (valid, positions, quarantine):
+            writer.flush()
     record = Validate(
         run_id=run.run_id,
         shard=shard,
@@ -159,14 +161,17 @@ def validate_shard(
         positions=tuple(positions.parts),
         objects=tuple(objects),
         currencies=tuple(sorted(currencies)),
+        decoded=tuple(decoded),
         warnings=tuple(warnings),
     )
     run.write(step_name(shard), record)
     return record
 
 
-def _check_encoding(item: SourceObject, config: Config, failed: int, rows: int) -> None:
+def check_encoding(item: SourceObject, config: Config, failed: int, rows: int) -> None:
     """Refuse an object of which most rows are in another encoding: all of it is, then.
+
+    Of an object that is cut only `seal` knows how many they are.
 
     Raises:
         SourceFormatError: Most rows could not be decoded.
