@@ -22,7 +22,7 @@ RUN python3 -m venv /opt/sales-mart \
         --build-constraint constraints.txt . \
     && /opt/sales-mart/bin/python -m pip install --quiet --no-compile --require-hashes \
         --constraint constraints.txt --build-constraint constraints.txt \
-        'sales-mart[api,excel,pipeline-bigquery,pipeline-postgres]' \
+        'sales-mart[api,azure,excel,pipeline-bigquery,pipeline-postgres,s3]' \
     && /opt/sales-mart/bin/python -m pip uninstall --quiet --yes sales-mart
 COPY README.md LICENSE ./
 COPY src src

@@ -14,7 +14,7 @@ LOCKED := $(UV) --require-hashes -c constraints.txt -r pyproject.toml
 EDITABLE := $(UV) --no-deps --editable .
 INPUTS := pyproject.toml constraints.txt
 GROUPS := audit bench build dev docs lock
-DEV_EXTRAS := api excel local pipeline testing workflows
+DEV_EXTRAS := api azure excel local pipeline s3 testing workflows
 DEMO := .sales-mart/demo
 
 .DEFAULT_GOAL := help

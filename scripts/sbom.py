@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = "sales-mart"
-EXTRAS = frozenset({"api", "local", "pipeline", "testing", "workflows"})
+EXTRAS = frozenset({"api", "azure", "local", "pipeline", "s3", "testing", "workflows"})
 """What `make test` installs: all extras but the client of Kubernetes."""
 
 # What the metadata of packages calls them, by the identifiers of SPDX.

@@ -1,4 +1,4 @@
-"""Real servers for the tests: one PostgreSQL, one BigQuery and one GCS server per session."""
+"""Real servers for the tests: one of each kind per session."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from contextlib import ExitStack
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gcs_server import running_gcs_server
 from sales_mart.dbt_runner.forks import shared_server
 from sales_mart.servers.local import LocalServers, local_servers
+from stores import STORES, Store
 from support import open_folder, without_fsync
 from warehouses import Schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from sales_mart.config import Config
@@ -73,11 +74,18 @@ def has_index() -> bool:
     return done.returncode == 0
 
 
-class GcsServer(NamedTuple):
-    """A Google Cloud Storage server: its address, and the folder with its buckets."""
+class Place(NamedTuple):
+    """A fresh bucket.
 
+    Attributes:
+        uri: Its address.
+        store: What kind of store it is in.
+        url: The address of the store's server.
+    """
+
+    uri: str
+    store: Store
     url: str
-    root: Path
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,18 +150,51 @@ def lake(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def gcs_server(gcs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Generator[GcsServer]:
-    """Run a Google Cloud Storage server for the whole session."""
-    with running_gcs_server(gcs_root, tmp_path_factory.mktemp("gcs-log") / "log") as url:
-        yield GcsServer(url, gcs_root)
+def store_server(
+    gcs_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[Callable[[str], str]]:
+    """Give a function that runs a store's server for the whole session, and says its address."""
+    with ExitStack() as stack:
+
+        @cache
+        def server(scheme: str) -> str:
+            folder = gcs_root if scheme == "gs" else tmp_path_factory.mktemp(scheme)
+            log = tmp_path_factory.mktemp(f"{scheme}-log") / "log"
+            return stack.enter_context(STORES[scheme].server(folder, log))
+
+        yield server
 
 
 @pytest.fixture
-def gcs(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the gs:// address of a fresh bucket; the clients find the server on their own."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
-    from sales_mart.lake.gcs import gcs_client
+def new_place(
+    store_server: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Place]:
+    """Give a function that makes a bucket; the clients find the server on their own."""
 
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    gcs_client().create_bucket(name)
-    return f"gs://{name}"
+    def make(scheme: str) -> Place:
+        store, url = STORES[scheme], store_server(scheme)
+        for key, value in store.environment(url).items():
+            monkeypatch.setenv(key, value)
+        name = f"bucket-{uuid.uuid4().hex[:12]}"
+        store.make(url, name)
+        return Place(f"{scheme}://{name}", store, url)
+
+    return make
+
+
+@pytest.fixture(params=STORES)
+def place(request: pytest.FixtureRequest, new_place: Callable[[str], Place]) -> Place:
+    """Return a fresh bucket of each store in turn."""
+    return new_place(request.param)
+
+
+@pytest.fixture
+def bucket(place: Place) -> str:
+    """Return the address of a fresh bucket of each store in turn."""
+    return place.uri
+
+
+@pytest.fixture
+def gcs(new_place: Callable[[str], Place]) -> str:
+    """Return the gs:// address of a fresh bucket."""
+    return new_place("gs").uri

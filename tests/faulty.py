@@ -217,7 +217,8 @@ class Fault(NamedTuple):
     Attributes:
         then: A status to answer with; `drop`, `lose answer` and `mute` as with `Wire`;
             `truncate` breaks off in the middle of the server's answer; `slow` waits two seconds;
-            `running` says of every job that it is not done yet.
+            `running` says of every job that it is not done yet; `unconditional` passes the request
+            on without its conditions.
         method: Method of the requests that are meant; empty for any.
         path: Regular expression that is searched in path and query.
         body: Regular expression that is searched in the request's body.
@@ -225,7 +226,9 @@ class Fault(NamedTuple):
         times: How many requests to strike.
     """
 
-    then: int | Literal["drop", "lose answer", "mute", "truncate", "slow", "running"]
+    then: (
+        int | Literal["drop", "lose answer", "mute", "truncate", "slow", "running", "unconditional"]
+    )
     method: str = ""
     path: str = ""
     body: str = ""
@@ -346,11 +349,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, proxy: Http, body: bytes, then: str | int | None) -> None:
         skipped = ("connection", "keep-alive", "transfer-encoding", "content-length")
         headers = {k: v for k, v in self.headers.items() if k.lower() not in skipped}
+        path = self.path
+        if then == "unconditional":
+            headers = {k: v for k, v in headers.items() if k.lower() != "if-none-match"}
+            path = re.sub("&?ifGenerationMatch=[0-9]+", "", path)
         connection = HTTPConnection(proxy.upstream, timeout=120)
         try:
             if body or self.command in ("POST", "PUT", "PATCH"):
                 headers["Content-Length"] = str(len(body))
-            connection.request(self.command, self.path, body or None, headers)
+            connection.request(self.command, path, body or None, headers)
             answer = connection.getresponse()
             data = answer.read()
         except (OSError, HTTPException):

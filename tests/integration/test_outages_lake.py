@@ -9,7 +9,7 @@ import sys
 import tempfile
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -29,7 +29,8 @@ from support import mount_or_skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from conftest import GcsServer
+    from conftest import Place
+    from stores import Requests
 
 DAY = date(2023, 10, 1)
 CONFIG = Config.model_validate({"security": {"algorithm": "sha256"}})
@@ -215,84 +216,127 @@ def test_a_record_that_is_no_file(tmp_path: Path, source: Path) -> None:
     assert "could not be read" in ended.said
 
 
-# --- Google Cloud Storage
+# --- stores of objects
+
+
+class Api(NamedTuple):
+    """A bucket behind a proxy, with a source in it."""
+
+    place: Place
+    proxy: Http
+
+    @property
+    def lake(self) -> str:
+        return f"{self.place.uri}/lake"
+
+    @property
+    def source(self) -> str:
+        return f"{self.place.uri}/in/*.csv"
+
+    def sealed(self) -> Seal:
+        """Plan, validate and seal."""
+        return sealed(self.lake, self.source)
 
 
 @pytest.fixture
-def api(
-    gcs: str, gcs_server: GcsServer, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> Generator[Http]:
-    open_storage(f"{gcs}/in").write("a.csv", source.read_bytes())
-    with http(gcs_server.url) as proxy:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        monkeypatch.setattr("sales_mart.lake.gcs.RETRY_SECONDS", 1.0)
-        yield proxy
+def api(place: Place, source: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Api]:
+    open_storage(f"{place.uri}/in").write("a.csv", source.read_bytes())
+    with http(place.url) as proxy:
+        for key, value in place.store.environment(proxy.url).items():
+            monkeypatch.setenv(key, value)
+        monkeypatch.setattr(f"{place.store.client}.RETRY_SECONDS", 1.0)
+        yield Api(place, proxy)
 
 
-def test_what_fails_once_is_repeated_unnoticed(
-    api: Http, gcs: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sales_mart.lake.gcs.RETRY_SECONDS", 30.0)
+def test_what_fails_once_is_repeated_unnoticed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{api.place.store.client}.RETRY_SECONDS", 30.0)
+    asked = api.place.store.requests
     faults = [
-        Fault(503, "GET", r"/o\?", times=1),
-        Fault("lose answer", "POST", "ifGenerationMatch=0", times=1),
-        Fault("truncate", "GET", "plan.json", times=1),
+        Fault(503, "GET", asked.listing, times=1),
+        Fault("truncate", "GET", asked.listing, times=1),
+        Fault("lose answer", asked.upload, asked.create, times=1),
+        Fault("truncate", "GET", r"plan\.json", times=1),
         Fault(429, "GET", r"a\.csv", times=1),
-        Fault("drop", "GET", r"a\.csv.*alt=media", times=1),
-        Fault("truncate", "GET", r"a\.csv.*alt=media", times=1),
-        Fault("lose answer", "POST", "uploadType=multipart", "valid/", times=1),
-        Fault("drop", "GET", "valid%2F", times=1),
+        Fault("drop", "GET", rf"a\.csv{asked.content}", times=1),
+        Fault("truncate", "GET", rf"a\.csv{asked.content}", times=1),
+        Fault("lose answer", asked.upload, *asked.part, times=1),
+        Fault("drop", "GET", "valid(%2F|/)", times=1),
     ]
-    api.fault(*faults)
-    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_valid == 9000
-    assert api.struck == len(faults)
+    api.proxy.fault(*faults)
+    assert api.sealed().rows_valid == 9000
+    assert api.proxy.struck == len(faults)
 
 
-@pytest.mark.parametrize(
-    ("fault", "code", "said"),
-    [
-        (Fault(503), 75, "HTTP 503"),
-        (Fault(429, reason="rateLimitExceeded"), 75, "HTTP 429"),
-        (Fault(403, reason="rateLimitExceeded"), 75, "HTTP 403"),
-        (Fault(403, reason="forbidden"), 2, "HTTP 403"),
-        (Fault(404, "GET", r"/o\?"), 65, "no object matches"),
-        (Fault(404, "POST"), 2, "there is no bucket"),
-        (Fault("drop"), 75, "did not answer"),
-        (Fault("mute", "POST"), 75, "did not answer"),
-        (Fault("truncate", "GET", r"a\.csv.*alt=media"), 75, "did not answer"),
-        (Fault("truncate", "GET", "valid%2F"), 75, "did not answer"),
-        (Fault("drop", "POST", "", "valid/"), 75, "did not answer"),
-    ],
-)
+LASTING: list[tuple[Callable[[Requests], Fault], int, str]] = [
+    (lambda _: Fault(503), 75, "HTTP 503"),
+    (lambda _: Fault(429, reason="rateLimitExceeded"), 75, "HTTP 429"),
+    (lambda _: Fault(403, reason="forbidden"), 2, "HTTP 403"),
+    (lambda asked: Fault(404, "GET", asked.listing), 65, "no object matches"),
+    (lambda asked: Fault(404, asked.upload), 2, "there is no bucket"),
+    (lambda _: Fault("drop"), 75, "did not answer"),
+    (lambda asked: Fault("mute", asked.upload), 75, "did not answer"),
+    (lambda asked: Fault("slow", asked.upload), 75, "did not answer"),
+    (lambda asked: Fault("truncate", "GET", rf"a\.csv{asked.content}"), 75, "did not answer"),
+    (lambda _: Fault("truncate", "GET", "valid(%2F|/)"), 75, "did not answer"),
+    (lambda asked: Fault("drop", asked.upload, *asked.part), 75, "did not answer"),
+]
+
+
+@pytest.mark.parametrize(("fault", "code", "said"), LASTING)
 def test_what_lasts_ends_the_command_in_bounded_time(
-    api: Http, gcs: str, fault: Fault, code: int, said: str
+    api: Api,
+    fault: Callable[[Requests], Fault],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    api.fault(fault)
-    ended = attempt(lambda: sealed(f"{gcs}/lake", f"{gcs}/in/*.csv"))
-    assert api.struck
+    api.proxy.fault(fault(api.place.store.requests))
+    ended = attempt(api.sealed)
+    assert api.proxy.struck
     assert ended.code == code
     assert ended.seconds < 20
     assert said in ended.said
-    api.heal()
-    assert sealed(f"{gcs}/lake", f"{gcs}/in/*.csv").rows_valid == 9000
+    api.proxy.heal()
+    monkeypatch.setattr(f"{api.place.store.client}.RETRY_SECONDS", 30.0)
+    assert api.sealed().rows_valid == 9000
 
 
-def test_doctor_reports_a_storage_that_is_away(api: Http, gcs: str) -> None:
+@pytest.mark.parametrize("place", ["gs"], indirect=True)
+def test_google_limits_with_a_refusal(api: Api) -> None:
+    api.proxy.fault(Fault(403, reason="rateLimitExceeded"))
+    assert attempt(api.sealed).code == 75
+
+
+def test_doctor_reports_a_storage_that_is_away(api: Api) -> None:
     for fault, code in ((Fault(503), 75), (Fault("mute"), 75), (Fault(404), 2)):
-        api.fault(fault)
-        ended = attempt(lambda: looked_at(f"{gcs}/lake", f"{gcs}/in/*.csv"))
+        api.proxy.fault(fault)
+        ended = attempt(lambda: looked_at(api.lake, api.source))
         assert ended.result.exit_code == code
         assert ended.seconds < 20
-        api.heal()
-    api.fault(Fault("lose answer", "POST", times=1))
-    assert looked_at(f"{gcs}/lake", f"{gcs}/in/*.csv").exit_code in (0, 75)
+        api.proxy.heal()
+    api.proxy.fault(Fault("lose answer", api.place.store.requests.upload, times=1))
+    assert looked_at(api.lake, api.source).exit_code in (0, 75)
+    assert open_storage(api.lake).names() == []
 
 
-def test_an_object_that_is_written_anew_is_another_one(gcs: str, source: Path) -> None:
-    inputs = open_storage(f"{gcs}/in")
+# Azure's requests are signed with their conditions, so no proxy can take them away.
+@pytest.mark.parametrize("place", ["gs", "s3"], indirect=True)
+def test_doctor_refuses_a_store_where_two_can_create_one_object(api: Api) -> None:
+    api.proxy.fault(Fault("unconditional"))
+    (found,) = (each for each in looked_at(api.lake, api.source).checks if each.name == "lake")
+    assert (found.status, found.exit_code) == ("fail", 2)
+    assert "create" in found.message
+    assert "If-None-Match" in found.remedy
+    assert open_storage(api.lake).names() == []
+    api.proxy.heal()
+    assert looked_at(api.lake, api.source).exit_code == 0
+
+
+def test_an_object_that_is_written_anew_is_another_one(bucket: str, source: Path) -> None:
+    inputs = open_storage(f"{bucket}/in")
     inputs.write("a.csv", source.read_bytes())
-    plan(CONFIG, f"{gcs}/lake", business_date=DAY, source=f"{gcs}/in/*.csv", run_id="a")
-    run = RunFolder(f"{gcs}/lake", "a")
+    plan(CONFIG, f"{bucket}/lake", business_date=DAY, source=f"{bucket}/in/*.csv", run_id="a")
+    run = RunFolder(f"{bucket}/lake", "a")
     inputs.write("a.csv", source.read_bytes() + b"X1,Halal Mouse,1.00,1,2023-10-01\n")
     assert attempt(lambda: validate_shard(CONFIG, run, 0)).code == 65
     inputs.delete("a.csv")

@@ -145,6 +145,8 @@ LEFT_OUT = {
     "local": ["local", "--data-dir", "here"],
     "plan in a bucket": ["plan", "--lake", "gs://lake", "--source", str(SALES)],
     "plan from a bucket": ["plan", "--lake", "lake", "--source", "gs://bucket/*.csv"],
+    "plan on S3": ["plan", "--lake", "s3://lake", "--source", str(SALES)],
+    "plan on Azure": ["plan", "--lake", "lake", "--source", "az://container/*.csv"],
 }
 BROUGHT_BY = {
     **{f"run --target {name}": f"pipeline-{name}" for name in names()},
@@ -153,6 +155,8 @@ BROUGHT_BY = {
     "local": "local",
     "plan in a bucket": "gcs",
     "plan from a bucket": "gcs",
+    "plan on S3": "s3",
+    "plan on Azure": "azure",
 }
 
 

@@ -164,7 +164,7 @@ def test_a_lazy_frame_that_fails_leaves_nothing(tmp_path: Path) -> None:
         ("a.json", "xml", "'xml' is no format"),
         ("", None, "the path is empty"),
         ("/", None, "no file"),
-        ("s3://bucket/a.json", None, "neither a path nor begins with gs://"),
+        ("ftp://bucket/a.json", None, "neither a path nor begins with gs://"),
     ],
 )
 def test_a_wrong_path_is_refused(

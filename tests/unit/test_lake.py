@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.gcs import split_gs
+from sales_mart.lake.bucket import split_address
 from sales_mart.lake.records import Mode, Plan
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import Folder, open_storage
@@ -116,10 +116,11 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_addresses() -> None:
-    assert split_gs("gs://bucket/a/b") == ("bucket", "a/b")
-    assert split_gs("gs://bucket") == ("bucket", "")
-    with pytest.raises(ConfigurationError, match="names no bucket"):
-        split_gs("gs:///a")
+    assert split_address("gs://bucket/a/b") == ("gs", "bucket", "a/b")
+    assert split_address("s3://bucket") == ("s3", "bucket", "")
+    with pytest.raises(ConfigurationError, match="names no bucket") as caught:
+        split_address("az:///a")
+    assert caught.value.remedy == "Write it as az://bucket/prefix."
     assert isinstance(open_storage("some/folder"), Folder)
 
 

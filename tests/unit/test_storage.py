@@ -42,7 +42,7 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "transactions.csv"
 @pytest.mark.parametrize(
     "place",
     [
-        "s3://bucket/x",
+        "ftp://bucket/x",
         "GS://bucket/x",
         " gs://bucket/x",
         "https://me:s3cret@host/x.csv",  # pragma: allowlist secret
@@ -238,7 +238,7 @@ def test_a_list_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "in.csv").write_bytes(b"abc")
     monkeypatch.setattr(Path, "open", None)
     (found,) = list_objects([str(tmp_path)])
-    assert (found.size, found.generation) == (3, None)
+    assert (found.size, found.version) == (3, "")
 
 
 # --- what outlives a power cut

@@ -35,7 +35,8 @@ def add_to(app: typer.Typer) -> None:
 def _inspect(
     ctx: typer.Context,
     file: Annotated[
-        str, typer.Argument(help="File, local or gs://; of a folder or glob its first object.")
+        str,
+        typer.Argument(help="File, local or in a bucket; of a folder or glob its first object."),
     ],
 ) -> None:
     """Look at a file: how it is written, what to configure, which rows would be rejected.

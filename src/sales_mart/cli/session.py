@@ -166,7 +166,7 @@ def _options_of_all(
 def _option_of_a_lake(
     lake_option: Annotated[
         str | None,
-        typer.Option("--lake", metavar="PLACE", help="Folder or gs:// prefix of the runs."),
+        typer.Option("--lake", metavar="PLACE", help="Folder or bucket prefix of the runs."),
     ] = None,
 ) -> None:
     """One more option of a command that looks into a lake."""

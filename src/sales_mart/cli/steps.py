@@ -48,7 +48,8 @@ Source = Annotated[
     list[str] | None,
     typer.Option(
         "--source",
-        help="File, folder or glob, local or gs://; may be repeated, or several as a list in JSON.",
+        help="File, folder or glob, local or in a bucket; may be repeated, or several as a list in "
+        "JSON.",
     ),
 ]
 BusinessDate = Annotated[
@@ -118,7 +119,7 @@ Destination = Annotated[
     typer.Option(
         "--destination",
         metavar="PLACE",
-        help="Folder or gs:// prefix. Default: data_mart.export, else <lake>/export.",
+        help="Folder or bucket prefix. Default: data_mart.export, else <lake>/export.",
     ),
 ]
 

@@ -47,10 +47,10 @@ class DataLake(Section):
     path: str = "raw/transactions"
     """Prefix of the raw files inside `gcs_bucket`."""
     source: Annotated[tuple[Address, ...], ONE_OR_MANY] = ()
-    """Files, folders or globs, local or gs://, one or a list; `{date}`, or a part of it such as
-    `{date:%Y%m%d}`, makes the source daily. Default: `gs://<gcs_bucket>/<path>/*.csv`."""
+    """Files, folders or globs, local or in a bucket, one or a list; `{date}`, or a part of it such
+    as `{date:%Y%m%d}`, makes the source daily. Default: `gs://<gcs_bucket>/<path>/*.csv`."""
     lake: Address | None = None
-    """Folder or gs:// prefix that runs are kept in. Default: `gs://<gcs_bucket>/sales-mart`."""
+    """Folder or bucket prefix that runs are kept in. Default: `gs://<gcs_bucket>/sales-mart`."""
     ready_marker: str | None = Field(default=None, min_length=1)
     """File that says that a delivery is whole: a run waits for it, and does not read it. A name,
     such as _SUCCESS, stands in the folder of each file; {file}.done stands beside each file."""
@@ -121,7 +121,7 @@ class DataMart(Section):
     postgres_schema: Identifier = "public"
     """Schema of the marts on PostgreSQL."""
     export: Address | None = None
-    """Folder or gs:// prefix of the summary files. Default: `<lake>/export`."""
+    """Folder or bucket prefix of the summary files. Default: `<lake>/export`."""
 
 
 class Transformation(Section):

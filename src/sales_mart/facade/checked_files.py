@@ -30,7 +30,7 @@ def check_file(  # pyright: ignore[reportUnknownParameterType]
     """Check the rows of a file, and make tokens of its identifiers.
 
     Args:
-        place: Path or gs:// address of one file.
+        place: Path or bucket address of one file.
         config: The configuration, which says how the file is written.
 
     Returns:

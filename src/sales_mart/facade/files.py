@@ -15,7 +15,7 @@ from sales_mart.facade.frames import in_pieces
 from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.files import FORMATS, FileFormat, writer
 from sales_mart.lake.folders import unfinished_files
-from sales_mart.lake.storage import is_gcs, open_storage
+from sales_mart.lake.storage import is_bucket, open_storage
 
 if TYPE_CHECKING:
     from sales_mart.facade.frames import Data
@@ -28,7 +28,7 @@ class ExportResult:
     """What `export` wrote.
 
     Attributes:
-        path: Path or gs:// address of the file.
+        path: Path or bucket address of the file.
         format: `json`, `csv` or `parquet`.
         rows: Its rows.
         size: Its bytes.
@@ -63,7 +63,7 @@ def export(
 
     Args:
         data: A frame of any kind, or the path of a .csv or .parquet file.
-        path: The file, or a gs:// address.
+        path: The file, or its address in a bucket.
         format: `json`, `csv` or `parquet`. Default: what the path ends in.
 
     Returns:
@@ -96,7 +96,7 @@ def export(
 
 
 def _split(place: str) -> tuple[str, str]:
-    if is_gcs(place):
+    if is_bucket(place):
         folder, _, name = place.rpartition("/")
     else:
         folder, name = str(Path(place).parent), Path(place).name

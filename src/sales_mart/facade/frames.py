@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from sales_mart.errors import ConfigurationError, SalesMartError, SourceFormatError
 from sales_mart.lake.disk import disk_errors, temporary_folder
-from sales_mart.lake.storage import is_gcs, open_storage
+from sales_mart.lake.storage import is_bucket, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -157,7 +157,7 @@ def in_pieces(data: object) -> Generator[tuple[pl.Schema, Callable[[], Iterator[
         SourceFormatError: A column cannot be read.
     """
     place = file_of(data)
-    if place is not None and place.lower().endswith(".parquet") and not is_gcs(place):
+    if place is not None and place.lower().endswith(".parquet") and not is_bucket(place):
         yield _parquet_pieces(_existing(place))
         return
     frame = to_polars(data)
@@ -199,7 +199,7 @@ def unquoted(what: str) -> Generator[None]:
 
 def _read(place: str) -> pl.DataFrame | pl.LazyFrame:
     reads = _as_parquet if place.lower().endswith(".parquet") else _as_text
-    if is_gcs(place):
+    if is_bucket(place):
         folder, _, name = place.rpartition("/")
         try:
             with open_storage(folder).local(name) as path, unquoted(f"{place} cannot be read"):

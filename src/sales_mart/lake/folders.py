@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_mart.lake.disk import disk_errors, temporary_folder, temporary_folder_in
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket
 from sales_mart.lake.temporary import hold_folder, make_folder
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def unfinished_files(uri: str, name: str) -> Generator[Path]:
     Raises:
         ConfigurationError: There is no room for it.
     """
-    if is_gcs(uri):
+    if is_bucket(uri):
         with temporary_folder(f"sales-mart-{name.lstrip('.')}") as folder:
             yield folder
         return
@@ -47,7 +47,7 @@ def held(uri: str, seconds: float) -> Generator[None]:
         ConfigurationError: The folder cannot be made.
         TemporaryError: Another process was in it for `seconds`.
     """
-    if is_gcs(uri):
+    if is_bucket(uri):
         yield
         return
     folder = Path(uri)

@@ -4,119 +4,130 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from sales_mart.error_codes import kind_of_http
 from sales_mart.errors import ConfigurationError, TemporaryError
 from sales_mart.extras import need
-from sales_mart.lake.disk import disk_errors, temporary_folder
+from sales_mart.lake.bucket import Bucket, StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-    from google.cloud.storage import Bucket, Client
+    from google.cloud.storage import Bucket as GoogleBucket
+    from google.cloud.storage import Client
 
-__all__ = ["GcsPrefix", "gcs_client", "gcs_errors", "gcs_time", "patience", "split_gs"]
+__all__ = ["GcsPrefix", "gcs_client"]
 
 RETRY_SECONDS = 60.0
 """How long a request to Google Cloud Storage may take, and how long it is repeated."""
 _EXTRA = ("gcs", "google.cloud.storage")
+_CHUNK_BYTES = 8 << 20
+_KIND = "application/octet-stream"
 
 
-class GcsPrefix:
+class GcsPrefix(Bucket):
     """A prefix of a Google Cloud Storage bucket."""
+
+    service = "Google Cloud Storage"
 
     def __init__(self, uri: str) -> None:
         """Take a `gs://bucket/prefix` address."""
-        bucket, prefix = split_gs(uri)
-        self._bucket: Bucket = gcs_client().bucket(bucket)
-        self._prefix = prefix.strip("/")
-
-    @property
-    def uri(self) -> str:
-        """The gs:// address."""
-        return f"gs://{self._bucket.name}/{self._prefix}".rstrip("/")
-
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}" if self._prefix else name
+        super().__init__(uri)
+        self._bucket: GoogleBucket = gcs_client().bucket(self._bucket_name)
 
     def read(self, name: str) -> bytes:
         """Download a file whole."""
-        with gcs_errors(f"{self.uri}/{name}"):
-            return self._bucket.blob(self._key(name)).download_as_bytes(**patience())
+        with self._errors(f"{self.uri}/{name}"):
+            return self._bucket.blob(self._key(name)).download_as_bytes(**_patience())
 
-    def write(self, name: str, data: bytes, *, create: bool = False) -> None:
-        """Upload in one request; `create` is a generation precondition."""
-        with self._uploading(name):
-            self._bucket.blob(self._key(name)).upload_from_string(
-                data,
-                content_type="application/octet-stream",
-                if_generation_match=0 if create else None,
-                **patience(),
+    def objects(self, prefix: str = "", *, direct: bool = False) -> list[StoredObject]:
+        """List the objects whose names start with `prefix`."""
+        options = {"delimiter": "/"} if direct else {}
+        with self._errors(self.uri):
+            blobs = list(
+                self._bucket.list_blobs(prefix=self._key(prefix), **options, **_patience())
             )
-
-    def put(self, name: str, path: Path) -> None:
-        """Upload a local file, then remove it."""
-        with self._uploading(name):
-            self._bucket.blob(self._key(name)).upload_from_filename(
-                str(path), content_type="application/octet-stream", **patience()
-            )
-        path.unlink()
-
-    @contextmanager
-    def _uploading(self, name: str) -> Generator[None]:
-        """Who writes and hears of something missing has no bucket."""
-        try:
-            with gcs_errors(f"{self.uri}/{name}"):
-                yield
-        except FileNotFoundError as error:
-            msg = f"{self.uri}/{name} could not be written: there is no bucket {self._bucket.name}"
-            raise ConfigurationError(
-                msg, remedy="Create the bucket, or name another one."
-            ) from error
-
-    @contextmanager
-    def local(self, name: str) -> Generator[Path]:
-        """Download to a temporary file, which goes with the context."""
-        with temporary_folder("sales-mart-part") as folder:
-            path = folder / name.rpartition("/")[2]
-            with disk_errors(path), gcs_errors(f"{self.uri}/{name}"):
-                self._bucket.blob(self._key(name)).download_to_filename(str(path), **patience())
-            yield path
-
-    def names(self, prefix: str = "") -> list[str]:
-        """List the objects under the prefix."""
-        with gcs_errors(self.uri):
-            blobs = list(self._bucket.list_blobs(prefix=self._key(prefix), **patience()))
         skip = len(self._key(""))
-        return sorted(cast("str", blob.name)[skip:] for blob in blobs)
+        return [
+            StoredObject(
+                cast("str", blob.name)[skip:],
+                int(blob.size or 0),
+                f"generation:{blob.generation}",
+                blob.updated.timestamp() if blob.updated else 0,
+            )
+            for blob in blobs
+        ]
 
-    def delete(self, name: str) -> None:
-        """Delete an object."""
+    @contextmanager
+    def open(self, name: str, version: str) -> Generator[IO[bytes]]:
+        """Open one version of an object as a stream."""
+        generation = int(version.removeprefix("generation:"))
+        with self._errors(f"{self.uri}/{name}"):
+            blob = self._bucket.blob(self._key(name), generation=generation)
+            options = {"chunk_size": _CHUNK_BYTES, "raw_download": True, **_patience()}
+            with blob.open("rb", **options) as file:
+                yield cast("IO[bytes]", file)
+
+    def now(self) -> float:
+        """Return what time it is at the server."""
+        client = gcs_client()
+        with self._errors(self.uri):
+            import requests
+
+            # Any answer has it, a refusal too.
+            answer = requests.head(
+                client.api_endpoint, timeout=RETRY_SECONDS, allow_redirects=False
+            )
+        return self._time(answer.headers.get("Date"))
+
+    def _upload(self, name: str, data: bytes, *, create: bool) -> None:
+        options: dict[str, Any] = {"if_generation_match": 0 if create else None, **_patience()}
+        with self._errors(f"{self.uri}/{name}"):
+            self._bucket.blob(self._key(name)).upload_from_string(data, _KIND, **options)
+
+    def _upload_file(self, name: str, path: Path) -> None:
+        with self._errors(f"{self.uri}/{name}"):
+            blob = self._bucket.blob(self._key(name))
+            blob.upload_from_filename(str(path), _KIND, **_patience())
+
+    def _download(self, name: str, path: Path) -> None:
+        with self._errors(f"{self.uri}/{name}"):
+            self._bucket.blob(self._key(name)).download_to_filename(str(path), **_patience())
+
+    def _delete(self, name: str) -> None:
+        with self._errors(f"{self.uri}/{name}"):
+            self._bucket.blob(self._key(name)).delete(**_patience())
+
+    @contextmanager
+    def _errors(self, uri: str) -> Generator[None]:
+        import requests
+        import urllib3
+        from google.api_core import exceptions as api
+        from google.auth.exceptions import GoogleAuthError, TransportError
+        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+
+        # A download that breaks off shows in any of three libraries.
+        broken = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption)
         try:
-            with gcs_errors(f"{self.uri}/{name}"):
-                self._bucket.blob(self._key(name)).delete(**patience())
-        except FileNotFoundError:
-            return
+            yield
+        except api.NotFound as error:
+            raise FileNotFoundError(uri) from error
+        except api.PreconditionFailed as error:
+            raise FileExistsError(uri) from error
+        except (api.GoogleAPIError, GoogleAuthError, InvalidResponse, *broken) as error:
+            cause: Any = getattr(error, "cause", None) or error  # of a RetryError
+            status = int(getattr(cause, "code", None) or _status(cause))
+            said = f"HTTP {status}" if status else type(cause).__name__
+            away = isinstance(cause, (*broken, TransportError, ConnectionError))
+            if away or kind_of_http(status, _reason(cause)) is TemporaryError:
+                raise self._away(uri, said) from error
+            raise self._refusal(uri, said) from error
 
 
-def split_gs(uri: str) -> tuple[str, str]:
-    """Split `gs://bucket/key` into bucket and key.
-
-    Raises:
-        ConfigurationError: The address names no bucket.
-    """
-    bucket, _, key = uri.removeprefix("gs://").partition("/")
-    if not bucket:
-        msg = f"{uri!r} names no bucket"
-        raise ConfigurationError(msg, remedy="Write it as gs://bucket/prefix.")
-    return bucket, key
-
-
-def patience() -> dict[str, Any]:
+def _patience() -> dict[str, Any]:
     """Return how long a request to Google Cloud Storage may take and be repeated."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -132,25 +143,6 @@ def gcs_client() -> Client:
     # A client holds connections, which a forked process must not talk over.
     names = ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS")
     return _client(os.getpid(), *(os.environ.get(name) for name in names))
-
-
-def gcs_time(uri: str) -> float:
-    """Return what time it is at the server that stamps objects, in seconds since 1970.
-
-    Raises:
-        TemporaryError: The server does not answer, or does not tell the time.
-    """
-    client = gcs_client()
-    with gcs_errors(uri):
-        import requests
-
-        # Any answer has it, a refusal too.
-        answer = requests.head(client.api_endpoint, timeout=RETRY_SECONDS, allow_redirects=False)
-    said = answer.headers.get("Date")
-    if said is None:
-        msg = f"{uri}: Google Cloud Storage did not tell the time"
-        raise TemporaryError(msg, remedy="Run the same command again.")
-    return parsedate_to_datetime(said).timestamp()
 
 
 @cache
@@ -171,38 +163,6 @@ def _client(_process: int, emulator: str | None, _credentials: str | None) -> Cl
             msg,
             remedy="Run `gcloud auth application-default login`, or name a service account file "
             "in GOOGLE_APPLICATION_CREDENTIALS.",
-        ) from error
-
-
-@contextmanager
-def gcs_errors(uri: str) -> Generator[None]:
-    """Turn the client's errors about `uri` into ours, or into the built-in file errors."""
-    need(*_EXTRA)
-    import requests
-    import urllib3
-    from google.api_core import exceptions as api
-    from google.auth.exceptions import GoogleAuthError, TransportError
-    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
-
-    # A download that breaks off shows in any of three libraries.
-    broken = (requests.RequestException, urllib3.exceptions.HTTPError, DataCorruption)
-    try:
-        yield
-    except api.NotFound as error:
-        raise FileNotFoundError(uri) from error
-    except api.PreconditionFailed as error:
-        raise FileExistsError(uri) from error
-    except (api.GoogleAPIError, GoogleAuthError, InvalidResponse, *broken) as error:
-        cause: Any = getattr(error, "cause", None) or error  # of a RetryError
-        status = int(getattr(cause, "code", None) or _status(cause))
-        said = f"HTTP {status}" if status else type(cause).__name__
-        away = isinstance(cause, (*broken, TransportError, ConnectionError))
-        if away or kind_of_http(status, _reason(cause)) is TemporaryError:
-            msg = f"{uri}: Google Cloud Storage did not answer: {said}"
-            raise TemporaryError(msg, remedy="Run the same command again.") from error
-        msg = f"{uri}: Google Cloud Storage refused: {said}"
-        raise ConfigurationError(
-            msg, remedy="Check the address, and that the account may read and write objects there."
         ) from error
 
 

@@ -110,7 +110,11 @@ class Record(_Frozen):
 
 
 class SourceObject(_Frozen):
-    """One source file: `digest` is `generation:<n>` on gs:// and `sha256:<hex>` on a disk."""
+    """One source file.
+
+    Its `digest` is `sha256:<hex>` on a disk, `generation:<n>` on gs://, and `etag:<tag>` on s3://
+    and az://.
+    """
 
     uri: str
     size: int = Field(ge=0, description="bytes as stored, so compressed if the object is")

@@ -52,7 +52,7 @@ class RunFolder:
 
     @property
     def uri(self) -> str:
-        """Path or gs:// address of the folder."""
+        """Path or bucket address of the folder."""
         return f"{self.lake.uri}/runs/{self.run_id}"
 
     def name(self, name: str) -> str:

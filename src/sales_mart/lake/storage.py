@@ -1,4 +1,4 @@
-"""Folders and `gs://` prefixes behind one small interface with atomic writes."""
+"""Folders and prefixes of buckets behind one small interface with atomic writes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.disk import disk_errors
-from sales_mart.lake.gcs import GcsPrefix
 from sales_mart.lake.temporary import (
     SUFFIX,
     locked_folder,
@@ -22,10 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from contextlib import AbstractContextManager
 
+    from sales_mart.lake.bucket import Bucket
 
-__all__ = ["Folder", "Storage", "is_gcs", "open_storage"]
+
+__all__ = ["Folder", "Storage", "is_bucket", "open_bucket", "open_storage"]
 
 
+_BUCKETS = ("gs://", "s3://", "az://")
+_KNOWN = "gs://, s3:// or az://"
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -34,7 +37,7 @@ class Storage(Protocol):
 
     @property
     def uri(self) -> str:
-        """Absolute path or gs:// address, without a slash at the end."""
+        """Absolute path or address of a bucket, without a slash at the end."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -155,13 +158,13 @@ class Folder:
 
 
 def open_storage(uri: str) -> Storage:
-    """Open a folder or a `gs://` prefix.
+    """Open a folder or a prefix of a bucket.
 
     Raises:
         ConfigurationError: It is neither.
     """
-    if is_gcs(uri):
-        return GcsPrefix(uri)
+    if is_bucket(uri):
+        return open_bucket(uri)
     try:
         return Folder(Path(uri).expanduser())
     except RuntimeError as error:
@@ -169,20 +172,35 @@ def open_storage(uri: str) -> Storage:
         raise ConfigurationError(msg, remedy="Write the folder's path in full.") from error
 
 
-def is_gcs(place: str) -> bool:
-    """Return whether a place is a `gs://` address; if it is not, it is a path.
+def open_bucket(uri: str) -> Bucket:
+    """Open a prefix of a bucket.
+
+    Raises:
+        ConfigurationError: It names none, or there are no usable credentials.
+    """
+    if uri.startswith("gs://"):
+        from sales_mart.lake.gcs import GcsPrefix
+
+        return GcsPrefix(uri)
+    from sales_mart.lake.object_store import ObjectStorePrefix
+
+    return ObjectStorePrefix(uri)
+
+
+def is_bucket(place: str) -> bool:
+    """Return whether a place is the address of a bucket; if it is not, it is a path.
 
     Raises:
         ConfigurationError: It is empty, or an address of another kind, which would pass for a path.
     """
-    if place.startswith("gs://"):
+    if place.startswith(_BUCKETS):
         return True
-    remedy = "Write it as a path, or as gs://bucket/prefix in lower case."
+    remedy = f"Write it as a path, or as an address in lower case: {_KNOWN}, then bucket/prefix."
     if not place.strip():
         msg = "the path is empty"
         raise ConfigurationError(msg, remedy=remedy)
     if _SCHEME.match(place):
         # It is not repeated: there may be a password in it.
-        msg = "the address is neither a path nor begins with gs://"
+        msg = f"the address is neither a path nor begins with {_KNOWN}"
         raise ConfigurationError(msg, remedy=remedy)
     return False

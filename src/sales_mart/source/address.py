@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sales_mart.errors import ConfigurationError
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ def check_placeholders(patterns: Iterable[str]) -> None:
         ConfigurationError: There is another one, or a brace alone.
     """
     for pattern in patterns:
-        if not is_gcs(pattern) and os.path.lexists(pattern):
+        if not is_bucket(pattern) and os.path.lexists(pattern):
             continue  # the name of something that is there, whatever it looks like
         for found in _BRACED.findall(pattern):
             placeholder = _PLACEHOLDER.fullmatch(found)
@@ -87,7 +87,7 @@ def _fixed_folder(pattern: str, objects: set[str]) -> str:
     literal = pattern[: variable.start()] if variable else pattern
     if variable:
         literal = literal.rpartition("/")[0] + "/" * literal.startswith("/")
-    if not is_gcs(pattern):
+    if not is_bucket(pattern):
         literal = str(Path(literal).expanduser().absolute())
     literal = literal.rstrip("/")
     return literal.rpartition("/")[0] if literal in objects else literal

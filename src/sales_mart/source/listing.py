@@ -1,4 +1,4 @@
-"""Source files, local or on `gs://`: found by their names, and known by a digest."""
+"""Source files, local or in a bucket: found by their names, and known by a digest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import (
@@ -18,10 +18,10 @@ from sales_mart.errors import (
     SourceChangedError,
     SourceNotReadyError,
 )
+from sales_mart.lake.bucket import split_address
 from sales_mart.lake.disk import disk_errors
-from sales_mart.lake.gcs import gcs_client, gcs_errors, patience, split_gs
 from sales_mart.lake.records import SourceObject
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket, open_bucket
 from sales_mart.source.address import MAGIC
 from sales_mart.source.objects import LET_FINISH
 from sales_mart.source.ready import Readiness, not_ready
@@ -56,15 +56,15 @@ class Listed(NamedTuple):
     """An object as it is listed.
 
     Attributes:
-        uri: Path or gs:// address.
+        uri: Path or address in a bucket.
         size: Its bytes.
-        generation: What tells its content from others, on gs://; None on a disk.
+        version: What tells its content from others, in a bucket; empty on a disk.
         modified: When it changed last, in seconds since 1970.
     """
 
     uri: str
     size: int
-    generation: int | None = None
+    version: str = ""
     modified: float = 0
 
 
@@ -110,9 +110,9 @@ def find_objects(
                 "data_lake.ready_marker and data_lake.minimum_age say when it is.",
             )
     return [
-        _digested(each.uri)
-        if each.generation is None
-        else SourceObject(uri=each.uri, size=each.size, digest=f"generation:{each.generation}")
+        SourceObject(uri=each.uri, size=each.size, digest=each.version)
+        if each.version
+        else _digested(each.uri)
         for each in listed
     ]
 
@@ -128,9 +128,9 @@ def list_objects(
     for such names.
 
     Args:
-        patterns: Paths or gs:// addresses; `*` stays within a folder, `**` does not. A folder, and
-            a glob that ends in `*`, stands for files whose names say that they hold data, whatever
-            the case: directly in the folder, or wherever the glob leads.
+        patterns: Paths or addresses in buckets; `*` stays within a folder, `**` does not. A
+            folder, and a glob that ends in `*`, stands for files whose names say that they hold
+            data, whatever the case: directly in the folder, or wherever the glob leads.
         warn: Called with a sentence that names the entries that are not read.
         readiness: What the marker is called that is no object.
 
@@ -146,7 +146,7 @@ def list_objects(
     for pattern in patterns:
         entries = [
             _Entry(each.listed, "the ready marker") if _is_marker(each, readiness) else each
-            for each in (_list_gcs(pattern) if is_gcs(pattern) else _list_local(pattern))
+            for each in (_list_bucket(pattern) if is_bucket(pattern) else _list_local(pattern))
         ]
         objects = [each.listed for each in entries if not each.reason]
         left_here = {each.listed.uri: each.reason for each in entries if each.reason}
@@ -171,7 +171,7 @@ def _is_marker(entry: _Entry, readiness: Readiness) -> bool:
 
 
 def _place(uri: str) -> str:
-    return uri if is_gcs(uri) else os.path.realpath(uri)
+    return uri if is_bucket(uri) else os.path.realpath(uri)
 
 
 def shown(left: Mapping[str, str]) -> str:
@@ -322,20 +322,20 @@ def _expand_deep(folder: Path, rest: Sequence[str]) -> Iterator[tuple[Path, str]
             yield Path(each.path), ""
 
 
-def _list_gcs(pattern: str) -> list[_Entry]:
-    bucket, key = split_gs(pattern)
+def _list_bucket(pattern: str) -> list[_Entry]:
+    scheme, bucket, key = split_address(pattern)
+    whole = f"{scheme}://{bucket}"
     magic = MAGIC.search(key)
     folder = key.rstrip("/") + "/" if key else ""
     prefix = key[: magic.start()] if magic else key.rstrip("/")
     wanted = _glob(key) if magic else re.compile(re.escape(key))
     try:
-        with gcs_errors(pattern):
-            blobs = list(gcs_client().list_blobs(bucket, prefix=prefix, **patience()))
+        stored = open_bucket(whole).objects(prefix)
     except FileNotFoundError:
         return []
     entries: dict[str, _Entry] = {}
-    for blob in blobs:
-        name, reason = cast("str", blob.name), ""
+    for each in stored:
+        name, reason = each.name, ""
         if not wanted.fullmatch(name):
             if magic or not name.startswith(folder):
                 continue
@@ -345,10 +345,8 @@ def _list_gcs(pattern: str) -> list[_Entry]:
         else:
             reason = _reason_in_glob(name.split("/"), key.split("/"))
         # An object whose name ends with a slash stands for a folder, and holds nothing.
-        if not blob.name.endswith("/"):
-            modified = blob.updated.timestamp() if blob.updated else 0
-            uri = f"gs://{bucket}/{name}"
-            listed = Listed(uri, int(blob.size or 0), blob.generation, modified)
+        if not each.name.endswith("/"):
+            listed = Listed(f"{whole}/{name}", each.size, each.version, each.modified)
             entries[name + "/" * (reason == "a folder")] = _Entry(listed, reason)
     return list(entries.values())
 

@@ -12,8 +12,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from sales_mart.errors import SourceChangedError, SourceFormatError
 from sales_mart.lake.disk import disk_errors
-from sales_mart.lake.gcs import gcs_client, gcs_errors, patience, split_gs
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket, open_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -62,7 +61,7 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
     )
     try:
         with _open_raw(item) as raw:
-            digesting = None if is_gcs(item.uri) else _Digesting(raw, Path(item.uri))
+            digesting = None if is_bucket(item.uri) else _Digesting(raw, Path(item.uri))
             source = cast("io.RawIOBase", digesting or raw)
             stored = io.BufferedReader(source, _CHUNK_BYTES)
             with decompressed(stored, item.uri) as stream:
@@ -143,20 +142,16 @@ def open_start(item: SourceObject) -> Generator[BinaryIO]:
 
 @contextmanager
 def _open_raw(item: SourceObject) -> Generator[IO[bytes]]:
-    if not is_gcs(item.uri):
+    if not is_bucket(item.uri):
         path = Path(item.uri)
         with disk_errors(path, "read"):
             file = path.open("rb", buffering=0)
         with file:
             yield file
         return
-    bucket, key = split_gs(item.uri)
-    generation = int(item.digest.removeprefix("generation:"))
-    with gcs_errors(item.uri):
-        blob = gcs_client().bucket(bucket).blob(key, generation=generation)
-        options = {"chunk_size": 8 * _CHUNK_BYTES, "raw_download": True, **patience()}
-        with blob.open("rb", **options) as file:
-            yield cast("IO[bytes]", file)
+    folder, _, name = item.uri.rpartition("/")
+    with open_bucket(folder).open(name, item.digest) as file:
+        yield file
 
 
 @contextmanager

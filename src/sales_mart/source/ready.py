@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sales_mart.lake.bucket import split_address
 from sales_mart.lake.disk import disk_errors
-from sales_mart.lake.gcs import gcs_client, gcs_errors, gcs_time, patience, split_gs
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket, open_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -63,7 +63,7 @@ class Readiness:
 def not_ready(objects: Sequence[Listed], readiness: Readiness) -> dict[str, str]:
     """Return the objects that may not be read yet, each with the reason.
 
-    The age of an object on gs:// is told by the server's clock, which also stamped it.
+    The age of an object in a bucket is told by the server's clock, which also stamped it.
 
     Raises:
         ConfigurationError: A folder or bucket may not be read.
@@ -86,11 +86,11 @@ def not_ready(objects: Sequence[Listed], readiness: Readiness) -> dict[str, str]
 
 def _bucket(uri: str) -> str:
     """Return what has a clock of its own: a bucket, or nothing for the disk."""
-    return f"gs://{split_gs(uri)[0]}" if is_gcs(uri) else ""
+    return "://".join(split_address(uri)[:2]) if is_bucket(uri) else ""
 
 
 def _now(bucket: str) -> float:
-    return gcs_time(bucket) if bucket else time.time()
+    return open_bucket(bucket).now() if bucket else time.time()
 
 
 def _existing(markers: Iterable[str]) -> set[str]:
@@ -98,15 +98,11 @@ def _existing(markers: Iterable[str]) -> set[str]:
     wanted = set(markers)
     found: set[str] = set()
     for marker in wanted:
-        if not is_gcs(marker):
+        if not is_bucket(marker):
             path = Path(marker)
             with suppress(FileNotFoundError), disk_errors(path, "read"):
                 path.stat()
                 found.add(marker)
-    for folder in {marker.rpartition("/")[0] for marker in wanted if is_gcs(marker)}:
-        bucket, key = split_gs(folder)
-        prefix = f"{key}/" if key else ""
-        with gcs_errors(folder):
-            for blob in gcs_client().list_blobs(bucket, prefix=prefix, delimiter="/", **patience()):
-                found.add(f"gs://{bucket}/{blob.name}")
+    for folder in {marker.rpartition("/")[0] for marker in wanted if is_bucket(marker)}:
+        found.update(f"{folder}/{each.name}" for each in open_bucket(folder).objects(direct=True))
     return found & wanted

@@ -82,8 +82,7 @@ def read_sample(
         SourceFormatError: It is something that is not read, or is damaged.
         ConfigurationError: It is not what the configuration says.
     """
-    generation = "" if listed.generation is None else f"generation:{listed.generation}"
-    item = SourceObject(uri=listed.uri, size=listed.size, digest=generation)
+    item = SourceObject(uri=listed.uri, size=listed.size, digest=listed.version)
     with open_start(item) as stream:
         return _sample(stream, listed.uri, listed.size, given, warn)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -158,17 +158,30 @@ def _check_lake(found: _Findings, config: Config) -> None:
         found.add("lake", "warn", "no lake is configured", "Use --lake, or set data_lake.lake.")
         return
     lake = open_storage(config.lake)
-    name = f"doctor-{secrets.token_hex(8)}"
+    name, content = f"doctor-{secrets.token_hex(8)}", b"doctor\n"
+    made, same = 0, False
     try:
-        lake.write(name, b"doctor\n")
-        same = lake.read(name) == b"doctor\n"
-        lake.delete(name)
+        for _ in range(2):
+            # The first one finds its own object where it was asked again, since no answer came.
+            with suppress(FileExistsError):
+                lake.write(name, content, create=True)
+                made += 1
+        same = lake.read(name) == content
     except FileNotFoundError:
         same = False
+    finally:
+        lake.delete(name)
     if not same:
         msg = f"{lake.uri} does not give back what is written to it"
         raise ConfigurationError(
             msg, remedy="Check that the bucket exists, and that the account may use it."
+        )
+    if made > 1:
+        msg = f"{lake.uri} lets two runs create the same object, and tells neither"
+        raise ConfigurationError(
+            msg,
+            remedy="Keep the lake in a store that minds `If-None-Match: *`, as Amazon S3 does, or "
+            "on a disk; the source and the export may stay here.",
         )
     found.add("lake", "ok", f"{lake.uri} can be written and read")
 

@@ -67,7 +67,7 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
     Args:
         config: The configuration.
         run: A run whose marts are published.
-        destination: Folder or gs:// prefix. Default: `data_mart.export`, else `<lake>/export`.
+        destination: Folder or bucket prefix. Default: `data_mart.export`, else `<lake>/export`.
 
     Raises:
         ConfigurationError: The run has not been published, or the destination is not writable or

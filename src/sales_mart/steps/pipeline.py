@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
 
     Args:
         config: The configuration.
-        lake: Where runs are kept: a folder or a gs:// prefix.
+        lake: Where runs are kept: a folder or a bucket prefix.
         business_date: Day that the input belongs to; it replaces `{date}` in the source.
         source: Files, folders or globs. Default: the configuration's source.
         mode: Default: `append` for a daily source, `replace` for a snapshot.
@@ -92,7 +92,7 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             there are bytes enough.
         workers: Shards that are validated at the same time. Default: by cores and memory.
         targets: Warehouses. Default: the configuration's.
-        destination: Folder or gs:// prefix of the export. Default: `data_mart.export`, else
+        destination: Folder or bucket prefix of the export. Default: `data_mart.export`, else
             `<lake>/export`.
         progress: Is told of every step that begins or ends; from several threads.
         dry_run: Check the input in a temporary lake, and that the warehouses can be reached and

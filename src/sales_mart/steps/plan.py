@@ -73,7 +73,7 @@ def plan(  # noqa: PLR0913 - keyword-only, each a choice of the caller
 
     Args:
         config: The configuration.
-        lake: Where runs are kept: a folder or a gs:// prefix.
+        lake: Where runs are kept: a folder or a bucket prefix.
         business_date: Day that the input belongs to; it replaces `{date}` in the source, and
             `{date:…}` in strftime's notation.
         source: Files, folders or globs. Default: the configuration's source.

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.disk import disk_errors, temporary_folder_in
 from sales_mart.lake.parquet import read_part
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket
 from sales_mart.lake.temporary import sync
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_originals import Record
@@ -83,7 +83,7 @@ def export_rejects(
             is one file, `to` is not local, or the configuration is not the run's.
         SourceChangedError: A source is gone, or is not what was planned.
     """
-    if is_gcs(to):
+    if is_bucket(to):
         msg = "rejected rows are exported to a local file, which only its owner can read"
         raise ConfigurationError(msg, remedy="Name a path with --to.")
     plan = open_run(config, run)

@@ -17,7 +17,7 @@ from sales_mart.errors import (
     UnexpectedError,
 )
 from sales_mart.lake.records import NodeResult, TargetTransform, Transform
-from sales_mart.lake.storage import is_gcs
+from sales_mart.lake.storage import is_bucket
 from sales_mart.lake.temporary import Turn
 from sales_mart.logs import most_severe
 from sales_mart.marts import Mart, check_manifest, marts_of
@@ -90,7 +90,7 @@ def _in_line(run: RunFolder | None) -> Generator[Turn | None]:
 
     Two dbts would take the tables that they build from one another.
     """
-    runs = None if run is None or is_gcs(run.uri) else Path(run.uri).parent
+    runs = None if run is None or is_bucket(run.uri) else Path(run.uri).parent
     if runs is None or not runs.is_dir():
         yield None
         return

@@ -125,7 +125,7 @@ def verify(
         config: The configuration.
         targets: Warehouses to look at.
         lake: The lake, below which the export is unless a place is given or configured.
-        destination: Folder or gs:// prefix of the export.
+        destination: Folder or bucket prefix of the export.
 
     Raises:
         ConfigurationError: Nothing has been published, or the warehouse refuses.

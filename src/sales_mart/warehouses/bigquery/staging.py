@@ -13,7 +13,6 @@ from google.api_core import exceptions as api
 from google.cloud import bigquery
 
 from sales_mart.errors import UnexpectedError
-from sales_mart.lake.storage import is_gcs
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.schema import TableColumn, schema_of
 from sales_mart.warehouses.bigquery.connection import (
@@ -245,7 +244,7 @@ def _load_parts(
 
         run_job(client, f"{prefix}-part-{number}", start)
 
-    if not is_gcs(run.uri):
+    if not run.uri.startswith("gs://"):
         with ThreadPoolExecutor(_JOBS, "upload") as pool:
             list(pool.map(upload, enumerate(parts)))
         return

@@ -1,0 +1,66 @@
+"""What a delivery is in a bucket: folders, markers and ages, against servers of each kind."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sales_mart.errors import SourceNotReadyError
+from sales_mart.lake.storage import open_bucket, open_storage
+from sales_mart.source.listing import find_objects, list_objects
+from sales_mart.source.ready import Readiness
+
+
+def deliver(bucket: str, *names: str) -> None:
+    storage = open_storage(bucket)
+    for name in names:
+        storage.write(name, b"x")
+
+
+def names(bucket: str, pattern: str, warnings: list[str] | None = None) -> list[str]:
+    say = (warnings if warnings is not None else []).append
+    return [
+        each.uri.removeprefix(f"{bucket}/") for each in list_objects([f"{bucket}/{pattern}"], say)
+    ]
+
+
+def test_a_folder_of_a_bucket_means_what_a_local_one_does(bucket: str) -> None:
+    deliver(
+        bucket,
+        *("in/a.csv", "in/a (1).csv", "in/B.CSV", "in/c.txt", "in/d.csv.part", "in/.hidden.csv"),
+        *("in/2024-01/e.csv", "in/.trash/f.csv", "in/_SUCCESS", "in/~$g.xlsx"),
+    )
+    warnings: list[str] = []
+    folder = ["in/B.CSV", "in/a (1).csv", "in/a.csv", "in/c.txt"]
+    assert names(bucket, "in", warnings) == folder
+    for name in ("d.csv.part (a temp", ".hidden.csv (hid", "2024-01 (a folder", "~$g.xlsx (a lock"):
+        assert f"{bucket}/in/{name}" in warnings[0]
+    assert names(bucket, "in/**/*", warnings) == ["in/2024-01/e.csv", *folder]
+    for name in ("d.csv.part (a temp", ".hidden.csv (hid", ".trash/f.csv (hid", "_SUCCESS (not"):
+        assert f"{bucket}/in/{name}" in warnings[1]
+    assert names(bucket, "in/*.part") == ["in/d.csv.part"]
+
+
+def test_a_delivery_of_a_bucket_waits_for_its_markers(bucket: str) -> None:
+    deliver(bucket, "in/1/a.csv", "in/1/_SUCCESS", "in/2/b.csv")
+    with pytest.raises(SourceNotReadyError, match=r"2/b\.csv \(without _SUCCESS\)"):
+        find_objects([f"{bucket}/in/*/*.csv"], readiness=Readiness("_SUCCESS"))
+    deliver(bucket, "in/2/_SUCCESS")
+    assert len(find_objects([f"{bucket}/in/**/*"], readiness=Readiness("_SUCCESS"))) == 2
+    with pytest.raises(SourceNotReadyError, match=r"a\.csv \(without a\.csv\.done\)"):
+        find_objects([f"{bucket}/in/1/*.csv"], readiness=Readiness("{file}.done"))
+    deliver(bucket, "in/1/a.csv.done")
+    assert len(find_objects([f"{bucket}/in/1/*.csv*"], readiness=Readiness("{file}.done"))) == 1
+
+
+def test_the_age_of_an_object_is_told_by_the_server_s_clock(bucket: str) -> None:
+    deliver(bucket, "in/a.csv")
+    assert abs(open_bucket(bucket).now() - time.time()) < 5
+    now = time.time()
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(time, "time", lambda: now + 10_000)
+        with pytest.raises(SourceNotReadyError, match=r"a\.csv \(changed [0-9] s ago\)"):
+            find_objects([f"{bucket}/in"], readiness=Readiness(minimum_age=3_000))
+    time.sleep(2.1)
+    assert len(find_objects([f"{bucket}/in"], readiness=Readiness(minimum_age=1))) == 1
