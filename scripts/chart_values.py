@@ -79,6 +79,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "networkPolicy.extraEgress": _OBJECTS,
     "nodeSelector": _TEXTS,
     "notify.secretName": {**_NAME, "minLength": 1},
+    "objectStore.secretName": _NAME,
     "piiHashKey.secretName": {**_NAME, "minLength": 1},
     "podAnnotations": _TEXTS,
     "podLabels": _TEXTS,

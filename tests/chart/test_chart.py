@@ -622,9 +622,11 @@ def test_workload_identity_may_reach_the_metadata_server() -> None:
         ({"data_lake": {"source": ["/lake/a.csv", "/lake/b.csv"], "lake": "/lake"}}, False),
         ({"data_lake": {"gcs_bucket": "raw"}}, True),
         ({"data_mart": {"export": "gs://out/x"}}, True),
+        ({"data_lake": {"source": ["/lake/in/*.csv", "s3://raw/*.csv"]}}, True),
+        ({"data_mart": {"export": "az://out/x"}}, True),
     ],
 )
-def test_nobody_reaches_the_metadata_server_who_asks_google_for_nothing(
+def test_nobody_reaches_a_metadata_server_who_asks_no_cloud_for_anything(
     config: dict[str, Any], *, is_open: bool
 ) -> None:
     values = {
@@ -634,6 +636,25 @@ def test_nobody_reaches_the_metadata_server_who_asks_google_for_nothing(
     }
     rules = one(objects(values), "NetworkPolicy")["spec"]["egress"]
     assert any("to" in each for each in rules) is is_open
+
+
+def test_the_keys_of_a_store_are_variables_of_every_step() -> None:
+    config = {"data_lake": {"lake": "s3://lake/runs"}, "data_warehouse": {"targets": ["postgres"]}}
+    values = {
+        "networkPolicy": {"enabled": True},
+        "bigquery": {"secretName": ""},
+        "config": config,
+        "objectStore": {"secretName": "lake-keys"},
+    }
+    found = objects(values)
+    every = dict(containers(found))
+    assert {"plan", "validate", "doctor"} <= every.keys()
+    for each in every.values():
+        assert each["envFrom"] == [{"secretRef": {"name": "lake-keys"}}]
+    rules = one(found, "NetworkPolicy")["spec"]["egress"]
+    assert not [each for each in rules if "to" in each]
+    values["objectStore"] = {"secretName": ""}
+    assert not any("envFrom" in each for _, each in containers(objects(values)))
 
 
 def test_workflows_go_on_their_own_however_they_end() -> None:

@@ -67,12 +67,23 @@ labels:
 {{- printf ",%s," (dig "data_warehouse" "targets" (list "postgres" "bigquery") .Values.config | join ",") -}}
 {{- end -}}
 
-{{/* Whether a step asks Google for anything: BigQuery is a target, or a place is on gs://. */}}
-{{- define "sales-mart.asksGoogle" -}}
+{{/* The places of the configuration, with spaces between. */}}
+{{- define "sales-mart.places" -}}
 {{- $lake := dig "data_lake" dict .Values.config -}}
 {{- $sources := kindIs "slice" $lake.source | ternary $lake.source (list $lake.source) | join " " -}}
-{{- $places := list $sources $lake.lake (dig "data_mart" "export" "" .Values.config) | join " " -}}
-{{- if or $lake.gcs_bucket (contains "gs://" $places) (contains ",bigquery," (include "sales-mart.targets" .)) }}yes{{ end -}}
+{{- list $sources $lake.lake (dig "data_mart" "export" "" .Values.config) | join " " -}}
+{{- end -}}
+
+{{/* Whether a step asks Google for anything: BigQuery is a target, or a place is on gs://. */}}
+{{- define "sales-mart.asksGoogle" -}}
+{{- $bucket := dig "data_lake" "gcs_bucket" "" .Values.config -}}
+{{- if or $bucket (contains "gs://" (include "sales-mart.places" .)) (contains ",bigquery," (include "sales-mart.targets" .)) }}yes{{ end -}}
+{{- end -}}
+
+{{/* Whether a place is on S3 or Azure. */}}
+{{- define "sales-mart.asksObjectStore" -}}
+{{- $places := include "sales-mart.places" . -}}
+{{- if or (contains "s3://" $places) (contains "az://" $places) }}yes{{ end -}}
 {{- end -}}
 
 {{/*
@@ -136,6 +147,9 @@ webhook:
 {{- end }}
 {{- if $.Values.lake.existingClaim }}
 {{- $mounts = append $mounts (dict "name" "lake" "mountPath" $.Values.lake.mountPath) }}
+{{- end }}
+{{- with $.Values.objectStore.secretName }}
+{{- $_ := set $container "envFrom" (list (dict "secretRef" (dict "name" .))) }}
 {{- end }}
 {{- $_ := set $container "image" (include "sales-mart.image" $) }}
 {{- $_ := set $container "imagePullPolicy" $.Values.image.pullPolicy }}
