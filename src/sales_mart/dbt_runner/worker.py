@@ -115,10 +115,11 @@ def main() -> int:
 def _make_schemas() -> None:
     """Make what every command of dbt makes first, so that each worker has it."""
     importlib.import_module("dbt.task.build")
-    from dbt.contracts.project import Configuration, PackageConfig, Project, ProjectFlags
+    with suppress(ImportError):  # in a version of dbt that has other ones
+        from dbt.contracts.project import Configuration, PackageConfig, Project, ProjectFlags
 
-    for each in (Project, Configuration, ProjectFlags, PackageConfig):
-        each.json_schema()
+        for each in (Project, Configuration, ProjectFlags, PackageConfig):
+            each.json_schema()
 
 
 def _prepare(order: dict[str, Any], *, makes_codecs: bool) -> bool:
