@@ -19,6 +19,7 @@ import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sales-mart-bench-") as name:
         folder = Path(name)
         variables, key = published(folder)
-        command = [sys.executable, "-m", "sales_mart", "serve", "--target", "duckdb", "--quiet"]
+        command = [sys.executable, "-m", "sales_mart", "serve", "--target", "duckdb"]
         with started("sales_mart", [*command, "--port"], variables):
             body = asked("sales_mart", key)
             (folder / "body").write_bytes(body)
@@ -76,7 +77,8 @@ def published(folder: Path) -> tuple[dict[str, str], str]:
     settings = {
         "data_warehouse": {"targets": ["duckdb"], "duckdb": {"path": str(folder / "sales.duckdb")}}
     }
-    run(Config.model_validate(settings), str(folder / "lake"), source=str(source))
+    config = Config.model_validate(settings)
+    run(config, str(folder / "lake"), source=str(source), business_date=date(2024, 1, 1))
     variables = {
         "SALES_MART_DATA_WAREHOUSE__DUCKDB__PATH": str(folder / "sales.duckdb"),
         "SALES_MART_API__KEYS_FILE": str(folder / "keys"),

@@ -134,6 +134,8 @@ def test_without_keys_it_is_for_this_computer(shown: Subject) -> None:
         assert api.get(TRENDS, Host="rebound.example:80").status_code == 403
         assert api.get(TRENDS, Host="localhost").status_code == 200
         assert api.get(TRENDS, Host="[::1]:8000").status_code == 200
+        assert api.get(TRENDS, Host="127.0.0.5").status_code == 200
+        assert api.get(TRENDS, Host="127.0.0.1.rebound.example").status_code == 403
 
 
 def test_what_nobody_may_reach_is_not_served(
@@ -169,7 +171,7 @@ def test_before_the_first_publication_there_is_no_answer(config: Config) -> None
     with serving(config, "duckdb") as api:
         assert api.get("/health/ready").status_code == 200
         answer = api.get(TRENDS)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert answer.json()["detail"] == "Nothing has been published yet."
         assert api.metric("sales_mart_api_warehouse_up") == 1
 
@@ -209,6 +211,24 @@ def test_a_warehouse_that_is_away_leaves_what_was_kept(config: Config, lake: Pat
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             assert "age" not in api.get(TRENDS).headers
+
+
+def test_a_question_that_takes_too_long_is_given_up_alone(
+    config: Config, lake: Path, postgres_server: str
+) -> None:
+    subject = Subject(Target.POSTGRES, config, lake)
+    subject.published("a", ROWS)
+    with (
+        serving(config, subject.name, query_seconds=2) as api,
+        psycopg.connect(postgres_server) as locker,
+    ):
+        locker.execute(f"lock table {subject.live('sales_by_date')}".encode())
+        answer = api.get(TRENDS)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert api.get("/health/ready").json()["stale"] is False
+        assert api.get("/sales/products").status_code == 200
+        locker.rollback()
+        assert api.get(TRENDS).status_code == 200
 
 
 def test_a_warehouse_that_was_never_there_makes_it_not_ready(config: Config) -> None:

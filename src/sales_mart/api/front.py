@@ -5,7 +5,9 @@ It speaks ASGI, and no framework: an answer that many want costs little more tha
 
 from __future__ import annotations
 
+import ipaddress
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from sales_mart.api.metrics import Metrics
     from sales_mart.api.publications import Publications
 
-__all__ = ["ANSWER", "OPEN_PATHS", "Front"]
+__all__ = ["ANSWER", "OPEN_PATHS", "Front", "is_loopback"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -40,7 +42,7 @@ NOBODY = "-"
 _MOST_AT_ONCE = 1_000
 _MOST_PREPARED = 2_000
 _NAMES = frozenset({b"accept", b"accept-encoding", b"authorization", b"host", b"if-none-match"})
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_PORT = re.compile(r":\d*$")
 _SECURITY: Headers = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
@@ -165,8 +167,7 @@ class Front:
             raise ProblemError(503, "Too many requests at once. Ask again.", retry_after=1)
         if self._keys is None:
             # A page of somebody else's, whose name was made to lead here, is kept out.
-            name = request.header(b"host").lower()
-            if name.rpartition(":")[0] not in _LOCAL_NAMES and name not in _LOCAL_NAMES:
+            if not is_loopback(_PORT.sub("", request.header(b"host"))):
                 raise ProblemError(403, "Without keys, only this computer is answered.")
         else:
             scheme, _, given = request.header(b"authorization").partition(" ")
@@ -274,3 +275,11 @@ def _matches(given: str, tag: str) -> bool:
         return False
     listed = (each.strip().removeprefix("W/") for each in given.split(","))
     return any(each in ("*", f'"{tag}"') for each in listed)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address, without a port, leads to this computer only."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"

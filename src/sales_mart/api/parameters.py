@@ -56,7 +56,11 @@ class Page(BaseModel):
     def filters(self) -> dict[str, str]:
         """What columns must hold, by name."""
         fields = type(self).model_fields
-        given = {str(fields[name].alias): getattr(self, name) for name in fields if "of_" in name}
+        given = {
+            str(fields[name].alias): getattr(self, name)
+            for name in fields
+            if name.startswith("of_")
+        }
         return {name: value for name, value in given.items() if value is not None}
 
 

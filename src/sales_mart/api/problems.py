@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -49,7 +50,7 @@ class ProblemError(Exception):
         self.errors = errors
         self.headers = dict(headers or {})
         if retry_after is not None:
-            self.headers["Retry-After"] = str(max(1, round(retry_after + 0.5)))
+            self.headers["Retry-After"] = str(max(1, math.ceil(retry_after)))
 
 
 def away(retry_after: float) -> ProblemError:

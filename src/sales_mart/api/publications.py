@@ -117,16 +117,10 @@ class Publications:
             self.shown = shown
             self.is_away = False
 
-    def fail(self, error: BaseException) -> None:
-        """Take it that the warehouse is away; it is not asked again for a while."""
-        self._retry_at = time.monotonic() + self._seconds
-        if not self.is_away or self.shown is None:
-            if isinstance(error, SalesMartError):
-                extra = {"remedy": error.remedy, "details": error.details}
-                _log.error("%s", error.message, extra=extra)
-            else:
-                _log.error("unexpected %s", type(error).__name__, exc_info=error)
-        self.is_away = True
+    def doubt(self, error: SalesMartError) -> None:
+        """See whether the warehouse is still there, after a question that it did not answer."""
+        _tell(error)
+        self._start()
 
     def away(self) -> ProblemError:
         """Return the answer while the warehouse is away."""
@@ -142,6 +136,17 @@ class Publications:
         try:
             self.note(await self._read())
         except Exception as error:  # noqa: BLE001 - whatever it is, the API goes on
-            self.fail(error)
+            self._retry_at = time.monotonic() + self._seconds
+            if not self.is_away:
+                _tell(error)
+            self.is_away = True
         finally:
             self._check = None
+
+
+def _tell(error: Exception) -> None:
+    if isinstance(error, SalesMartError):
+        extra = {"remedy": error.remedy, "details": error.details}
+        _log.error("%s", error.message, extra=extra)
+    else:
+        _log.error("unexpected %s", type(error).__name__, exc_info=error)

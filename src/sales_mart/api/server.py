@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -63,11 +62,12 @@ def server_of(config: Config, target: str, host: str) -> uvicorn.Server:
     import uvicorn
 
     from sales_mart.api.app import make_api
+    from sales_mart.api.front import is_loopback
     from sales_mart.api.keys import Keys
 
     limits = config.api
     keys = Keys(Path(limits.keys_file).expanduser()) if limits.keys_file is not None else None
-    if keys is None and not _is_loopback(host):
+    if keys is None and not is_loopback(host):
         msg = f"without keys the marts would be open to whoever reaches {host}"
         raise ConfigurationError(
             msg,
@@ -96,13 +96,6 @@ def _in_time(config: Config, target: str) -> Warehouse:
     }
     changed = config.data_warehouse.model_copy(update={target: section.model_copy(update=shorter)})
     return open_warehouse(config.model_copy(update={"data_warehouse": changed}), target)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listening_at(host: str, port: int) -> socket.socket:

@@ -29,6 +29,8 @@ __all__ = ["Service"]
 
 R = TypeVar("R")
 _ATTEMPTS = 3
+_AGAIN_SECONDS = 1
+_BUSY = "Too many questions wait. Ask again."
 _WAITING = 8
 """Questions that may wait for each that the warehouse works on."""
 
@@ -104,7 +106,7 @@ class Service:
         task = self._under_way.get(wanted)
         if task is None:
             if len(self._under_way) >= self._limits.max_queries * _WAITING:
-                raise ProblemError(503, "Too many questions wait. Ask again.", retry_after=1)
+                raise ProblemError(503, _BUSY, retry_after=_AGAIN_SECONDS)
             task = asyncio.create_task(self._ask(wanted))
             self._under_way[wanted] = task
             task.add_done_callback(lambda done: self._end(wanted, done))
@@ -121,8 +123,10 @@ class Service:
         try:
             shown, answer = await self._in_time(self._pool, lambda: self._made(wanted))
         except (ConfigurationError, TemporaryError) as error:
-            self.publications.fail(error)
-            raise self.publications.away() from None
+            # Whether the warehouse is away, or this question alone takes too long, is asked apart.
+            self.publications.doubt(error)
+            detail = "This cannot be answered now. Ask again later."
+            raise ProblemError(503, detail, retry_after=_AGAIN_SECONDS) from None
         self._kept.keep((shown.identity, wanted), answer)
         self.publications.note(shown)
         return answer
