@@ -19,7 +19,7 @@ from sales_mart.control_characters import escape_control_characters
 from sales_mart.lake.records import Export
 from sales_mart.lake.runs import RunFolder
 from sales_mart.report.dates import days_before, months_before
-from sales_mart.report.figures import Figures
+from sales_mart.report.figures import Figures, kept_figures
 from sales_mart.report.page import findings, page
 
 if TYPE_CHECKING:
@@ -286,6 +286,16 @@ def test_a_run_without_a_report_is_named(
     assert "run other in" in capsys.readouterr().err
     assert main(["report", "--lake", str(tmp_path / "nothing")]) == 2
     assert "there is no export" in capsys.readouterr().err
+
+
+def test_figures_of_another_version_keep_no_run_from_its_end(
+    lake: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lake / "runs" / "new" / "report.json").write_text('{"schema_version": 3, "run_id": "new"}')
+    assert kept_figures(RunFolder(str(lake), "new")) is None
+    assert kept_figures(RunFolder(str(lake), "old")) == figures(run_id="old")
+    assert main(["report", "--lake", str(lake)]) == 2
+    assert "not a record that this version can read" in capsys.readouterr().err
 
 
 def test_the_report_is_opened_in_a_browser(

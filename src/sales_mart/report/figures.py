@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date, datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Mode, Record
 from sales_mart.rows.sums import Sums
+
+if TYPE_CHECKING:
+    from sales_mart.lake.runs import RunFolder
 
 __all__ = [
     "REPORT",
@@ -22,6 +28,7 @@ __all__ = [
     "Reject",
     "Sold",
     "TableRows",
+    "kept_figures",
 ]
 
 
@@ -193,3 +200,13 @@ class Figures(Record):
     key_id: str
     versions: dict[str, str]
     warnings: tuple[str, ...]
+
+
+def kept_figures(run: RunFolder) -> Figures | None:
+    """Return the figures that are kept with a run; None too where another version wrote them.
+
+    They only add to what a run says, and must not keep it from its end.
+    """
+    with suppress(ConfigurationError):
+        return run.find(STEP, Figures)
+    return None

@@ -14,7 +14,6 @@ from sales_mart.lake.records import Load, Plan, Publish, Reconcile, Run, Seal, T
 from sales_mart.lake.runs import RunFolder
 from sales_mart.report.dates import days_before
 from sales_mart.report.figures import (
-    STEP,
     Before,
     Comparison,
     Figures,
@@ -22,6 +21,7 @@ from sales_mart.report.figures import (
     LoadedDay,
     Reject,
     TableRows,
+    kept_figures,
 )
 from sales_mart.rows.rules import reasons_of
 from sales_mart.rows.sums import Sums
@@ -205,7 +205,7 @@ def _compared(record: Reconcile | None) -> tuple[Comparison, ...]:
 def _before(run: RunFolder, sequence: int, past: Sequence[PastRun]) -> Before | None:
     """Return the run that was loaded before, as far as its own report tells of it."""
     others = [each for each in past if each.sequence < sequence and each.run_id != run.run_id]
-    found = RunFolder(run.lake, others[-1].run_id).find(STEP, Figures) if others else None
+    found = kept_figures(RunFolder(run.lake, others[-1].run_id)) if others else None
     if found is None:
         return None
     return Before(
@@ -239,7 +239,7 @@ def _seconds(run: RunFolder, tables: Sequence[TableRows]) -> dict[str, float]:
 
     A run that is started again has nothing to do, and takes no time.
     """
-    first = run.find(STEP, Figures)
+    first = kept_figures(run)
     if first and [each.sequence for each in first.tables] == [each.sequence for each in tables]:
         return first.seconds
     ran = run.find("run", Run)

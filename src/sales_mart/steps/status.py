@@ -21,7 +21,7 @@ from sales_mart.lake.records import (
     Seal,
     Transform,
 )
-from sales_mart.report.figures import REPORT, STEP, Figures
+from sales_mart.report.figures import REPORT, kept_figures
 from sales_mart.warehouses.base import names
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def summarise(run: RunFolder) -> RunSummary:
         published_at=publish.published_at if publish else None,
         destination=export.destination if export else None,
         files=export.files if export else (),
-        report=f"{export.destination}/{REPORT}" if export and run.find(STEP, Figures) else None,
+        report=f"{export.destination}/{REPORT}" if export and kept_figures(run) else None,
         seconds=ran.seconds if ran else {},
     )
 
