@@ -161,17 +161,18 @@ def test_no_script_runs_whatever_gets_into_the_page(browser: Browser, tmp_path: 
     report.page.close()
 
 
-def test_on_paper_the_tables_are_open_and_the_colours_are_light(
+def test_on_paper_the_short_tables_are_open_and_the_colours_are_light(
     browser: Browser, tmp_path: Path
 ) -> None:
     path = tmp_path / "report.html"
     path.write_bytes(page(figures()))
     report = opened(browser, path, 1400, "dark")
-    hidden = report.page.locator("details td").first
+    hidden = report.page.locator("details:not(.long) td").first
     assert not hidden.is_visible()
     dark = report.page.evaluate("getComputedStyle(document.body).backgroundColor")
     report.page.emulate_media(media="print")
     assert hidden.is_visible()
+    assert not report.page.locator(".long").first.is_visible()
     assert report.page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
     assert report.page.pdf(format="A4").startswith(b"%PDF-")
     report.page.close()
