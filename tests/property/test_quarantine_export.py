@@ -425,7 +425,7 @@ def workbook(rows: Sequence[Sequence[Any]]) -> bytes:
     sheet = book.active
     assert sheet is not None
     for row in rows:
-        sheet.append(row)
+        sheet.append(list(row))
     book.save(out)
     return out.getvalue()
 
