@@ -22,6 +22,7 @@ from sales_mart.dbt_runner.documented import (
 )
 from sales_mart.marts import FACT_MODEL
 from sales_mart.rows.rule_changes import ACCEPTED, rules_as_data
+from sales_mart.rows.rule_kinds import Prefix
 from sales_mart.rows.rules import OF_WHOLE_ROWS, mart_rules, reasons_of, row_rules, rules
 from sales_mart.schema import schema_of
 from sales_mart.steps.publication_records import time_of
@@ -104,7 +105,7 @@ def contract(config: Config, records: PublicationRecords) -> bytes:
         "dataProduct": _NAME,
         "contractCreatedTs": time_of(records.publish.published_at),
         "description": {
-            "purpose": "Sales by day, product and month, the same to the cent in each warehouse.",
+            "purpose": "Sales by day and by month, the same to the cent in each warehouse.",
             "usage": "Read the marts; all of them change at once when a run is published.",
             "limitations": "No personal value is in them: identifiers and personal columns are "
             "tokens.",
@@ -269,9 +270,11 @@ class _Facts:
                 "transformDescription": f"Token of the source's text, by "
                 f"{self._config.security.algorithm}.",
             }
-        prefix = self._config.rules.product_prefix if column.role == "product" else ""
-        pattern = {"logicalTypeOptions": {"pattern": f"^{re.escape(prefix)}"}} if prefix else {}
-        return pattern | {"classification": "internal"}
+        found: dict[str, Any] = {"classification": "internal"}
+        for rule in rules(self._config):
+            if isinstance(rule, Prefix) and rule.prefix and rule.field == column.field:
+                found["logicalTypeOptions"] = {"pattern": f"^{re.escape(rule.prefix)}"}
+        return found
 
     def quality_of(self, name: str) -> list[dict[str, Any]]:
         """Return the rules of a column: the texts that it may hold, and why rows are rejected."""
