@@ -391,11 +391,7 @@ def _publish(ctx: typer.Context, *, target: Targets = None, outputs: Outputs = N
     session.emit(published)
 
 
-def _export(
-    ctx: typer.Context,
-    *,
-    destination: Destination = None,
-) -> None:
+def _export(ctx: typer.Context, *, destination: Destination = None) -> None:
     """Write the published monthly summary as JSON, CSV and Parquet, and the report of the run."""
     from sales_mart.steps.export import export
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,10 +30,18 @@ class Address(NamedTuple):
         return self.namespace, ".".join(filter(None, (self.database, schema, table)))
 
 
-class Addressed:
+class Addressed(ABC):
     """A warehouse that says where it is."""
 
     name: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def place(self) -> dict[str, str]:
+        """What tells its marts apart from those of other configurations: no address.
+
+        The same server has another address behind a proxy or after a failover.
+        """
 
     @property
     def address(self) -> Address:

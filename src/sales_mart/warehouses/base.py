@@ -98,7 +98,7 @@ class Findings(Protocol):
         ...
 
 
-class Warehouse(Addressed, ABC):
+class Warehouse(Addressed):
     """One warehouse, under one configuration.
 
     Attributes:
@@ -215,14 +215,6 @@ class Warehouse(Addressed, ABC):
     def following(self, mart: Mart) -> str:
         """Return the quoted name of a next mart."""
         return self.dialect.table(self.next_schema, mart.name)
-
-    @property
-    @abstractmethod
-    def place(self) -> dict[str, str]:
-        """What tells its marts apart from those of other configurations: no address.
-
-        The same server has another address behind a proxy or after a failover.
-        """
 
     @abstractmethod
     def session(self) -> AbstractContextManager[Session]:
