@@ -6,6 +6,7 @@ Case counts for nothing: what lower-cases a header would hide a secret from a se
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import traceback
 import urllib.parse
@@ -70,6 +71,8 @@ def find_in_files(places: Iterable[Path], secrets: Mapping[str, str]) -> list[st
                 continue
             read += 1
             found += find_in(path.read_bytes(), secrets, str(path))
+            if path.suffix == ".gz":
+                found += find_in(gzip.decompress(path.read_bytes()), secrets, str(path))
             if path.suffix == ".parquet":
                 columns = str(pq.read_table(path).to_pydict())
                 found += find_in(columns, secrets, f"the columns of {path}")

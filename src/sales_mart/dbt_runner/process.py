@@ -11,6 +11,7 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sales_mart.dbt_runner.artifacts import artifacts
 from sales_mart.dbt_runner.failure import Failure
 from sales_mart.dbt_runner.forks import Worker, base_environment, shared_server, start_worker
 from sales_mart.dbt_runner.project import project_of
@@ -232,6 +233,10 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
             for node in manifest["nodes"].values()
             if node["resource_type"] == "model" and node.get("compiled_path")
         }
+
+    def artifacts(self) -> dict[str, bytes]:
+        """Return what dbt wrote of a build that went well, by the names of the files."""
+        return artifacts(self.folder / "target", self.folder, self._project)
 
     @property
     def _manifest(self) -> Path:

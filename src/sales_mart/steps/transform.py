@@ -154,6 +154,8 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
             for target, outcome in outcomes.items()
             if (error := error_of(target, outcome, processes[target])) is not None
         ]
+        whole = select is None and not errors
+        files = {name: each.artifacts() for name, each in processes.items()} if whole else {}
     if errors:
         raise most_severe(errors)
     if not all(outcome.nodes for outcome in outcomes.values()):
@@ -180,9 +182,16 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
     if select is None:
         for target, (_, window) in pending.items():
             open_warehouse(config, target).after_build(window)
+            _keep_files(run, target, files[target])
         run.write("transform", record)
     _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
     return record
+
+
+def _keep_files(run: RunFolder, target: str, files: Mapping[str, bytes]) -> None:
+    """Keep dbt's own account of a build with the run."""
+    for name, content in files.items():
+        run.lake.write(run.name(f"dbt/{target}/{name}"), content)
 
 
 def _check_selection(select: str) -> None:
