@@ -29,6 +29,7 @@ from sales_mart.cli import main
 from sales_mart.warehouses.base import names
 from support import row
 from targets import Target
+from warehouses import stored_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,11 +219,12 @@ def test_a_question_that_takes_too_long_is_given_up_alone(
 ) -> None:
     subject = Subject(Target.POSTGRES, config, lake)
     subject.published("a", ROWS)
+    table = stored_table(config, subject.name, "sales_by_date")
     with (
         serving(config, subject.name, query_seconds=2) as api,
         psycopg.connect(postgres_server) as locker,
     ):
-        locker.execute(f"lock table {subject.live('sales_by_date')}".encode())
+        locker.execute(f"lock table {table}".encode())
         answer = api.get(TRENDS)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
         assert api.get("/health/ready").json()["stale"] is False
@@ -306,6 +308,7 @@ def test_what_is_under_way_is_answered_before_the_process_ends(
 ) -> None:
     subject = Subject(Target.POSTGRES, config, lake)
     subject.published("a", ROWS)
+    table = stored_table(config, subject.name, "sales_by_date")
     settings = config.model_dump(mode="json", by_alias=True)
     password = config.data_warehouse.postgres.password
     assert password is not None
@@ -327,7 +330,7 @@ def test_what_is_under_way_is_answered_before_the_process_ends(
             psycopg.connect(postgres_server) as locker,
             concurrent.futures.ThreadPoolExecutor(1) as pool,
         ):
-            locker.execute(f"lock table {subject.live('sales_by_date')}".encode())
+            locker.execute(f"lock table {table}".encode())
             waiting = pool.submit(requests.get, url + TRENDS, timeout=30)
             time.sleep(1)
             process.send_signal(signal.SIGTERM)
