@@ -138,6 +138,26 @@ def _make_azure(url: str, name: str) -> None:
     _ask("PUT", f"{url}/{_ACCOUNT}/{name}?restype=container", headers=headers)
 
 
+def _gcs_environment(url: str) -> dict[str, str]:
+    return {"STORAGE_EMULATOR_HOST": url}
+
+
+def _s3_environment(url: str) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "not-a-secret",
+        "AWS_ENDPOINT_URL": url,
+    }
+
+
+def _azure_environment(url: str) -> dict[str, str]:
+    return {
+        "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
+        "AZURE_STORAGE_ACCOUNT_KEY": _KEY,
+        "AZURE_STORAGE_ENDPOINT": f"{url}/{_ACCOUNT}",
+    }
+
+
 STORES = {
     store.scheme: store
     for store in (
@@ -145,7 +165,7 @@ STORES = {
             "gs",
             running_gcs_server,
             "sales_mart.lake.gcs",
-            lambda url: {"STORAGE_EMULATOR_HOST": url},
+            _gcs_environment,
             _make_gcs,
             Requests(
                 "POST",
@@ -159,11 +179,7 @@ STORES = {
             "s3",
             _s3,
             "sales_mart.lake.object_store",
-            lambda url: {
-                "AWS_ACCESS_KEY_ID": "someone",
-                "AWS_SECRET_ACCESS_KEY": "not-a-secret",
-                "AWS_ENDPOINT_URL": url,
-            },
+            _s3_environment,
             _make_s3,
             Requests("PUT", "list-type=2", r"plan\.json", "", ("valid/", "")),
         ),
@@ -171,11 +187,7 @@ STORES = {
             "az",
             _azure,
             "sales_mart.lake.object_store",
-            lambda url: {
-                "AZURE_STORAGE_ACCOUNT_NAME": _ACCOUNT,
-                "AZURE_STORAGE_ACCOUNT_KEY": _KEY,
-                "AZURE_STORAGE_ENDPOINT": f"{url}/{_ACCOUNT}",
-            },
+            _azure_environment,
             _make_azure,
             Requests("PUT", "comp=list", r"plan\.json", "", ("valid/", "")),
         ),
