@@ -159,6 +159,9 @@ def test_a_large_file_is_seen_whole_or_not_at_all(place: Place, tmp_path: Path) 
     assert (found.name, found.size) == ("large", len(content))
     with storage.open("large", found.version) as file:
         assert b"".join(iter(lambda: file.read(1 << 20), b"")) == content
+        for place_in_it in (9 << 20, 3, len(content)):
+            file.seek(place_in_it)
+            assert file.read(5) == content[place_in_it:][:5]
     with storage.local("large") as copy:
         assert copy.read_bytes() == content
 

@@ -241,6 +241,18 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._next - len(self._data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}
+        self._next = starts[whence] + offset
+        self._data = memoryview(b"")
+        return self._next
+
     def readinto(self, buffer: memoryview | bytearray) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not self._data and self._next < self._size:
             end = min(self._next + _CHUNK_BYTES, self._size)
