@@ -71,7 +71,7 @@ def find_in_files(places: Iterable[Path], secrets: Mapping[str, str]) -> list[st
                 continue
             read += 1
             found += find_in(path.read_bytes(), secrets, str(path))
-            if path.suffix == ".gz":
+            if path.name.endswith(".json.gz"):
                 found += find_in(gzip.decompress(path.read_bytes()), secrets, str(path))
             if path.suffix == ".parquet":
                 columns = str(pq.read_table(path).to_pydict())
