@@ -419,9 +419,12 @@ def test_an_older_export_that_is_slow_does_not_end_after_a_newer_one(
     assert (folder / "summary_sales.csv").read_text() == SAMPLE_CSV
 
 
-def test_another_target_than_the_published_is_refused(config: Config, lake: Path) -> None:
-    with pytest.raises(ConfigurationError, match="not published in a configured warehouse"):
-        export(only(config, Target.BIGQUERY), published(lake, Target.POSTGRES))
+def test_a_run_is_exported_from_the_warehouse_that_shows_it(config: Config, lake: Path) -> None:
+    FILL[Target.POSTGRES](config, SAMPLE, [1])
+    record = export(only(config, Target.BIGQUERY), published(lake, Target.POSTGRES))
+    assert record.target == Target.POSTGRES
+    manifest = json.loads((lake / "export" / "manifest.json").read_bytes())
+    assert "postgres" in manifest["warehouses"]
 
 
 def test_top_gives_the_best_of_the_month(config: Config, target: Target) -> None:

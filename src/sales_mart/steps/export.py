@@ -78,6 +78,10 @@ def export(config: Config, run: RunFolder, destination: str | None = None) -> Ex
     """
     storage = open_storage(destination or export_place(config, run.lake.uri))
     target = _target(config, run)
+    if target not in config.data_warehouse.targets:
+        # The run was told to work on it, so the files are of this warehouse alone.
+        alone = config.data_warehouse.model_copy(update={"targets": (target,)})
+        config = config.model_copy(update={"data_warehouse": alone})
     with ExitStack() as stack:
         # Of two exports at the same time one comes after the other, and reads what is published
         # when its turn comes. So the files are of one run.
@@ -174,12 +178,12 @@ def _in_words(places: Mapping[str, object]) -> str:
 
 
 def _target(config: Config, run: RunFolder) -> str:
-    """Return the first configured warehouse that shows the run."""
+    """Return the first warehouse that shows the run; those of the configuration go first."""
     shown = run.read("publish", Publish).rows
-    for target in config.data_warehouse.targets:
+    for target in (*config.data_warehouse.targets, *names()):
         if target in shown:
             return target
-    msg = f"run {run.run_id} is not published in a configured warehouse"
+    msg = f"run {run.run_id} is not published"
     raise ConfigurationError(msg, remedy="Run `sales-mart publish` for it first.")
 
 
