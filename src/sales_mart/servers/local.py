@@ -49,36 +49,6 @@ _log = logging.getLogger(__name__)
 _POSTGRES_VERSION = "18"
 _LOCK_SECONDS = 15.0
 _SMALL_SHM = 1 << 30
-# The server copies a table whole after every change of it, for time travel that nobody asks for
-# here: a load of n parts would copy n(n + 1)/2 of them, and keep the copies for a week.
-# It parses each statement more than ten times, which is most of its work, and a copy of the tree is
-# had for a fifth of that. Nor does it remember what a statement is to DuckDB, which depends on
-# nothing but the statement, the types of the columns and who asks.
-_START_BIGQUERY = """
-from functools import lru_cache
-from bqemulator.cli import main
-from bqemulator.sql.translator import SQLTranslator
-from bqemulator.versioning.snapshots import SnapshotManager
-from sqlglot.dialects.dialect import Dialect
-SnapshotManager.capture = lambda *_, **__: None
-parsed = lru_cache(256)(Dialect.parse)
-def parse(dialect, sql, **options):
-    return [tree and tree.copy() for tree in parsed(dialect, sql, **options)]
-Dialect.parse = parse
-translate, translated = SQLTranslator.translate, {}
-def remember(translator, sql, **context):
-    key = sql, repr(context)
-    found = translated.get(key)
-    if found is None:
-        found = translate(translator, sql, **context)
-        if len(translated) >= 1024:
-            translated.clear()
-        if found.is_ok():
-            translated[key] = found
-    return found
-SQLTranslator.translate = remember
-main(prog_name="bqemulator")
-"""
 _PLATFORMS = {
     ("Linux", "x86_64"): "linux_amd64",
     ("Linux", "aarch64"): "linux_arm64",
@@ -329,7 +299,8 @@ def _bigquery(folder: Path, gcs_root: Path | None, held: int) -> Generator[str]:
     def command(port: int) -> list[str]:
         options = (f"--rest-port={port}", "--grpc-port=0", f"--data-dir={data}")
         flags = ("--persistent", "--log-level=warning")
-        return [sys.executable, "-P", "-c", _START_BIGQUERY, "start", *options, *flags]
+        module = ("-P", "-m", "sales_mart.servers.bigquery", "start")
+        return [sys.executable, *module, *options, *flags]
 
     def ready(port: int) -> bool:
         # A proxy of the environment is no way to this computer.
