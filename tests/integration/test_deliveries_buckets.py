@@ -6,9 +6,14 @@ import time
 
 import pytest
 
-from sales_mart.errors import SourceNotReadyError
+from sales_mart.config import Config
+from sales_mart.errors import SourceChangedError, SourceNotReadyError
+from sales_mart.lake.records import Range
 from sales_mart.lake.storage import open_bucket, open_storage
+from sales_mart.schema import schema_of
 from sales_mart.source.listing import find_objects, list_objects
+from sales_mart.source.ranges import cut
+from sales_mart.source.read import read_object
 from sales_mart.source.ready import Readiness
 
 
@@ -64,3 +69,26 @@ def test_the_age_of_an_object_is_told_by_the_server_s_clock(bucket: str) -> None
             find_objects([f"{bucket}/in"], readiness=Readiness(minimum_age=3_000))
     time.sleep(2.1)
     assert len(find_objects([f"{bucket}/in"], readiness=Readiness(minimum_age=1))) == 1
+
+
+def test_a_range_of_an_object_is_read_alone(bucket: str) -> None:
+    header = b"transaction_id,product,price,quantity,date\n"
+    rows = [b'T%d,"a\n%d",1,1,x\n' % (number, number) for number in range(200)]
+    storage = open_storage(bucket)
+    storage.write("in/a.csv", header + b"".join(rows))
+    (item,) = find_objects([f"{bucket}/in"])
+    format_, fields = Config().ingestion.format, schema_of(Config()).fields
+    parts = cut(item, fields, format_, [item.size // 2], block_bytes=64)
+    assert len(parts) == 2
+
+    def found(part: Range) -> list[tuple[int, str]]:
+        blocks = list(read_object(item, fields, format_, part=part))
+        products = (text for block in blocks for text in block.fields["product"])
+        rows = (int(row) for block in blocks for row in block.places.rows)
+        return list(zip(rows, products, strict=True))
+
+    read = [each for part in parts for each in found(part)]
+    assert read == [(number + 1, f"a\n{number}") for number in range(200)]
+    storage.write("in/a.csv", header + b"".join(reversed(rows)))
+    with pytest.raises(SourceChangedError):
+        found(parts[1])
