@@ -71,6 +71,7 @@ EVERYTHING: dict[str, Any] = {
             "host": "sales.example.com",
             "tlsSecretName": "sales-tls",
         },
+        "serviceAccount": {"name": "reader"},
     },
     "dashboard": {"enabled": True},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},

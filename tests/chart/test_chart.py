@@ -499,6 +499,9 @@ def _differences(ours: Any, theirs: Any, key: str) -> Any:
 
 OTHERS: dict[str, Any] = {
     "affinity": {"nodeAffinity": {}},
+    "api.allowedFrom": [],
+    "api.resources": {"limits": {"cpu": "3"}},
+    "api.target": "bigquery",
     "config": {"data_lake": {"lake": "/elsewhere"}},
     "executor.resources": {"limits": {"cpu": "1"}},
     "externalSecrets.secretStore.kind": "SecretStore",
@@ -513,6 +516,7 @@ OTHERS: dict[str, Any] = {
     "podSecurityContext": {"runAsUser": 4321},
     "prometheusRule.quarantinedShare": 0.5,
     "resources": {"limits": {"cpu": "3"}},
+    "serviceMonitor.interval": "5s",
     "steps": {"seal": {"resources": {"limits": {"cpu": "3"}}}},
     "tolerations": [],
     "workflow.layout": "single",
@@ -521,21 +525,35 @@ OTHERS: dict[str, Any] = {
     "workflow.schedule": "@daily",
 }
 """Another value, where none can be made of the default."""
+NEEDED = {
+    "api.bigquery.key": ("api.target", "bigquery"),
+    "api.bigquery.secretName": ("api.target", "bigquery"),
+    "image.tag": ("image.digest", ""),
+}
+"""Another value without which one has no effect."""
 
 
 @pytest.mark.parametrize("path", list(chart_values_script.leaves()))
 def test_every_value_has_effect(path: str) -> None:
     base = copy.deepcopy(EVERYTHING)
-    base["image"] = {**base["image"], "digest": ""} if path == "image.tag" else base["image"]
+    if path in NEEDED:
+        needed, value = NEEDED[path]
+        place, last = _place(base, needed)
+        place[last] = value
     changed = copy.deepcopy(base)
-    *above, last = path.split(".")
-    place = changed
-    for key in above:
-        place = place.setdefault(key, {})
+    place, last = _place(changed, path)
     default = chart_values_script.leaves()[path]
     before = place.get(last, default)
     place[last] = OTHERS[path] if path in OTHERS else _another(before)
     assert texts(changed) != texts(base)
+
+
+def _place(values: dict[str, Any], path: str) -> tuple[dict[str, Any], str]:
+    """Return what holds a value, and its key in it."""
+    *above, last = path.split(".")
+    for key in above:
+        values = values.setdefault(key, {})
+    return values, last
 
 
 def _another(value: Any) -> Any:
