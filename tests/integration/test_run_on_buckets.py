@@ -177,7 +177,7 @@ def rows(run: RunFolder) -> list[pl.DataFrame]:
     sealed = run.read("seal", Seal)
     return [
         pl.concat(pl.read_parquet(run.lake.read(run.name(part.name))) for part in parts).drop(
-            "source_file"
+            "source_file", "source_uri", strict=False
         )
         for parts in (sealed.valid, sealed.quarantine)
     ]

@@ -28,7 +28,8 @@ COMMANDS = (
     *("run", "status", "plan", "validate", "seal", "load", "transform", "reconcile", "publish"),
     *("export", "top", "generate", "doctor", "init", "local", "config show", "config schema"),
     *("config values", "days", "notify", "verify", "inspect", "quarantine list"),
-    *("quarantine show", "quarantine export", "quarantine explain"),
+    *("quarantine show", "quarantine export", "quarantine explain", "report", "contract"),
+    *("lineage", "serve", "api-key"),
 )
 
 

@@ -62,7 +62,7 @@ def test_what_is_neither_a_path_nor_a_gs_address_is_refused(
     for take in (open_storage, look):
         with pytest.raises(ConfigurationError) as caught:
             take(place)
-        assert "gs://bucket" in caught.value.remedy
+        assert "gs://" in caught.value.remedy
         assert "s3cret" not in everything_said(caught.value).lower()
     assert list(tmp_path.iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_a_dry_run_without_room_is_a_matter_of_configuration(
 def test_a_plan_takes_no_address_for_a_folder(tmp_path: Path) -> None:
     config = Config.model_validate({"data_lake": {"source": str(SAMPLE)}})
     with pytest.raises(ConfigurationError, match="neither a path nor"):
-        plan(config, f"s3:/{tmp_path}", business_date=date(2023, 10, 5))
+        plan(config, f"ftp:/{tmp_path}", business_date=date(2023, 10, 5))
 
 
 def test_no_room_for_temporary_files_is_a_matter_of_configuration(

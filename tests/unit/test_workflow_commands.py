@@ -106,6 +106,7 @@ def test_a_plan_hands_over_its_shards_and_targets(
     options = ("--business-date", "2023-10-05", "--shards", "2", "--target", target)
     assert ask(capfd, "plan", *options, "--outputs", "out/puts")[0] == 0
     outputs = {path.name: path.read_text() for path in Path("out/puts").iterdir()}
+    assert int(outputs.pop("bytes")) == sum(path.stat().st_size for path in Path().glob("*.csv"))
     assert outputs == {"business-date": "2023-10-05", "shards": "[0, 1]", "targets": listed}
 
 
