@@ -410,6 +410,18 @@ def test_what_forks_workers_is_started_again_when_it_was_killed() -> None:
     assert forked_by[0] == forked_by[1] != forked_by[2]
 
 
+@pytest.mark.usefixtures("new_server")
+def test_a_worker_that_nobody_waits_for_does_no_harm_to_the_next() -> None:
+    with shared_server():
+        for _ in range(2):
+            # What forks workers still imports dbt by then.
+            DbtProcess(configured(), Target.BIGQUERY, offline=True).close()
+        with DbtProcess(configured(), Target.BIGQUERY, offline=True) as process:
+            assert process.marts()
+            process.start("parse", None)
+            assert process.wait().failures == ()
+
+
 LEAVE_DBT_BEHIND = """
 import os, signal
 from sales_mart.config import Config

@@ -154,6 +154,9 @@ def _send(
         # A forked copy of this process, and who cannot fork, needs another one.
         if _server is None or _server.owner != os.getpid() or not _CAN_FORK:
             _server = _Server(output)
+        elif _server.process.poll() is not None:
+            _server.close()
+            _server = _Server(output)
         try:
             _server.send(message, passed)
         except (BrokenPipeError, ConnectionResetError):  # it was killed since the last time

@@ -103,10 +103,8 @@ def main() -> int:
             for descriptor in statuses.values():
                 os.close(descriptor)
             return _worker(message, Descriptors(*passed[:4]))
-        os.write(status, f"{pid}\n".encode())
-        if pid == _NOT_FORKED:
-            os.write(status, f"{-signal.SIGKILL}\n".encode())
-        else:
+        _tell_start(status, pid)
+        if pid != _NOT_FORKED:
             statuses[pid] = passed.pop(2)
         for descriptor in passed:
             os.close(descriptor)
@@ -161,6 +159,13 @@ def _forked() -> int:
 
 
 def _do_nothing(*_: object) -> None: ...
+
+
+def _tell_start(status: int, pid: int) -> None:
+    """Tell the number of a worker, or that there is none; nobody may want it any more."""
+    ended = f"{-signal.SIGKILL}\n" if pid == _NOT_FORKED else ""
+    with suppress(BrokenPipeError):
+        os.write(status, f"{pid}\n{ended}".encode())
 
 
 def _tell_ends(statuses: dict[int, int]) -> None:
