@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "base_environment", "shared_server", "start_worker"]
 
 _CAN_FORK = sys.platform == "linux"
+_GONE = (BrokenPipeError, ConnectionResetError)
 _lock = threading.Lock()
 _server: _Server | None = None
 _users = 0
@@ -159,10 +160,12 @@ def _send(
             _server = _Server(output)
         try:
             _server.send(message, passed)
-        except (BrokenPipeError, ConnectionResetError):  # it was killed since the last time
+        except _GONE:  # it was killed since the last time
             _server.close()
             _server = _Server(output)
-            _server.send(message, passed)
+            # If it is killed at once, whoever waits for the worker learns so.
+            with suppress(*_GONE):
+                _server.send(message, passed)
         except BaseException:  # a part of the message may have been sent
             _server.close()
             _server = None
