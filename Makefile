@@ -40,7 +40,7 @@ e2e: $(VENV)/.dev  ## Install the chart on the cluster in KUBECONFIG, and put it
 	$(BIN)/python -m pytest tests/e2e -p no:randomly --timeout 3600 -rs
 
 .PHONY: chaos
-chaos: $(VENV)/.dev  ## Attack every promise for CHAOS_MINUTES (18); CHAOS_SEED repeats a run
+chaos: $(VENV)/.dev  ## Attack every promise for CHAOS_MINUTES (40); CHAOS_SEED repeats a run
 	PYTHONPATH=tests $(BIN)/python -m chaos
 
 .PHONY: lint
