@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,4 +24,6 @@ def default_workers() -> int:
         # Where there is no limit, there is no such file, or a word in it.
         with suppress(OSError, ValueError):
             memory = min(memory, int(path.read_text(encoding="ascii")))
-    return max(1, min(len(os.sched_getaffinity(0)), memory // _WORKER_BYTES - 1))
+    # macOS does not say which cores a process may use.
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(cores, memory // _WORKER_BYTES - 1))
