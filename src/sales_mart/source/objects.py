@@ -8,14 +8,14 @@ import io
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from sales_mart.errors import SourceChangedError, SourceFormatError
 from sales_mart.lake.disk import disk_errors
 from sales_mart.lake.storage import is_bucket, open_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from sales_mart.lake.records import Range, SourceObject
 
@@ -55,24 +55,11 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
             the context ends, so nothing read from it may be kept before.
         SourceFormatError: The compressed data is cut short or damaged.
     """
-    changed = SourceChangedError(
-        f"{item.uri} is not the object that was planned",
-        remedy=LET_FINISH,
-    )
-    try:
-        with _open_raw(item) as raw:
-            digesting = None if is_bucket(item.uri) else _Digesting(raw, Path(item.uri))
-            source = cast("io.RawIOBase", digesting or raw)
-            stored = io.BufferedReader(source, _CHUNK_BYTES)
-            with decompressed(stored, item.uri) as stream:
-                yield stream
-            if digesting is not None:
-                while stored.read(_CHUNK_BYTES):
-                    pass
-                if item.digest != f"sha256:{digesting.digest.hexdigest()}":
-                    raise changed
-    except FileNotFoundError as error:
-        raise changed from error
+    with (
+        _planned(item, item.digest, lambda raw: raw) as stored,
+        decompressed(stored, item.uri) as stream,
+    ):
+        yield stream
 
 
 class _Spans(io.RawIOBase):
@@ -105,21 +92,35 @@ def open_range(item: SourceObject, part: Range) -> Generator[BinaryIO]:
         SourceChangedError: The object is gone or is another one; for a local file this shows when
             the context ends, so nothing read from it may be kept before.
     """
+    spans = ((0, part.header), (part.begin, part.end))
+    with _planned(item, part.digest, lambda raw: _Spans(raw, *spans)) as stored:
+        yield stored
+
+
+@contextmanager
+def _planned(
+    item: SourceObject, digest: str, chosen: Callable[[IO[bytes]], IO[bytes] | io.RawIOBase]
+) -> Generator[io.BufferedReader[Any]]:
+    """Open what is chosen of an object's bytes, and see that it is as planned.
+
+    One in a bucket is known by its generation, which `_open_raw` asks for; a local file by the
+    digest of what is chosen.
+    """
     changed = SourceChangedError(
         f"{item.uri} is not the object that was planned", remedy=LET_FINISH
     )
     try:
         with _open_raw(item) as raw:
-            spans = _Spans(raw, (0, part.header), (part.begin, part.end))
+            source = cast("IO[bytes]", chosen(raw))
             if is_bucket(item.uri):
-                yield io.BufferedReader(spans, _CHUNK_BYTES)
+                yield io.BufferedReader(cast("io.RawIOBase", source), _CHUNK_BYTES)
                 return
-            digesting = _Digesting(cast("IO[bytes]", spans), Path(item.uri))
-            stored = io.BufferedReader(digesting, _CHUNK_BYTES)
+            digesting = _Digesting(source, Path(item.uri))
+            stored: io.BufferedReader[Any] = io.BufferedReader(digesting, _CHUNK_BYTES)
             yield stored
             while stored.read(_CHUNK_BYTES):
                 pass
-            if part.digest != f"sha256:{digesting.digest.hexdigest()}":
+            if digest != f"sha256:{digesting.digest.hexdigest()}":
                 raise changed
     except FileNotFoundError as error:
         raise changed from error
