@@ -407,7 +407,7 @@ def sheets(draw: st.DrawFn) -> list[list[Any]]:
         texts,
         st.booleans(),
         st.integers(-(10**9), 10**9),
-        st.floats(allow_nan=False, allow_infinity=False),
+        st.floats(-1e308, 1e308),
         moments.map(lambda moment: moment.replace(microsecond=0)),
         moments.map(lambda moment: moment.date()),
         st.none(),

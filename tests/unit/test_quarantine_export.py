@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import zipfile
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -274,6 +275,8 @@ def test_workbooks_keep_their_types(ask: Ask) -> None:
         ["T3", "Tea", True, time(12, 30), timedelta(days=1, hours=2)],
         ["T4", None, 2.5, 1, date(2024, 1, 5)],
         ["T5", "Tea", 2.5, 1, date(2024, 1, 5), "one too many"],
+        # Stored with 16 digits it is above the largest number there is, and reads as infinite.
+        ["T6", "Tea", 1.7976931348623155e308, 1, date(2024, 1, 5)],
     ]
     for row in rows:
         sheet.append(row)
@@ -281,11 +284,11 @@ def test_workbooks_keep_their_types(ask: Ask) -> None:
     configure("{format: {skip_rows: 2}}")
     validated(ask, "x", "a.xlsx")
     [found] = export(ask, "x", "--to", "mend.xlsx")
-    assert (found["rows"], found["left_out"]) == (4, [])
+    assert (found["rows"], found["left_out"]) == (5, [])
     assert Path("mend.xlsx").stat().st_mode & 0o777 == 0o600
     validated(ask, "again", "mend.xlsx")
     first = reasons(ask, "x")
-    assert len(first) == 4
+    assert len(first) == 5
     assert reasons(ask, "again") == first
     written = load_workbook("mend.xlsx")
     assert written.sheetnames == [sheet.title]
@@ -294,6 +297,7 @@ def test_workbooks_keep_their_types(ask: Ask) -> None:
     assert values[2][:6] == (*rows[2], "rejected_because")
     assert values[4][2:6] == (True, time(12, 30), timedelta(days=1, hours=2), " ".join(first[1]))
     assert values[6][5:] == ("malformed_row", "one too many")
+    assert values[7][2] == math.inf
 
 
 SWALLOWED = (

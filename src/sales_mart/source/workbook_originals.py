@@ -63,6 +63,8 @@ _DATE, _MOMENT, _TIME, _SPAN = 1, 2, 3, 4
 _FIRST_DAY = datetime(1899, 12, 30)  # noqa: DTZ001 - a workbook knows no time zones
 _CODED = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 """What XML cannot hold, and what would be read as a code of it."""
+_TOO_LARGE = "1.8e308"
+"""Reads back as infinite, and is a number to every reader; `inf` is none to Excel and openpyxl."""
 
 
 def write_workbook(
@@ -168,7 +170,8 @@ def _cells(row: _Row, number: int) -> Iterator[str]:
             yield f'{place} t="b"><v>{value:d}</v></c>'
         else:
             style, found = _number(value)
-            yield f'{place} s="{style}"><v>{found!r}</v></c>'
+            text = repr(found).replace("inf", _TOO_LARGE)
+            yield f'{place} s="{style}"><v>{text}</v></c>'
 
 
 def _code(match: re.Match[str]) -> str:
