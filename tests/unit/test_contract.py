@@ -100,6 +100,12 @@ def test_it_lists_the_marts_that_readers_see(lake: Path) -> None:
         "bigquery": "fact_sales",
         "duckdb": "fact_sales",
     }
+    assert facts["physicalType"] == "view"
+    assert said(facts["customProperties"], "physicalTypes") == {
+        "postgres": "view",
+        "bigquery": "table",
+        "duckdb": "table",
+    }
     columns = facts["properties"]
     assert [each["name"] for each in columns] == [
         *("transaction_id", "product", "price", "quantity", "amount", "sale_date"),

@@ -187,11 +187,12 @@ def _objects(config: Config, records: PublicationRecords) -> Iterator[dict[str, 
         said = documented.get(mart.model, DocumentedModel())
         facts = _Facts(config) if mart.model == FACT_MODEL else None
         keys = (schema.named("key"),) if facts else mart.grain
+        kinds = {name: records.warehouses[name].published_as for name in there}
         yield {
             "name": mart.model,
             "physicalName": mart.name,
             "logicalType": "object",
-            "physicalType": "table",
+            "physicalType": next(iter(kinds.values())),
             "description": said.description,
             "dataGranularityDescription": f"One row for each {' and '.join(keys)}."
             if keys
@@ -213,7 +214,10 @@ def _objects(config: Config, records: PublicationRecords) -> Iterator[dict[str, 
                 _AGREEMENT,
             ],
             "customProperties": _properties(
-                {"physicalNames": {name: its.name for name, its in there.items()}}
+                {
+                    "physicalNames": {name: its.name for name, its in there.items()},
+                    "physicalTypes": kinds,
+                }
             ),
         }
 

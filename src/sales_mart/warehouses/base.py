@@ -113,6 +113,7 @@ class Warehouse(Addressed):
         secrets: Environment variables that hold a secret -> key of the Kubernetes secret.
         is_shared: Whether several computers reach it, such as the pods of a workflow.
         schemes: What an address of one begins with, before `://` or `+<driver>://`.
+        published_as: What a published mart is to a reader: `table` or `view`.
         config: The configuration.
     """
 
@@ -126,6 +127,7 @@ class Warehouse(Addressed):
     secrets: ClassVar[Mapping[str, str]] = {}
     is_shared: ClassVar[bool] = True
     schemes: ClassVar[tuple[str, ...]] = ()
+    published_as: ClassVar[str] = "table"
 
     def __init__(self, config: Config) -> None:
         """Take the configuration; nothing is opened."""

@@ -32,6 +32,7 @@ class PostgreSQL(Warehouse):
 
     name = "postgres"
     title = "PostgreSQL"
+    published_as = "view"
     fact_table = "pg_sales"  # analysts know it by this name
     timeouts = ("connect_timeout", "statement_timeout")
     packages = ("psycopg", "pgpq", "dbt-postgres")
