@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import shutil
 import subprocess
@@ -11,19 +12,20 @@ import tempfile
 import uuid
 from contextlib import ExitStack
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from sales_mart.dbt_runner import forks
 from sales_mart.dbt_runner.forks import shared_server
 from sales_mart.servers.local import LocalServers, local_servers
 from stores import STORES, Store
-from support import open_folder, without_fsync
+from support import SERVERS_OF_ANOTHER, open_folder, without_fsync
 from warehouses import Schemas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from sales_mart.config import Config
 
@@ -90,7 +92,9 @@ class Place(NamedTuple):
 
 @pytest.fixture(scope="session", autouse=True)
 def _dbt_server() -> Generator[None]:  # pyright: ignore[reportUnusedFunction]
-    """Import dbt once for all tests."""
+    """Import dbt, and parse what is the same in every project, once for all tests."""
+    if SERVERS_OF_ANOTHER not in os.environ:  # a part of the tests only
+        forks.PROGRAM = (str(Path(__file__).with_name("warm_dbt.py")),)
     with shared_server():
         yield
 
@@ -103,7 +107,12 @@ def gcs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def servers(gcs_root: Path) -> Generator[LocalServers]:
-    """Run PostgreSQL and BigQuery for the whole session."""
+    """Run PostgreSQL and BigQuery for the whole session, or use those of one that waits for it."""
+    if given := os.environ.get(SERVERS_OF_ANOTHER):
+        values: dict[str, Any] = json.loads(given)
+        values["folder"] = Path(values["folder"])
+        yield LocalServers(**values)
+        return
     with (
         open_folder() as folder,
         local_servers(folder, gcs_root=gcs_root) as running,
@@ -131,7 +140,7 @@ def bigquery_server(servers: LocalServers) -> str:
 @pytest.fixture(scope="session")
 def schemas(servers: LocalServers) -> Schemas:
     """Return the names of schemas and datasets that tests use one after the other."""
-    return Schemas(servers)
+    return Schemas(servers, "guest" if SERVERS_OF_ANOTHER in os.environ else "lent")
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from sales_mart.dbt_runner.adapters import (
     postgres_error,
 )
 from sales_mart.dbt_runner.failure import Failure
-from sales_mart.dbt_runner.forks import Worker, shared_server, start_worker
+from sales_mart.dbt_runner.forks import PROGRAM, Worker, shared_server, start_worker
 from sales_mart.dbt_runner.process import DbtProcess, Outcome, variables
 from sales_mart.dbt_runner.project import project_folder
 from sales_mart.errors import (
@@ -299,6 +299,7 @@ def new_server(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what forks workers be started by the test, though all tests share one."""
     monkeypatch.setattr("sales_mart.dbt_runner.forks._server", None)
     monkeypatch.setattr("sales_mart.dbt_runner.forks._users", 0)
+    monkeypatch.setattr("sales_mart.dbt_runner.forks.PROGRAM", PROGRAM)
 
 
 @pytest.mark.usefixtures("new_server")

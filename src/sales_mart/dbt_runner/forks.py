@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Worker", "base_environment", "shared_server", "start_worker"]
+__all__ = ["PROGRAM", "Worker", "base_environment", "shared_server", "start_worker"]
 
+PROGRAM = ("-m", "sales_mart.dbt_runner.worker")
+"""What imports dbt and forks workers, for Python."""
 _CAN_FORK = sys.platform == "linux"
 _GONE = (BrokenPipeError, ConnectionResetError)
 _lock = threading.Lock()
@@ -183,7 +185,7 @@ class _Server:
             try:
                 self.process = subprocess.Popen(  # noqa: S603 - our own module
                     [
-                        *(sys.executable, "-P", "-m", "sales_mart.dbt_runner.worker"),
+                        *(sys.executable, "-P", *PROGRAM),
                         *(str(theirs.fileno()), "forks" if _CAN_FORK else "alone"),
                     ],
                     stdin=subprocess.DEVNULL,
