@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from sales_mart.servers.local import LocalServers
 
 
+SERVERS_OF_ANOTHER = "SALES_MART_TEST_SERVERS"
+"""Environment variable with the servers of tests that wait for these ones, as JSON."""
 _ROOM = 1 << 29
 """Bytes that a folder in memory has to have free: containers often have less."""
 

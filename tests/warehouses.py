@@ -60,8 +60,9 @@ class Schemas:
     The same names give the same dbt project, which takes seconds to parse.
     """
 
-    def __init__(self, servers: LocalServers) -> None:
+    def __init__(self, servers: LocalServers, word: str) -> None:
         self._servers = servers
+        self._word = word
         self._free: list[str] = []
         self._made = 0
 
@@ -77,7 +78,7 @@ class Schemas:
         """Give a word that the names hold."""
         if not self._free:
             self._made += 1
-            self._free.append(f"lent{self._made:03}")
+            self._free.append(f"{self._word}{self._made:03}")
         return self._free.pop()
 
     def _take_back(self, unique: str) -> None:

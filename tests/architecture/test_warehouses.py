@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,6 +17,10 @@ import sales_mart
 from sales_mart.config import Config
 from sales_mart.errors import ConfigurationError
 from sales_mart.warehouses.base import GROUP, names, open_warehouse, warehouse_class
+from support import SERVERS_OF_ANOTHER
+
+if TYPE_CHECKING:
+    from sales_mart.servers.local import LocalServers
 
 TESTS = Path(__file__).parent.parent
 THIN = """
@@ -72,7 +79,7 @@ def test_a_name_that_is_no_warehouse_is_refused() -> None:
 
 @pytest.mark.timeout(900)
 def test_a_warehouse_in_a_package_of_somebody_else_passes_the_conformance_suite(
-    tmp_path: Path,
+    tmp_path: Path, servers: LocalServers
 ) -> None:
     installed = tmp_path / "site-packages"
     about = installed / "thin_warehouse-1.0.dist-info"
@@ -84,7 +91,11 @@ def test_a_warehouse_in_a_package_of_somebody_else_passes_the_conformance_suite(
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(TESTS / "conformance")],
         cwd=TESTS.parent,
-        env=os.environ | {"PYTHONPATH": str(installed)},
+        env=os.environ
+        | {
+            "PYTHONPATH": str(installed),
+            SERVERS_OF_ANOTHER: json.dumps(asdict(servers), default=str),
+        },
         capture_output=True,
         text=True,
         check=False,
