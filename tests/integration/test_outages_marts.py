@@ -33,7 +33,9 @@ from sales_mart.steps.export import export
 from sales_mart.steps.publish import publish
 from sales_mart.steps.reconcile import reconcile
 from sales_mart.steps.transform import transform
+from sales_mart.warehouses.bigquery import connection as bigquery
 from sales_mart.warehouses.postgres import connection as postgres
+from sales_mart.warehouses.postgres import reader as postgres_reader
 from support import row, sealed_run
 from targets import Target
 from warehouses import BOTH, ask, fresh_config, loaded
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
 DAYS = ("2023-10-01", "2023-10-02")
 SCRIPT = "begin transaction"
-PRODUCTS = 12_000
+PRODUCTS, PAGE = 60, 50
 """So that the summary is fetched in two pages."""
 PLACES = (*BOTH, "export")
 
@@ -158,6 +160,8 @@ def built(shop: Shop, products: int) -> tuple[RunFolder, str]:
 def site(servers: LocalServers, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Generator[Site]:
     """Build the next run, put proxies before the servers, and let readers look."""
     monkeypatch.setattr(postgres, "SERVER_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_reader, "PAGE", PAGE)
+    monkeypatch.setattr(bigquery, "PAGE", PAGE)
     run, amount = built(shop, products=PRODUCTS)
     assert servers.postgres_port is not None
     assert servers.bigquery_endpoint is not None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
 
 __all__ = [
+    "PAGE",
     "Client",
     "bigquery_errors",
     "built_tables",
@@ -45,6 +46,8 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
+PAGE = 10_000
+"""Rows that are fetched at once."""
 _ATTEMPTS = 3
 _CONFLICTS = ("concurrent update", "Transaction is aborted")
 
@@ -224,13 +227,13 @@ def query(
     sql: str,
     params: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter] = (),
 ) -> RowIterator:
-    """Run one statement and give its rows as they stream in, 10,000 per request."""
+    """Run one statement and give its rows as they stream in, a page per request."""
     job = client.query(
         sql,
         job_config=bigquery.QueryJobConfig(query_parameters=list(params)),
         job_retry=None,
     )
-    rows = job.result(page_size=10_000, job_retry=None, timeout=client.job_timeout)
+    rows = job.result(page_size=PAGE, job_retry=None, timeout=client.job_timeout)
     return cast("RowIterator", rows)
 
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["PostgresSession", "snapshot"]
+__all__ = ["PAGE", "PostgresSession", "snapshot"]
 
-_PAGE = 10_000
+PAGE = 10_000
+"""Rows that are fetched at once."""
 
 
 class PostgresSession(Session):
@@ -35,7 +36,7 @@ class PostgresSession(Session):
     def stream(self, sql: str) -> Iterator[tuple[Any, ...]]:
         """Run one statement, and fetch its rows by a cursor of the server's."""
         with self._connection.cursor("sales_mart_stream") as cursor:
-            cursor.itersize = _PAGE
+            cursor.itersize = PAGE
             cursor.execute(sql.encode())
             yield from cursor
 
