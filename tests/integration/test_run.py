@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.parquet as pq
 import pytest
 from pictures import FIGURES
-from psycopg import sql
 
 from chaos.site import Site
 from chaos.story import STORY
@@ -73,19 +72,6 @@ def shown(config: Config, target: Target) -> list[tuple[Any, ...]]:
     """Read the published summary of a warehouse."""
     with published_summary(config, target) as (_, rows):
         return [(row[0], str(row[1]), *row[2:]) for row in rows]
-
-
-def facts(config: Config, target: Target) -> set[tuple[Any, ...]]:
-    """Read the published fact table of a warehouse."""
-    columns = "transaction_id, product, price, quantity, amount, sale_date"
-    schema, name = mart_schema(config, target), fact_table(target)
-    if target == Target.POSTGRES:
-        with connect(config) as connection:
-            table = sql.Identifier(schema, name)
-            query = sql.SQL("select {} from {}").format(sql.SQL(columns), table)
-            return set(connection.execute(query).fetchall())
-    with client(config) as api:
-        return {tuple(row.values()) for row in api.query(f"select {columns} from {schema}.{name}")}
 
 
 # --- the sample
@@ -376,15 +362,6 @@ def test_a_dry_run_changes_nothing(config: Config, lake: Path) -> None:
     assert mine.isdisjoint(_schemas(config))
 
 
-# --- days, one after the other
-
-
-def _day(folder: Path, day: str, rows: list[str]) -> None:
-    path = folder / day / "a.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(["transaction_id,product,price,quantity,date", *rows, ""]))
-
-
 def test_marts_that_cannot_be_read_again_do_not_fail_a_run_that_is_done(
     servers: LocalServers,
     tmp_path: Path,
@@ -405,37 +382,6 @@ def test_marts_that_cannot_be_read_again_do_not_fail_a_run_that_is_done(
     said = capfd.readouterr()
     assert "Rows" in said.out
     assert "the summary in postgres is published but cannot be shown: postgres is away" in said.err
-
-
-def test_days_are_appended_and_a_late_row_finds_its_day(
-    config: Config, lake: Path, tmp_path: Path
-) -> None:
-    config = sample(config, trust_input=False)
-    source = str(tmp_path / "in" / "{date}" / "*.csv")
-
-    def load(day: str) -> Any:
-        return run(config, str(lake), source=source, business_date=date.fromisoformat(day))
-
-    _day(tmp_path / "in", "2023-10-01", ["A,Halal Mouse,20.00,1,2023-10-01"])
-    _day(
-        tmp_path / "in",
-        "2023-10-02",
-        ["B,Halal Mouse,30.00,1,2023-10-02", "A,Halal Mouse,25.00,1,2023-10-01"],
-    )
-    first = load("2023-10-01")
-    assert first.mode is Mode.APPEND
-    load("2023-10-02")
-    for target in Target:
-        assert shown(config, target) == [
-            ("Halal Mouse", "2023-10-01", Decimal("55.00"), Decimal("27.50"), 2)
-        ]
-    assert facts(config, Target.POSTGRES) == facts(config, Target.BIGQUERY)
-    # Day 1 again, after day 2: the corrected row stays with the later day.
-    again = load("2023-10-01")
-    assert again.run_id == first.run_id
-    assert [each.hidden_rows for each in again.loads] == [1, 1]
-    for target in Target:
-        assert {row[2] for row in facts(config, target)} == {Decimal("25.00"), Decimal("30.00")}
 
 
 # --- threads
