@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from sales_mart.errors import ConfigurationError
 from sales_mart.lake.records import Mode
 from sales_mart.warehouses.postgres.connection import connect
 from sales_mart.warehouses.postgres.former_versions import drop_former_versions
+from sales_mart.warehouses.postgres.versions import show_version
 from support import row
 
 if TYPE_CHECKING:
@@ -80,27 +82,97 @@ def test_a_version_stays_while_an_older_snapshot_sees_it(subject: Subject) -> No
     assert subject.contents() == subject.rebuilt()
 
 
-def test_a_version_stays_while_a_reader_holds_its_lock(subject: Subject) -> None:
-    """A detach that is given up is finished later, and publications go on meanwhile."""
+@contextmanager
+def halfway_detached(subject: Subject, mart: str = FACTS) -> Generator[Connection]:
+    """Publish twice, and let a reader keep the version of before from being dropped."""
     subject.published("a", [row("T1", D1)])
-    with reader(subject) as open_one:
-        assert count(subject, open_one) == 1
+    with reader(subject, older=True):
         subject.published("b", [row("T2", D1), row("T3", D2)])
-        assert count(subject, open_one) == 2
+    with reader(subject) as open_one:
+        count(subject, open_one, mart)
+        drop_former_versions(subject.warehouse)  # pyright: ignore[reportArgumentType] - it is PostgreSQL
         halfway = "select count(*) from pg_inherits where inhdetachpending"
-        assert subject.ask(f"{halfway} and inhparent = '{parent(subject)}'::regclass") == [(1,)]
+        found = subject.ask(f"{halfway} and inhparent = '{parent(subject, mart)}'::regclass")
+        assert found == [(1,)]
+        yield open_one
+
+
+def test_rows_are_copied_while_a_reader_stays(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A detach that is given up is finished later, and publications go on meanwhile."""
+    monkeypatch.setattr("sales_mart.warehouses.postgres.publish._ATTEMPTS", (0.05,))
+    with halfway_detached(subject) as open_one:
+        assert count(subject, open_one) == 2
         subject.published("c", [row("T4", D1)], business_date=D1)
         assert count(subject, open_one) == 1
-    subject.published("d", [row("T5", D1), row("T6", D2)])
-    assert versions(subject) == {"v4__pg_sales"}
+        assert versions(subject) == {"v1__pg_sales", "v2__pg_sales"}
+        assert subject.contents() == subject.rebuilt()
+        # A column that is new, of a mart that nobody reads now.
+        built = subject.loaded("d", [row("T5", D1), row("T6", D2)])
+        table = subject.following("sales_by_product")
+        subject.change(f"alter table {table} add column more bigint")
+        subject.publish(built)
+        assert count(subject, open_one) == 2
+        more = f"select product, more from {subject.live('sales_by_product')}"
+        assert subject.ask(more) == [("Halal Mouse", None)]
+        assert versions(subject) == {"v1__pg_sales", "v2__pg_sales"}
+    subject.published("e", [row("T7", D1), row("T8", D2)])
+    assert versions(subject) == {"v3__pg_sales"}
     assert subject.contents() == subject.rebuilt()
 
 
-def test_a_column_is_added_over_a_detach_that_was_given_up(subject: Subject) -> None:
+def test_no_statement_is_planned_while_a_version_is_attached(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would not know the version, and find the mart empty when the publication is there."""
     subject.published("a", [row("T1", D1)])
-    with reader(subject) as open_one:
-        count(subject, open_one, "sales_by_product")
-        subject.published("b", [row("T2", D1)])
+    blocked: list[str] = []
+
+    def show(connection: Connection, config: Config, mart: str, version: int) -> None:
+        with reader(subject) as other:
+            other.execute("set lock_timeout = '50ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                count(subject, other, mart)
+            other.rollback()
+        blocked.append(mart)
+        show_version(connection, config, mart, version)
+
+    monkeypatch.setattr("sales_mart.warehouses.postgres.publish.show_version", show)
+    subject.published("b", [row("T2", D1), row("T3", D2)])
+    assert sorted(blocked) == sorted(subject.models())
+    assert versions(subject) == {"v2__pg_sales"}
+
+
+def test_readers_who_never_rest_see_no_mart_empty(subject: Subject) -> None:
+    """Between the plan of a statement and its start a publication may be over."""
+    subject.published("a", [row("T0", D1)])
+    asked = " union all ".join(f"select count(*) from {subject.live(n)}" for n in subject.models())
+    ended, fewest = threading.Event(), [1]
+
+    def poll() -> None:
+        with connect(subject.config) as connection:
+            connection.autocommit = True
+            while not ended.is_set():
+                found = connection.execute(asked.encode()).fetchall()
+                fewest.append(min(count for (count,) in found))
+
+    threads = [threading.Thread(target=poll) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(4):
+        subject.published(f"b{number}", [row(f"T{number}", D1), row(f"U{number}", D2)])
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert len(fewest) > 1000
+    assert min(fewest) == 1
+    assert versions(subject) >= {"v5__pg_sales"}
+
+
+def test_a_column_is_added_over_a_detach_that_was_given_up(subject: Subject) -> None:
+    with halfway_detached(subject, "sales_by_product"):
+        pass
     subject.change(
         "set lock_timeout = '1s'",
         f"alter table {parent(subject)} add column if not exists extra text",

@@ -182,7 +182,7 @@ def publish_in_transaction(  # noqa: PLR0913 - keyword-only, each said by the wa
     publish_mart: Callable[[Mart], None],
     *,
     recorded: bool,
-    are_moved: bool = False,
+    move: Callable[[], bool] | None = None,
 ) -> Publication:
     """Make the next marts current in an open transaction, which the caller commits.
 
@@ -192,8 +192,8 @@ def publish_in_transaction(  # noqa: PLR0913 - keyword-only, each said by the wa
         following: What was found out about the next marts.
         publish_mart: Makes the rows of one next mart the live ones.
         recorded: Whether the last publication has recorded its slices.
-        are_moved: Whether the next tables themselves become the live ones. Facts that were just
-            recorded are not read again then.
+        move: Makes the next tables themselves the live ones, as the last thing that is done; False
+            when that is not possible now. Facts that were just recorded are not read again then.
 
     Raises:
         MartsChangedError: The marts would not be what they should.
@@ -202,16 +202,22 @@ def publish_in_transaction(  # noqa: PLR0913 - keyword-only, each said by the wa
     marts = PublishedMarts(warehouse)
     for statement in marts.record_sql(window, recorded=recorded):
         execute(statement)
-    for mart in warehouse.marts:
-        publish_mart(mart)
-    read = () if are_moved else window if recorded else None
-    found = marts.differences(session.query, read, recorded=True)
-    check_published(warehouse.name, found, "Nothing was published.", following.run_id)
+
+    def check(facts: Window, live: Mapping[str, str]) -> None:
+        found = marts.differences(session.query, facts, recorded=True, live=live)
+        check_published(warehouse.name, found, "Nothing was published.", following.run_id)
+
+    if move is not None:
+        check((), marts.next)
     counts = dict(session.query(marts.rows_sql()))
     rows = json.dumps({mart.name: int(counts.get(mart.name, 0)) for mart in warehouse.marts})
     for statement in history_sql(session, following.sequence):
         execute(statement)
     execute(note_sql(warehouse, following, warehouse.dialect.literal(rows)))
+    if move is None or not move():
+        for mart in warehouse.marts:
+            publish_mart(mart)
+        check(window if recorded else None, marts.live)
     return cast("Publication", latest_publication(session))
 
 

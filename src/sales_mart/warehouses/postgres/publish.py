@@ -3,16 +3,25 @@
 A build of everything is attached as the next version of each mart, and one statement lets all views
 show it. A build of some days changes the version that is shown, by plain DELETE and INSERT. Either
 way rows do the work, not the catalogue: a snapshot taken before the commit sees the old marts
-whole, one taken after it the new ones, nobody waits, and views and grants stay. The measurements
-behind the choice stand in `docs/explanation/publishing.md`.
+whole, one taken after it the new ones, and views and grants stay. The measurements behind the
+choice stand in `docs/explanation/publishing.md`.
+
+A statement that was planned before a version is attached does not read it, and would find the mart
+empty if it began to run after the commit. So no statement on the views may be under way meanwhile:
+the pointer's table, which each of them locks before it is planned, is locked for the few
+milliseconds of the switch. Where a reader does not go out of the way for seconds, the rows are
+copied into the version that is shown, which needs no lock.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Cursor
+from psycopg.errors import LockNotAvailable
 from psycopg.sql import SQL, Identifier
 
 from sales_mart.errors import ConfigurationError, UnexpectedError
@@ -46,6 +55,7 @@ from sales_mart.warehouses.postgres.versions import (
     make_ready,
     next_version,
     partition_name,
+    pointer,
     run,
     show_version,
 )
@@ -58,9 +68,9 @@ from sales_mart.warehouses.publishing import (
 from sales_mart.warehouses.windows import window_months
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
+    from collections.abc import Mapping
 
+    from sales_mart.config import Config
     from sales_mart.marts import Mart
     from sales_mart.warehouses.history import Publication
     from sales_mart.warehouses.postgres import PostgreSQL
@@ -71,6 +81,9 @@ if TYPE_CHECKING:
 __all__ = ["prepare", "publish"]
 
 _log = logging.getLogger(__name__)
+
+_ATTEMPTS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds that readers may have to wait behind us, one attempt after the other."""
 
 
 def prepare(warehouse: PostgreSQL) -> None:
@@ -113,12 +126,12 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
                 session,
                 lambda sql: connection.execute(sql.encode()),
                 following,
-                lambda mart: tables[mart.name].publish(following.window, version),
+                lambda mart: tables[mart.name].copy(following.window, version),
                 recorded=recorded,
-                are_moved=version is not None,
+                move=None
+                if version is None
+                else partial(_move, connection, warehouse, tables, version),
             )
-            if version is not None:
-                _drop_views(connection, warehouse.next_schema)
             connection.commit()
     drop_former_versions(warehouse)
     return published
@@ -168,14 +181,29 @@ class _Table:
             self._removed = changes.removed
             adopt(self._connection, self._warehouse, self._mart)
 
-    def publish(self, window: Window, version: int | None) -> None:
-        """Make the next rows the live ones; `evolve` has been called."""
-        if version is None:
-            self._rewrite(window or ())
-        else:
-            self._attach(version)
+    def widen(self) -> None:
+        """Give the version that is shown, and its view, the columns that are new."""
+        connection, config, name = self._connection, self._warehouse.config, self._mart.name
+        live = columns_of(connection, self._live)
+        if live and (new := [each for each in self._columns if each not in live]):
+            add_columns(connection, config, name, new)
+            version = current_version(connection, config, name)
+            table = Identifier(self._warehouse.raw_schema, partition_name(name, version))
+            create_view(connection, config, name, self._live, table)
 
-    def _attach(self, version: int) -> None:
+    def copy(self, window: Window, version: int | None) -> None:
+        """Put the next rows into the version that is shown, where there is one.
+
+        Args:
+            window: Sale dates whose rows are replaced; None for all rows.
+            version: The next version, when everything was built.
+        """
+        if version is not None and not columns_of(self._connection, self._live):
+            self.attach(version)  # nobody can be reading it
+        else:
+            self._rewrite(window)
+
+    def attach(self, version: int) -> None:
         """Make the next table itself a version, and let the view show it."""
         connection, config = self._connection, self._warehouse.config
         schema, name = self._warehouse.raw_schema, self._mart.name
@@ -199,13 +227,13 @@ class _Table:
         show_version(connection, config, name, version)
         _log.info("postgres: %s: version %d", name, version)
 
-    def _rewrite(self, window: Sequence[date]) -> None:
+    def _rewrite(self, window: Window) -> None:
         """Replace the rows of the window, or all rows, in the version that is shown."""
         connection, config, name = self._connection, self._warehouse.config, self._mart.name
         version = current_version(connection, config, name)
         table = Identifier(self._warehouse.raw_schema, partition_name(name, version))
         within = SQL("")
-        if self._mart.slice:
+        if self._mart.slice and window is not None:
             days = window if self._mart.slice == "sale_date" else window_months(tuple(window))
             column = Identifier(self._mart.slice)
             within = SQL("where {} = any({})").format(column, list(days))
@@ -231,6 +259,52 @@ class _Table:
 
     def _execute(self, statement: LiteralString, **parts: object) -> Cursor[tuple[Any, ...]]:
         return run(self._connection, statement, next=self._next, **parts)
+
+
+def _move(
+    connection: Connection, warehouse: PostgreSQL, tables: Mapping[str, _Table], version: int
+) -> bool:
+    """Attach what was built, and let the views show it, unless readers are in the way."""
+    # Before the lock, for which a reader may wait who holds a view already.
+    for table in tables.values():
+        table.widen()
+    if not _wait_for_readers(connection, warehouse.config):
+        _log.info("postgres: readers hold the marts, so rows are copied into what they read")
+        return False
+    for table in tables.values():
+        table.attach(version)
+    _drop_views(connection, warehouse.next_schema)
+    return True
+
+
+def _wait_for_readers(connection: Connection, config: Config) -> bool:
+    """Wait for a moment in which nobody reads the marts, and keep it to the end of the transaction.
+
+    Readers who come meanwhile wait behind us, so each attempt is a short one.
+
+    Returns:
+        Whether there was such a moment.
+    """
+    before = connection.execute("show lock_timeout").fetchall()[0][0]
+    for seconds in _ATTEMPTS:
+        try:
+            with connection.transaction():
+                _set_lock_timeout(connection, f"{seconds}s")
+                run(
+                    connection,
+                    "lock table {versions} in access exclusive mode",
+                    versions=pointer(config),
+                )
+                _set_lock_timeout(connection, before)
+        except LockNotAvailable:
+            time.sleep(seconds)
+        else:
+            return True
+    return False
+
+
+def _set_lock_timeout(connection: Connection, text: str) -> None:
+    connection.execute("select set_config('lock_timeout', %s, true)", (text,))
 
 
 def _next(warehouse: PostgreSQL, mart: Mart) -> Identifier:
