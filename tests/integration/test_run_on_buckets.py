@@ -313,6 +313,56 @@ def test_no_credentials_are_a_matter_of_configuration(
     assert said in ended.said
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        # A secret that is made of a file, as `kubectl create secret --from-file` does it.
+        ({"AWS_ACCESS_KEY_ID": "k3y\n"}, "AWS_ACCESS_KEY_ID begins or ends with a space"),
+        ({"AWS_SECRET_ACCESS_KEY": "k3y\n"}, "AWS_SECRET_ACCESS_KEY begins or ends with a space"),
+        ({"AWS_ENDPOINT_URL_S3": "k3y.example:9000"}, "Correct AWS_ENDPOINT_URL_S3"),
+        ({"AWS_ENDPOINT_URL_S3": "http://k3y example"}, "Check the variables that begin with AWS_"),
+        ({"AWS_SKIP_SIGNATURE": "k3y"}, "Check the variables that begin with AWS_"),
+        (
+            {"AWS_SECRET_ACCESS_KEY": ""},
+            "Check the variables that begin with AWS_",
+        ),
+    ],
+)
+def test_settings_that_no_request_can_be_made_with(
+    alone: str, monkeypatch: pytest.MonkeyPatch, settings: dict[str, str], said: str
+) -> None:
+    usual = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    for name, value in {**usual, **settings}.items():
+        monkeypatch.setenv(name, value)
+        if not value:
+            monkeypatch.delenv(name)
+    ended = attempt(lambda: open_storage(alone).read("a"))
+    assert ended.code == 2
+    assert said in ended.said
+    assert "k3y" not in ended.said
+
+
+def test_a_token_that_is_not_there_is_no_usable_credential(
+    alone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/no/such")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/r")
+    ended = attempt(lambda: open_storage(alone).read("a"))
+    assert ended.code == 2
+    assert "no usable credentials" in ended.said
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_no_variable_lets_two_create_one_object(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in ("disabled", "dynamo:table"):
+        monkeypatch.setenv("AWS_CONDITIONAL_PUT", value)
+        open_storage(bucket).write(value, b"one", create=True)
+        with pytest.raises(FileExistsError):
+            open_storage(bucket).write(value, b"two", create=True)
+
+
 def test_a_file_of_profiles_that_cannot_be_read_is_not_quoted(alone: str, tmp_path: Path) -> None:
     (tmp_path / ".aws" / "credentials").write_text("s3cret without a section\n")
     ended = attempt(lambda: open_storage(alone))

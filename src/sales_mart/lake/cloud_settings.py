@@ -48,14 +48,15 @@ def s3_settings() -> Settings:
     Raises:
         ConfigurationError: The profile is not there, or gives no keys.
     """
+    _check_environment("AWS_")
     profile = _profile()
     region = _first("AWS_REGION", "AWS_DEFAULT_REGION") or profile.get("region") or "us-east-1"
     # Deleting many objects at once is a request that not every store knows.
-    options = {"region": region, "disable_bulk_delete": "true"}
+    options = {"region": region, "disable_bulk_delete": "true", "conditional_put": "etag"}
     endpoint = _first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     endpoint = endpoint or profile.get("endpoint_url")
     if endpoint:
-        options["endpoint"] = endpoint
+        options["endpoint"] = _checked(endpoint, "AWS_ENDPOINT_URL_S3")
     if not _first(*_OTHER_WAYS):
         options |= {name: profile[name] for name in _KEYS if profile.get(name)}
     return Settings(
@@ -72,6 +73,7 @@ def azure_settings() -> Settings:
     Raises:
         ConfigurationError: No storage account is named.
     """
+    _check_environment("AZURE_")
     # The names of obstore, then those of Azure's command line.
     account = _first("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
     if not account:
@@ -82,7 +84,7 @@ def azure_settings() -> Settings:
         options["account_key"] = key
     endpoint = _first("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
     if endpoint:
-        options["endpoint"] = endpoint
+        options["endpoint"] = _checked(endpoint, "AZURE_STORAGE_ENDPOINT")
     return Settings(
         endpoint or f"https://{account}.blob.core.windows.net",
         options,
@@ -91,6 +93,28 @@ def azure_settings() -> Settings:
         "AZURE_USE_AZURE_CLI=true after `az login`; or run where the machine or the pod has an "
         "identity.",
     )
+
+
+def _check_environment(start: str) -> None:
+    """See that no variable has what a secret made of a file often has: a line end.
+
+    Raises:
+        ConfigurationError: One has. Its value is not repeated.
+    """
+    for name, value in os.environ.items():
+        if name.startswith(start) and (value != value.strip() or not value.isprintable()):
+            msg = f"{name} begins or ends with a space, or holds a line end"
+            raise ConfigurationError(
+                msg, remedy="Set it without that: `printf %s` writes a file without a line end."
+            )
+
+
+def _checked(endpoint: str, variable: str) -> str:
+    """Return the address of a store, if it is one."""
+    if not endpoint.startswith(("http://", "https://")):
+        msg = "the address of the store begins with neither http:// nor https://"
+        raise ConfigurationError(msg, remedy=f"Correct {variable}, or what else gives it.")
+    return endpoint
 
 
 def _first(*names: str) -> str | None:

@@ -14,7 +14,7 @@ from functools import cache
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from sales_mart.error_codes import kind_of_http
-from sales_mart.errors import SalesMartError, TemporaryError
+from sales_mart.errors import ConfigurationError, SalesMartError, TemporaryError
 from sales_mart.extras import need
 from sales_mart.lake.bucket import Bucket, StoredObject
 from sales_mart.lake.cloud_settings import ENVIRONMENT, Settings, azure_settings, s3_settings
@@ -41,8 +41,10 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _WIRE = re.compile(r"HttpError \{\s*kind: (\w+)")
 _MACHINE = ("latest/api/token", "latest/meta-data", "metadata/identity")
-_TOKEN = ("TokenRequest", "AssumeRole")
+_TOKEN = ("TokenRequest", "AssumeRole", "token file", "169.254.170.", "POST REDACTED")
 """What is in the texts about asking for credentials: the machine that we run on, or a service."""
+_PANIC = "pyo3_runtime"
+"""Module of what the client raises where it breaks off, as over a key that no request may hold."""
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 """What two requests about one object may be told that come at the same time."""
 _NOT_FOUND = 404
@@ -197,6 +199,10 @@ class ObjectStorePrefix(Bucket):
         except (client.BaseError, FileNotFoundError, ValueError) as error:
             # Its text stays out of ours, and out of what is logged: addresses hold signatures.
             raise self._meant(uri, error) from None
+        except BaseException as error:
+            if type(error).__module__ != _PANIC:
+                raise
+            raise self._unusable(uri) from None
 
     def _meant(self, uri: str, error: Exception) -> Exception:
         """Return what an error of the client means."""
@@ -206,27 +212,43 @@ class ObjectStorePrefix(Bucket):
         status = int(found[1]) if (found := _STATUS.search(text)) else 0
         code = found[1] if (found := _CODE.search(text)) else ""
         said = f"HTTP {status}" + (f" ({code})" if code else "")
+        wire = None if status or "builder error" in text else _WIRE.search(text)
         if (status and kind_of_http(status, "") is TemporaryError) or code in _CONFLICTS:
             return self._away(uri, said)
-        if any(each in text for each in (*_MACHINE, *(_TOKEN if status else ()))):
+        if any(each in text for each in (*_MACHINE, *(() if wire else _TOKEN))):
             return self._refusal(uri, "no usable credentials", self._settings.remedy)
         gone = isinstance(error, (FileNotFoundError, client.PreconditionError))
         if gone or status == _NOT_FOUND:
             return FileNotFoundError(uri)
         if isinstance(error, client.AlreadyExistsError):
             return FileExistsError(uri)
-        return self._refusal(uri, said) if status else self._unanswered(uri, text)
+        return self._refusal(uri, said) if status else self._unanswered(uri, error, wire)
 
-    def _unanswered(self, uri: str, text: str) -> SalesMartError:
+    def _unanswered(self, uri: str, error: Exception, wire: re.Match[str] | None) -> SalesMartError:
         """Return the error where the client tells of no status."""
-        if "Received redirect" in text:
+        from obstore.exceptions import InvalidPathError
+
+        if "Received redirect" in str(error):
             remedy = "Set AWS_REGION to the region of the bucket."
             return self._refusal(uri, "the bucket is in another region", remedy)
-        wire = _WIRE.search(text)
-        if wire is not None and "builder error" not in text:
+        if wire is not None:
             return self._away(uri, wire[1])
-        remedy = "Name a place where no object has an empty part, `.` or `..` in its name."
-        return self._refusal(uri, "a name or an address is not valid", remedy)
+        if isinstance(error, (InvalidPathError, ValueError)):
+            return self._refusal(
+                uri,
+                "a name or an address is not valid",
+                "Name a place where no object has an empty part, `.`, `..` or a control character "
+                "in its name.",
+            )
+        return self._unusable(uri)
+
+    def _unusable(self, uri: str) -> ConfigurationError:
+        """Return the error where the client can't even ask."""
+        variables = " or ".join(ENVIRONMENT)
+        return ConfigurationError(
+            f"{uri}: the client can make no request with the settings that it has",
+            remedy=f"Check the variables that begin with {variables}. {self._settings.remedy}",
+        )
 
 
 class _Stream(io.RawIOBase):
