@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import math
+import os
 import zipfile
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -103,6 +104,41 @@ def test_a_file_that_is_there_is_kept_unless_told_otherwise(ask: Ask) -> None:
     assert Path("mend.csv").read_text().startswith("transaction_id")
     assert Path("mend.csv").stat().st_mode & 0o777 == 0o600
     assert not list(Path().glob(".rejected*"))
+
+
+def test_what_is_no_file_of_its_own_is_never_replaced(ask: Ask) -> None:
+    for name in ("a.csv", "in/rejected-a.csv"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(DIRTY)
+    Path("link.csv").symlink_to("a.csv")
+    os.mkfifo("pipe")
+    validated(ask, "x", "a.csv", "in/rejected-a.csv")
+
+    def there() -> dict[Path, tuple[int, int]]:
+        found = (each for each in Path().rglob("*") if "lake" not in each.parts)
+        return {each: (each.lstat().st_ino, each.lstat().st_size) for each in found}
+
+    before = there()
+    for to in ("a.csv", "./a.csv", "link.csv", "in/", "pipe", "-", "~nosuch/a"):
+        only = () if to == "in/" else ("--file", "a.csv")
+        code, _, err = ask("quarantine", "export", "x", "--to", to, *only, "--force")
+        assert (code, "this is a bug" in err) == (2, False), to
+    assert there() == before
+
+
+def test_long_and_odd_names_of_sources_are_written_under_others(ask: Ask) -> None:
+    names = [f"{'long ' * 50}{number}.csv" for number in range(3)]
+    members = {name: DIRTY.encode() for name in (*names, "two\nlines\x1b.csv")}
+    Path("in.zip").write_bytes(zipped(members))
+    validated(ask, "x", "in.zip")
+    found = export(ask, "x", "--to", "mend/")
+    assert [each["rows"] for each in found] == [2, 3, 3, 3]
+    written = [path.name for path in Path("mend").iterdir()]
+    assert len(written) == 4
+    assert all(name.isprintable() and name.endswith(".csv") for name in written)
+    code, _, err = ask("quarantine", "export", "x", "--to", "n" * 300, "--file", names[0])
+    assert code == 2
+    assert "shorter name" in err
 
 
 def test_a_run_without_rejects_writes_nothing(ask: Ask) -> None:

@@ -32,6 +32,8 @@ def disk_errors(path: Path, what: str = "written") -> Generator[None]:
             raise TemporaryError(msg, remedy="Run the same command again.") from error
         if error.errno == errno.ENOTDIR:
             remedy = "Name another folder: this one is a file."
+        elif error.errno == errno.ENAMETOOLONG:
+            remedy = "Choose a shorter name."
         elif what == "read":
             remedy = "Let this user read the file, then run the same command again."
         else:

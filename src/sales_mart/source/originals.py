@@ -41,6 +41,8 @@ _CHUNK_BYTES = 1 << 20
 _ROWS = 65_536
 _LOOKS_LIKE_LINES = re.compile(rb"\s*\{\s*[\"}]")
 _PACKED = (".gz", ".zst")
+_LONGEST_NAME = 200
+"""Bytes of a file's name; most file systems take 255, of which some go before it."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,11 @@ class _Job:
 
     def add(self, path: Path, left_out: Sequence[int] = ()) -> None:
         """Tell of a file that was written."""
-        name = self.name.replace("/", "-")
+        name = escape_control_characters(self.name.replace("/", "-"), on_one_line=True)
         for packed in _PACKED:
             name = name.removesuffix(packed)
+        # What it is stands at the end.
+        name = name.encode(errors="replace")[-_LONGEST_NAME:].decode(errors="ignore")
         rows = len(self.records) - len(left_out)
         self.done.append(Written(self.uri, name, path, rows, tuple(left_out)))
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from sales_mart.errors import ConfigurationError
 from sales_mart.lake.disk import disk_errors, temporary_folder_in
 from sales_mart.lake.parquet import read_part
-from sales_mart.lake.storage import is_bucket
+from sales_mart.lake.storage import is_bucket, open_storage
 from sales_mart.lake.temporary import sync
 from sales_mart.schema import schema_of
 from sales_mart.source.csv_originals import Record
@@ -79,13 +79,12 @@ def export_rejects(
         What was written; no file where no such row was rejected.
 
     Raises:
-        ConfigurationError: There is a file already, the rows are of several source files and `to`
-            is one file, `to` is not local, or the configuration is not the run's.
+        ConfigurationError: There is a file already, or something that is not replaced; the rows are
+            of several source files and `to` is one file; `to` is no local path; or the
+            configuration is not the run's.
         SourceChangedError: A source is gone, or is not what was planned.
     """
-    if is_bucket(to):
-        msg = "rejected rows are exported to a local file, which only its owner can read"
-        raise ConfigurationError(msg, remedy="Name a path with --to.")
+    target = _local_path(to)
     plan = open_run(config, run)
     rejects = rejects_of(run)
     choice.check(config, [rejects])
@@ -96,11 +95,12 @@ def export_rejects(
     rows = pl.concat(frames).sort("source_file", "source_row") if frames else pl.DataFrame()
     if rows.is_empty():
         return ExportedRejects(run_id=run.run_id, files=())
-    target = Path(to).expanduser().absolute()
-    is_folder = to.endswith("/") or target.is_dir()
-    parent = target if is_folder else target.parent
-    if not is_folder and not force and target.exists():
-        raise _exists(target)
+    sources = [Path(each.uri) for each in plan.objects if not is_bucket(each.uri)]
+    with disk_errors(target):
+        is_folder = to.endswith("/") or target.is_dir()
+        parent = target if is_folder else target.parent
+        if not is_folder:
+            _check_free(target, sources, force=force)
     with temporary_folder_in(parent, f".{_PREFIX}{run.run_id}") as folder:
         written: list[Written] = []
         for ordinal in rows["source_file"].unique().sort():
@@ -115,8 +115,8 @@ def export_rejects(
                 inner,
             )
         targets = _targets([each for each in written if each.rows], target, is_folder=is_folder)
-        if there := [path for path in targets.values() if path.exists() and not force]:
-            raise _exists(there[0])
+        for path in targets.values():
+            _check_free(path, sources, force=force)
         for uri, path in targets.items():
             _move(next(each.path for each in written if each.uri == uri), path, force=force)
     files = [
@@ -129,6 +129,28 @@ def export_rejects(
         for each in written
     ]
     return ExportedRejects(run_id=run.run_id, files=tuple(files))
+
+
+def _local_path(to: str) -> Path:
+    """Return the path of what is written."""
+    if to == "-" or is_bucket(to):
+        msg = "rejected rows are exported to a local file, which only its owner can read"
+        raise ConfigurationError(msg, remedy="Name a path with --to.")
+    return Path(open_storage(to).uri)
+
+
+def _check_free(path: Path, sources: Sequence[Path], *, force: bool) -> None:
+    """See that writing a file loses nothing that is not meant."""
+    if not os.path.lexists(path):
+        return
+    if not force:
+        raise _exists(path)
+    if not path.is_file():
+        msg = f"{path} is there, and is not a file"
+        raise ConfigurationError(msg, remedy="Name another file with --to.")
+    if any(each.exists() and path.samefile(each) for each in sources):
+        msg = f"{path} is a source of the run: its other rows would be lost"
+        raise ConfigurationError(msg, remedy="Name another file or folder with --to.")
 
 
 def _targets(written: Sequence[Written], target: Path, *, is_folder: bool) -> dict[str, Path]:
