@@ -164,6 +164,28 @@ def test_a_source_that_is_gone_or_has_changed_is_refused(ask: Ask, now: str | No
     assert not list(Path().glob(".rejected*"))
 
 
+def test_a_source_that_is_another_kind_of_file_now_has_changed_too(ask: Ask) -> None:
+    book = Workbook()
+    sheet = book.active
+    assert sheet is not None
+    sheet.append(HEADER.strip().split(","))
+    book.save("empty.xlsx")
+    sheet.append(["T1", "Tea", -1, 1, date(2024, 1, 5)])
+    book.save("a.xlsx")
+    Path("b.csv").write_text(DIRTY)
+    validated(ask, "x", "a.xlsx", "b.csv")
+    for name, content in (
+        ("a.xlsx", Path("empty.xlsx").read_bytes()),
+        ("b.csv", b"a,b\n1,2\n"),
+        ("b.csv", b"%PDF-1.7"),
+        ("b.csv", b"\x1f\x8bnot gzip"),
+        ("b.csv", b""),
+    ):
+        Path(name).write_bytes(content)
+        code, _, err = ask("quarantine", "export", "x", "--to", "m", "--file", name)
+        assert (code, "is not the object that was planned" in err) == (65, True), content
+
+
 def test_another_configuration_is_refused(ask: Ask) -> None:
     Path("a.csv").write_text(DIRTY)
     validated(ask, "x", "a.csv")

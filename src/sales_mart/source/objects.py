@@ -117,10 +117,20 @@ def _planned(
                 return
             digesting = _Digesting(source, Path(item.uri))
             stored: io.BufferedReader[Any] = io.BufferedReader(digesting, _CHUNK_BYTES)
-            yield stored
-            while stored.read(_CHUNK_BYTES):
-                pass
-            if digest != f"sha256:{digesting.digest.hexdigest()}":
+
+            def is_planned() -> bool:
+                while stored.read(_CHUNK_BYTES):
+                    pass
+                return digest == f"sha256:{digesting.digest.hexdigest()}"
+
+            try:
+                yield stored
+            except Exception:
+                # What is found wrong in another content is beside the point.
+                if not is_planned():
+                    raise changed from None
+                raise
+            if not is_planned():
                 raise changed
     except FileNotFoundError as error:
         raise changed from error
