@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tempfile
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import polars as pl
 import pytest
+from openpyxl import Workbook
 
 from attempts import attempt
 from faulty import Fault, Http, http
@@ -22,6 +25,8 @@ from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.steps import doctor
 from sales_mart.steps.plan import plan
+from sales_mart.steps.quarantine import Choice
+from sales_mart.steps.quarantine_export import export_rejects
 from sales_mart.steps.seal import seal
 from sales_mart.steps.validate import step_name, validate_shard
 from support import mount_or_skip
@@ -134,6 +139,25 @@ def test_a_full_disk(disk: Callable[[str], Path], source: Path, kilobytes: int) 
     assert not list(lake.rglob("seal.json"))
     disk("size=64m")
     assert sealed(str(lake), str(source)).rows_valid == 9000
+
+
+def test_a_full_disk_under_rejected_rows(disk: Callable[[str], Path], tmp_path: Path) -> None:
+    rows = [(f"T{n * n}", f"Mouse {n * 77_777}", "two", "1", "2023-10-01") for n in range(1_500)]
+    table = pl.DataFrame(rows, HEADER.strip().split(","), orient="row")
+    table.write_csv(tmp_path / "a.csv")
+    table.write_parquet(tmp_path / "a.parquet")
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet()
+    for row in (table.columns, *rows):
+        sheet.append(list(row))
+    book.save(tmp_path / "a.xlsx")
+    to = disk("size=16k")
+    for source in [*tmp_path.iterdir()]:
+        run = checked(str(tmp_path / "lake" / source.name), str(source))
+        ended = attempt(partial(export_rejects, CONFIG, run, Choice(), f"{to}/m"))
+        assert (ended.code, "No space left on device" in ended.said) == (2, True), ended.said
+        assert "Make room" in ended.said
+        assert not [*to.iterdir()]
 
 
 def test_a_file_that_may_not_grow(tmp_path: Path, source: Path) -> None:

@@ -205,12 +205,19 @@ def tables(draw: st.DrawFn) -> Any:
             "product": column(pa.string(), "Tea", "Tea", None, ""),
             "price": column(*draw(st.sampled_from(PRICES))),
             "quantity": column(pa.int16(), 1, 1, 0, None),
-            "other": column(pa.list_(pa.int8()), [1], None),
+            "other": column(*draw(st.sampled_from(CARRIED))),
             "date": column(pa.date32(), date(2024, 1, 5), None),
         }
     )
 
 
+CARRIED: tuple[tuple[Any, ...], ...] = (
+    (pa.list_(pa.int8()), [1], None),
+    (pa.string_view(), "a", None),
+    (pa.dictionary(pa.int8(), pa.string()), "a", "b", None),
+    (pa.binary_view(), b"longer than it holds in place", None),
+    (pa.decimal256(60, 2), Decimal("1.25"), None),
+)
 PRICES: tuple[tuple[Any, ...], ...] = (
     (pa.float64(), 2.5, 2.5, -1.0, float("nan"), None),
     (pa.decimal128(9, 3), Decimal("2.500"), Decimal("2.555")),

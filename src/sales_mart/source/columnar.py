@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sales_mart.source.csv_reader import Block
 
-__all__ = ["arrow_errors", "read_parquet"]
+__all__ = ["arrow_errors", "batches_of", "read_parquet"]
 
 _ROWS = 65_536
 
@@ -46,13 +46,8 @@ def read_parquet(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
             mapped = mapped_names(names, reading)
             wanted = [names[at] for at in mapped.columns]
             _check_types(file.schema_arrow, wanted, reading.uri)
-            batches = file.iter_batches(_ROWS, columns=wanted)
             row = 1
-            while True:
-                with arrow_errors(reading.uri):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
+            for batch in batches_of(file, reading.uri, wanted):
                 found = {
                     at: _texts(batch[names[at]], names[at], reading.uri) for at in mapped.columns
                 }
@@ -73,6 +68,21 @@ def read_parquet(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
                     _places(rows[bad]),
                     np.full(int(bad.sum()), ENCODING, np.uint8),
                 )
+
+
+def batches_of(file: Any, uri: str, columns: list[str] | None = None) -> Iterator[Any]:
+    """Yield the rows of a file, some at a time.
+
+    Raises:
+        SourceFormatError: The file is damaged.
+    """
+    batches = file.iter_batches(_ROWS, columns=columns)
+    while True:
+        with arrow_errors(uri):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _places(rows: np.ndarray) -> Places:

@@ -15,7 +15,7 @@ from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import SourceChangedError
 from sales_mart.lake.disk import disk_errors
 from sales_mart.source.archive import archive_in_archive, members_of, names_of, open_member
-from sales_mart.source.columnar import arrow_errors
+from sales_mart.source.columnar import arrow_errors, batches_of
 from sales_mart.source.csv_buffer import Account
 from sales_mart.source.csv_originals import Record, led_by, reason_column, write_csv
 from sales_mart.source.csv_structure import MAX_RECORD_BYTES
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Written", "write_originals"]
 
 _CHUNK_BYTES = 1 << 20
-_ROWS = 65_536
 _LOOKS_LIKE_LINES = re.compile(rb"\s*\{\s*[\"}]")
 _PACKED = (".gz", ".zst")
 _LONGEST_NAME = 200
@@ -298,12 +297,23 @@ def _write_parquet(stream: BinaryIO, job: _Job) -> None:
         schema = pa.schema([file.schema_arrow.field(at) for at in kept])
         schema = schema.append(pa.field(column, pa.string()))
         first = 0
-        with pq.ParquetWriter(path, schema) as out:
-            for batch in file.iter_batches(_ROWS):
+        with disk_errors(path), pq.ParquetWriter(path, schema) as out:
+            for batch in batches_of(file, job.uri):
                 start, stop = np.searchsorted(rows, [first, first + batch.num_rows])
                 places = rows[start:stop] - first
-                columns: list[Any] = [batch.column(at).take(pa.array(places)) for at in kept]
+                columns: list[Any] = [_taken(batch.column(at), places) for at in kept]
                 columns.append(pa.array(reasons[start:stop], pa.string()))
                 out.write_batch(pa.record_batch(columns, schema=schema))
                 first += batch.num_rows
     job.add(path)
+
+
+def _taken(column: Any, places: np.ndarray) -> Any:
+    """Return the values of a column that stand at some places."""
+    import pyarrow as pa
+
+    try:
+        return column.take(pa.array(places))
+    except pa.ArrowNotImplementedError:  # of some types it takes none by their places
+        values = [column.slice(at, 1) for at in places.tolist()]
+        return pa.concat_arrays([column.slice(0, 0), *values])
