@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import tracemalloc
 import zipfile
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
@@ -18,6 +19,10 @@ import pytest
 from backports import zstd
 from openpyxl import Workbook, load_workbook
 
+from sales_mart.config.file import load_config
+from sales_mart.lake.runs import RunFolder
+from sales_mart.steps.quarantine import Choice
+from sales_mart.steps.quarantine_export import export_rejects
 from secrecy import find_in, find_in_files
 
 if TYPE_CHECKING:
@@ -416,6 +421,28 @@ def test_what_shifts_the_rest_of_the_file_is_left_out_and_named(ask: Ask) -> Non
     assert code == 0
     assert [(each["rows"], each["left_out"]) for each in json.loads(out)["files"]] == [(1, [3])]
     assert "at these lines: 3" in err
+
+
+def test_rejected_rows_are_not_all_held_as_objects(ask: Ask) -> None:
+    """A row takes some hundred bytes as one, and there may be millions."""
+    config = load_config()
+
+    def held(rows: int) -> int:
+        name = f"n{rows}"
+        Path(f"{name}.csv").write_text(
+            HEADER + "".join(f"T{at},Tea,two,1,\n" for at in range(rows))
+        )
+        validated(ask, name, f"{name}.csv")
+        tracemalloc.start()
+        try:
+            export_rejects(config, RunFolder("lake", name), Choice(), f"{name}.out")
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    held(1)
+    small = held(1_000)
+    assert held(9_000) - small < 150 * 8_000
 
 
 def test_mended_rows_count_beside_the_others(ask: Ask) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+import polars as pl
+
 from sales_mart.rows.mapping import normal_name, wanted_names
 from sales_mart.source.csv_buffer import Account, Buffer
 from sales_mart.source.csv_header import find_header
@@ -21,13 +23,13 @@ from sales_mart.source.csv_structure import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from sales_mart.schema import Origin
     from sales_mart.source.dialect import Dialect, Grammar
     from sales_mart.source.encoding import Codec
 
-__all__ = ["Record", "led_by", "reason_column", "write_csv"]
+__all__ = ["Record", "Records", "led_by", "reason_column", "write_csv"]
 
 _COLUMN = "rejected_because"
 _BLOCK_BYTES = 1 << 20
@@ -35,13 +37,40 @@ _FLAWS = {"malformed_row": MALFORMED, "encoding": ENCODING}
 
 
 class Record(NamedTuple):
-    """Where a record stands in the bytes of its file, and why it was rejected."""
+    """Where a record stands in the bytes of its file, and why it was rejected.
 
-    row: int
+    Attributes:
+        line: Its line, or its row in a file without lines.
+        byte_offset: Its first byte.
+        byte_length: Its bytes.
+        because: The reasons, with spaces between them.
+    """
+
     line: int
-    offset: int
-    length: int
-    reasons: Sequence[str]
+    byte_offset: int
+    byte_length: int
+    because: str
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records in the order of their file, as the columns of `Record`: there may be millions."""
+
+    columns: pl.DataFrame
+
+    def __len__(self) -> int:
+        """Count them."""
+        return self.columns.height
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield them one by one."""
+        return map(Record._make, self.columns.iter_rows())
+
+    def within(self, first: int, stop: int) -> Records:
+        """Return those of a part of the file, by where they stand in it."""
+        offset = pl.col("byte_offset")
+        found = self.columns.filter((offset >= first) & (offset < stop))
+        return Records(found.with_columns(offset - first))
 
 
 def reason_column(fields: Mapping[str, Origin]) -> str:
@@ -102,7 +131,7 @@ def write_csv(  # noqa: PLR0913 - what a file is read by
 
     def written() -> Iterator[bytes]:
         for record, data in read(stream, bytes(seen.data), records):
-            made = None if data is None else again.with_reasons(data, record.reasons)
+            made = None if data is None else again.with_reasons(data, record.because)
             if made is None:
                 left_out.append(record.line)
             else:
@@ -180,13 +209,13 @@ class _Again:
         is_whole = self.grammar.record.fullmatch(text) is not None
         return is_whole and len(self.grammar.split(text)) == self.width
 
-    def with_reasons(self, data: bytes, reasons: Sequence[str]) -> bytes | None:
+    def with_reasons(self, data: bytes, reasons: str) -> bytes | None:
         """Return the record with its reasons and a line end, None where nothing reads the same."""
         if len(data) > MAX_RECORD_BYTES or len(data) % self.codec.unit:
             return None
-        flaws = sum(_FLAWS.get(reason, 0) for reason in reasons)
+        flaws = sum(_FLAWS.get(reason, 0) for reason in reasons.split())
         text = self.codec.lines(data).text
-        for more in self._ways(text, self.plain(" ".join(reasons)), is_whole=not flaws):
+        for more in self._ways(text, self.plain(reasons), is_whole=not flaws):
             written = data + more.encode(self.codec.name) + self.end
             # Most records need no second look, which takes nine tenths of the time.
             if self._is_plain(text, flaws) or self._is_read(written, text + more.encode(), flaws):

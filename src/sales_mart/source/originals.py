@@ -6,10 +6,11 @@ import json
 import os
 import posixpath
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
+import polars as pl
 
 from sales_mart.control_characters import escape_control_characters
 from sales_mart.errors import SourceChangedError
@@ -17,7 +18,7 @@ from sales_mart.lake.disk import disk_errors
 from sales_mart.source.archive import archive_in_archive, members_of, names_of, open_member
 from sales_mart.source.columnar import arrow_errors, batches_of
 from sales_mart.source.csv_buffer import Account
-from sales_mart.source.csv_originals import Record, led_by, reason_column, write_csv
+from sales_mart.source.csv_originals import led_by, reason_column, write_csv
 from sales_mart.source.csv_structure import MAX_RECORD_BYTES
 from sales_mart.source.dialect import dialect_of
 from sales_mart.source.kinds import START_BYTES, container_kind, kind_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sales_mart.config.ingestion import Format
     from sales_mart.lake.records import SourceObject
     from sales_mart.schema import Origin
+    from sales_mart.source.csv_originals import Record, Records
 
 __all__ = ["Written", "write_originals"]
 
@@ -71,22 +73,14 @@ class _Job:
     name: str
     fields: Mapping[str, Origin]
     format: Format
-    records: Sequence[Record]
+    records: Records
     folder: Path
     done: list[Written] = field(default_factory=list[Written])
 
-    def inner(self, member: str, records: Sequence[Record]) -> _Job:
+    def inner(self, member: str, records: Records) -> _Job:
         """Return what is read of a member of an archive."""
-        shown = escape_control_characters(member, on_one_line=True)
-        return _Job(
-            f"{self.uri}!{shown}",
-            f"{self.name}-{member}",
-            self.fields,
-            self.format,
-            records,
-            self.folder,
-            self.done,
-        )
+        uri = _member_uri(self.uri, member)
+        return replace(self, uri=uri, name=f"{self.name}-{member}", records=records)
 
     def write(self, fill: Callable[[Callable[[bytes], object]], list[int]]) -> None:
         """Let something be written into a file that only its owner can read."""
@@ -117,7 +111,7 @@ def write_originals(
     item: SourceObject,
     fields: Mapping[str, Origin],
     format_: Format,
-    records: Sequence[Record],
+    records: Records,
     folder: Path,
 ) -> list[Written]:
     """Write some records of a source object as they stand there, with the reasons of each.
@@ -173,25 +167,18 @@ def _write_members(stream: BinaryIO, job: _Job, *, is_member: bool) -> None:
             raise archive_in_archive(job.uri)
         first = 0
         for member in members_of(path, job.uri, lambda _: None):
-            inner = job.inner(member, ())
-            with (
-                open_member(path, member, inner.uri) as stored,
-                decompressed(stored, inner.uri) as plain,
-            ):
+            uri = _member_uri(job.uri, member)
+            with open_member(path, member, uri) as stored, decompressed(stored, uri) as plain:
                 size = _size(plain)
-            records = [
-                each._replace(offset=each.offset - first)
-                for each in job.records
-                if first <= each.offset < first + size
-            ]
+            records = job.records.within(first, first + size)
             first += size
             if records:
-                inner = job.inner(member, records)
-                with (
-                    open_member(path, member, inner.uri) as stored,
-                    decompressed(stored, inner.uri) as plain,
-                ):
-                    _write_stream(plain, inner, is_member=True)
+                with open_member(path, member, uri) as stored, decompressed(stored, uri) as plain:
+                    _write_stream(plain, job.inner(member, records), is_member=True)
+
+
+def _member_uri(uri: str, member: str) -> str:
+    return f"{uri}!{escape_control_characters(member, on_one_line=True)}"
 
 
 def _size(stream: BinaryIO) -> int:
@@ -212,18 +199,20 @@ def _ranges(
         source = Rejoined(before, stream)
         at = 0
         for record in records:
-            at += _skip(source, record.offset - at)
-            if record.length > MAX_RECORD_BYTES:
+            at += _skip(source, record.byte_offset - at)
+            if record.byte_length > MAX_RECORD_BYTES:
                 yield record, None
                 continue
             pieces: list[bytes] = []
-            while (held := sum(map(len, pieces))) < record.length:
-                piece = source.read(record.length - held)
+            while (held := sum(map(len, pieces))) < record.byte_length:
+                piece = source.read(record.byte_length - held)
                 if not piece:
-                    msg = f"{uri} has no byte {record.offset + held}, where a rejected row stood"
+                    msg = (
+                        f"{uri} has no byte {record.byte_offset + held}, where a rejected row stood"
+                    )
                     raise SourceChangedError(msg, remedy=LET_FINISH)
                 pieces.append(piece)
-            at += record.length
+            at += record.byte_length
             yield record, b"".join(pieces)
 
     return read
@@ -246,7 +235,7 @@ def _write_json_lines(stream: BinaryIO, job: _Job, write: Callable[[bytes], obje
             if data is None:
                 left_out.append(record.line)
             else:
-                yield _with_key(data, column, " ".join(record.reasons)) + b"\n"
+                yield _with_key(data, column, record.because) + b"\n"
 
     # A file is known by its first bytes, so an object comes first.
     for line in led_by(written(), lambda line: bool(_LOOKS_LIKE_LINES.match(line))):
@@ -287,8 +276,8 @@ def _write_parquet(stream: BinaryIO, job: _Job) -> None:
     import pyarrow.parquet as pq
 
     column = reason_column(job.fields)
-    rows = np.array([each.line - 1 for each in job.records])  # anew in each member of an archive
-    reasons = [" ".join(each.reasons) for each in job.records]
+    rows = job.records.columns["line"].to_numpy() - 1  # anew in each member of an archive
+    reasons = job.records.columns["because"].cast(pl.String)
     path = job.folder / f"{len(job.done):05d}"
     with disk_errors(path):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
@@ -302,7 +291,7 @@ def _write_parquet(stream: BinaryIO, job: _Job) -> None:
                 start, stop = np.searchsorted(rows, [first, first + batch.num_rows])
                 places = rows[start:stop] - first
                 columns: list[Any] = [_taken(batch.column(at), places) for at in kept]
-                columns.append(pa.array(reasons[start:stop], pa.string()))
+                columns.append(pa.array(reasons[int(start) : int(stop)].to_list(), pa.string()))
                 out.write_batch(pa.record_batch(columns, schema=schema))
                 first += batch.num_rows
     job.add(path)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from sales_mart.source.csv_originals import Record
+    from sales_mart.source.csv_originals import Record, Records
     from sales_mart.source.tables import Reading
 
 __all__ = ["write_workbook"]
@@ -68,7 +68,7 @@ _TOO_LARGE = "1.8e308"
 
 
 def write_workbook(
-    path: Path, reading: Reading, records: Sequence[Record], column: str, out: Path
+    path: Path, reading: Reading, records: Records, column: str, out: Path
 ) -> list[int]:
     """Write rows of the sheet that is read, with the reasons of each behind its fields.
 
@@ -126,7 +126,7 @@ def write_workbook(
 def _with_reasons(row: _Row, width: int, record: Record) -> _Row:
     """Put the reasons behind the fields, and before what stands where no field is."""
     fields = row[:width] + [""] * (width - len(row))
-    return [*fields, " ".join(record.reasons), *row[width:]]
+    return [*fields, record.because, *row[width:]]
 
 
 def _trimmed(row: _Row) -> _Row:

@@ -165,16 +165,19 @@ def first_of(days: int, last: date) -> date:
 
 def counts(found: Rejects, choice: Choice) -> list[dict[str, Any]]:
     """Count the rows of a run by file and reason; a row with two reasons counts for each."""
+    by = ("file", "reason")
     frames = [
-        choice.of(read_part(found.run, part, ["source_uri", "reasons"])).explode("reasons")
+        choice.of(read_part(found.run, part, ["source_uri", "reasons"]))
+        .explode("reasons")
+        .group_by(file="source_uri", reason="reasons")
+        .agg(pl.len().alias("rows"))
         for part in found.parts
     ]
     if not frames:
         return []
-    made = pl.concat(frames).rename({"source_uri": "file", "reasons": "reason"})
+    made = pl.concat(frames).group_by(by).sum()
     if choice.reason is not None:
         made = made.filter(pl.col("reason") == choice.reason)
-    made = made.group_by("file", "reason").agg(pl.len().alias("rows"))
     made = made.sort("file", "rows", "reason", descending=[False, True, False])
     return [{"run_id": found.run.run_id, **row} for row in made.iter_rows(named=True)]
 

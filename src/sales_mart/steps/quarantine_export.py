@@ -15,7 +15,7 @@ from sales_mart.lake.parquet import read_part
 from sales_mart.lake.storage import is_bucket, open_storage
 from sales_mart.lake.temporary import sync
 from sales_mart.schema import schema_of
-from sales_mart.source.csv_originals import Record
+from sales_mart.source.csv_originals import Record, Records
 from sales_mart.source.originals import write_originals
 from sales_mart.steps.plan import open_run
 from sales_mart.steps.quarantine import rejects_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportedRejects", "RejectsFile", "export_rejects"]
 
-_COLUMNS = ["source_file", "source_row", "line", "byte_offset", "byte_length"]
+_PLACES = ["source_file", "source_row", "line", "byte_offset", "byte_length"]
 _CHOSEN_BY = ["source_uri", "reasons"]
 _PREFIX = "rejected-"
 _MOST_SHOWN = 5
@@ -88,11 +88,13 @@ def export_rejects(
     plan = open_run(config, run)
     rejects = rejects_of(run)
     choice.check(config, [rejects])
-    frames = [
-        choice.of(read_part(run, part, [*_COLUMNS, *_CHOSEN_BY])).select(*_COLUMNS, "reasons")
+    # Of many rows each byte counts: few texts of reasons stand in all of them.
+    because = pl.col("reasons").list.join(" ").cast(pl.Categorical).alias("because")
+    frames = (
+        choice.of(read_part(run, part, [*_PLACES, *_CHOSEN_BY])).select(*_PLACES, because)
         for part in rejects.parts
-    ]
-    rows = pl.concat(frames).sort("source_file", "source_row") if frames else pl.DataFrame()
+    )
+    rows = pl.concat(frames).sort("source_file", "source_row") if rejects.parts else pl.DataFrame()
     if rows.is_empty():
         return ExportedRejects(run_id=run.run_id, files=())
     sources = [Path(each.uri) for each in plan.objects if not is_bucket(each.uri)]
@@ -103,15 +105,17 @@ def export_rejects(
             _check_free(target, sources, force=force)
     with temporary_folder_in(parent, f".{_PREFIX}{run.run_id}") as folder:
         written: list[Written] = []
-        for ordinal in rows["source_file"].unique().sort():
-            records = rows.filter(pl.col("source_file") == ordinal).drop("source_file")
+        done = 0
+        for ordinal, count in rows["source_file"].value_counts().sort("source_file").iter_rows():
+            records = rows.slice(done, count).select(Record._fields)
+            done += count
             inner = folder / str(ordinal)
             inner.mkdir(mode=0o700)
             written += write_originals(
                 plan.objects[ordinal],
                 schema_of(config).fields,
                 config.ingestion.format,
-                [Record(*each) for each in records.iter_rows()],
+                Records(records),
                 inner,
             )
         targets = _targets([each for each in written if each.rows], target, is_folder=is_folder)
