@@ -92,7 +92,6 @@ def test_rows_are_counted_by_run_file_and_reason(ask: Ask) -> None:
     assert listed(ask, "x", "--file", str(Path("in/b.csv").absolute())).keys() == {
         ("x", "b.csv", "date_format")
     }
-    assert listed(ask, "x", "--file", "v.csv") == {}
     assert listed(ask, "x", "--reason", "price_format") == {("x", "a.csv", "price_format"): 1}
     code, out, _ = ask("quarantine", "list", "x")
     assert code == 0
@@ -138,6 +137,8 @@ def test_a_run_without_rejects_says_so(ask: Ask) -> None:
         (("list", "--last", "week"), "no number of days"),
         (("list", "x", "--reason", "price_formt"), "did you mean price_format?"),
         (("show", "x", "--reason", "price_formt"), "did you mean price_format?"),
+        (("list", "x", "--file", "v.csv"), "no file that was read is called 'v.csv'"),
+        (("export", "x", "--to", "mend.csv", "--file", "n/b.csv"), "is called 'n/b.csv'"),
     ],
 )
 def test_what_is_not_there_is_an_error(ask: Ask, arguments: tuple[str, ...], says: str) -> None:
@@ -242,6 +243,11 @@ def test_each_member_of_an_archive_is_a_file_of_its_own(ask: Ask) -> None:
         (f"{uri}!2.csv", "duplicate_transaction_id"): 1,
         (f"{folder}/in/b.csv", "duplicate_transaction_id"): 1,
     }
+    assert {file for _, file, _ in listed(ask, "x", "--file", "in.zip")} == {
+        "in.zip!1.csv",
+        "in.zip!2.csv",
+    }
+    assert listed(ask, "x", "--file", "n.zip") == {}
     shown = answer(ask, "show", "x", "--file", "2.csv")["rows"]
     assert [each["reasons"] for each in shown] == [["duplicate_transaction_id"], ["malformed_row"]]
     code, _, err = ask("quarantine", "export", "x", "--file", "2.csv", "--to", "mend.csv")

@@ -35,7 +35,9 @@ RunId = Annotated[
 ]
 File = Annotated[
     str | None,
-    typer.Option("--file", metavar="NAME", help="Only rows of this file: its path or its end."),
+    typer.Option(
+        "--file", metavar="NAME", help="Only rows of this file or archive: its path or its end."
+    ),
 ]
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="REASON", help="Only rows with this reason.")

@@ -36,6 +36,7 @@ __all__ = [
     "run_of",
 ]
 
+_ARCHIVE = ".zip"
 _PARTS = 3
 """Parts of the name of a record: `runs/<id>/plan.json`."""
 _ORDER = ("source_file", "source_row")
@@ -68,7 +69,7 @@ class Choice:
     """Which rows are asked for.
 
     Attributes:
-        file: End of the path of their file; None for any.
+        file: End of the path of their file, of its archive or of a member; None for any.
         reason: One of their reasons; None for any.
     """
 
@@ -78,19 +79,31 @@ class Choice:
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return those among some rows of a quarantine part."""
         if self.file is not None:
-            uri = pl.col("source_uri")
-            ends = [uri.str.ends_with(f"{before}{self.file}") for before in "/!"]
-            rows = rows.filter(pl.any_horizontal(uri == self.file, *ends))
+            uri = pl.concat_str(pl.lit("/"), "source_uri", pl.lit("!"))
+            named = (uri.str.contains(each, literal=True) for each in self._whole_names)
+            rows = rows.filter(pl.any_horizontal(named))
         if self.reason is not None:
             rows = rows.filter(pl.col("reasons").list.contains(self.reason))
         return rows
 
+    @property
+    def _whole_names(self) -> tuple[str, ...]:
+        """What the address of such a file has in it, with `/` before it and `!` behind."""
+        return ("",) if self.file is None else (f"/{self.file}!", f"!{self.file}!")
+
     def check(self, config: Config, found: Sequence[Rejects]) -> None:
-        """See that there is such a reason: no row for a misspelt one would look like good news.
+        """See that there are such a reason and file: no row of a misspelt one looks like good news.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: One is not there. Of the members of archives nobody knows.
         """
+        uris = [item.uri for each in found for item in each.plan.objects]
+        named = (part in f"/{uri}!" for uri in uris for part in self._whole_names)
+        if uris and not any(named) and not any(uri.lower().endswith(_ARCHIVE) for uri in uris):
+            msg = f"no file that was read is called {self.file!r}"
+            raise ConfigurationError(
+                msg, remedy="`sales-mart quarantine list` names the files with rejected rows."
+            )
         known = dict.fromkeys(reason for each in found for reason in each.reasons)
         check_reason(self.reason, reasons_of(config) | known)
 
