@@ -46,6 +46,8 @@ SAMPLE = Path(__file__).parents[2] / "samples" / "transactions.csv"
         "GS://bucket/x",
         " gs://bucket/x",
         "https://me:s3cret@host/x.csv",  # pragma: allowlist secret
+        "s3://me:s3cret@bucket/x.csv",  # pragma: allowlist secret
+        "gs://s3cret@bucket",
         "file:///x",
         "",
         " ",

@@ -193,7 +193,8 @@ def is_bucket(place: str) -> bool:
     Raises:
         ConfigurationError: It is empty, or an address of another kind, which would pass for a path.
     """
-    if place.startswith(_BUCKETS):
+    # No bucket has an `@` in its name: what stands before it are credentials.
+    if place.startswith(_BUCKETS) and "@" not in place.split("/", 3)[2]:
         return True
     remedy = f"Write it as a path, or as an address in lower case: {_KNOWN}, then bucket/prefix."
     if not place.strip():
@@ -201,6 +202,6 @@ def is_bucket(place: str) -> bool:
         raise ConfigurationError(msg, remedy=remedy)
     if _SCHEME.match(place):
         # It is not repeated: there may be a password in it.
-        msg = f"the address is neither a path nor begins with {_KNOWN}"
+        msg = f"the address is neither a path nor begins with {_KNOWN} and the name of a bucket"
         raise ConfigurationError(msg, remedy=remedy)
     return False
