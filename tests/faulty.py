@@ -222,7 +222,7 @@ class Fault(NamedTuple):
         method: Method of the requests that are meant; empty for any.
         path: Regular expression that is searched in path and query.
         body: Regular expression that is searched in the request's body.
-        reason: BigQuery's word for the status.
+        reason: Google's word for the status, and Amazon's.
         times: How many requests to strike.
     """
 
@@ -342,8 +342,9 @@ class _Handler(BaseHTTPRequestHandler):
             connection.close()
 
     def _refuse(self, status: int, reason: str) -> None:
-        error = {"reason": reason, "message": "said by the proxy", "domain": "global"}
-        text = {"error": {"code": status, "message": "said by the proxy", "errors": [error]}}
+        said = f"said by the proxy: <Code>{reason}</Code>"
+        error = {"reason": reason, "message": said, "domain": "global"}
+        text = {"error": {"code": status, "message": said, "errors": [error]}}
         self._answer(status, [("Content-Type", "application/json")], json.dumps(text).encode())
 
     def _forward(self, proxy: Http, body: bytes, then: str | int | None) -> None:

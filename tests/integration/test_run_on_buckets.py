@@ -371,13 +371,23 @@ def test_a_file_of_profiles_that_cannot_be_read_is_not_quoted(alone: str, tmp_pa
     assert "s3cret" not in ended.said
 
 
+@pytest.mark.parametrize("fault", [Fault(301), Fault(400, reason="AuthorizationHeaderMalformed")])
 def test_a_bucket_of_another_region_names_the_variable(
-    new_place: Callable[[str], Place], monkeypatch: pytest.MonkeyPatch
+    new_place: Callable[[str], Place], monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
     place = new_place("s3")
     with http(place.url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
-        proxy.fault(Fault(301))
+        proxy.fault(fault)
         ended = attempt(lambda: open_storage(place.uri).read("a"))
     assert ended.code == 2
     assert "AWS_REGION" in ended.said
+
+
+def test_the_name_of_an_object_is_not_taken_for_what_happened(
+    new_place: Callable[[str], Place],
+) -> None:
+    storage = open_storage(new_place("s3").uri)
+    for name in ("AssumeRole", "latest/meta-data/169.254.170.2", "token file", "Received redirect"):
+        with pytest.raises(FileNotFoundError):
+            storage.read(name)

@@ -47,6 +47,8 @@ _PANIC = "pyo3_runtime"
 """Module of what the client raises where it breaks off, as over a key that no request may hold."""
 _CONFLICTS = frozenset({"ConditionalRequestConflict", "OperationAborted"})
 """What two requests about one object may be told that come at the same time."""
+_OTHER_REGION = frozenset({"AuthorizationHeaderMalformed", "PermanentRedirect"})
+_SET_REGION = "Set AWS_REGION to the region of the bucket."
 _NOT_FOUND = 404
 
 
@@ -215,22 +217,23 @@ class ObjectStorePrefix(Bucket):
         wire = None if status or "builder error" in text else _WIRE.search(text)
         if (status and kind_of_http(status, "") is TemporaryError) or code in _CONFLICTS:
             return self._away(uri, said)
+        if isinstance(
+            error, (FileNotFoundError, client.PreconditionError, client.AlreadyExistsError)
+        ):
+            exists = isinstance(error, client.AlreadyExistsError)
+            return FileExistsError(uri) if exists else FileNotFoundError(uri)
         if any(each in text for each in (*_MACHINE, *(() if wire else _TOKEN))):
             return self._refusal(uri, "no usable credentials", self._settings.remedy)
-        gone = isinstance(error, (FileNotFoundError, client.PreconditionError))
-        if gone or status == _NOT_FOUND:
-            return FileNotFoundError(uri)
-        if isinstance(error, client.AlreadyExistsError):
-            return FileExistsError(uri)
-        return self._refusal(uri, said) if status else self._unanswered(uri, error, wire)
+        if code in _OTHER_REGION or "Received redirect" in text:
+            return self._refusal(uri, "the bucket is in another region", _SET_REGION)
+        if not status:
+            return self._unanswered(uri, error, wire)
+        return FileNotFoundError(uri) if status == _NOT_FOUND else self._refusal(uri, said)
 
     def _unanswered(self, uri: str, error: Exception, wire: re.Match[str] | None) -> SalesMartError:
         """Return the error where the client tells of no status."""
         from obstore.exceptions import InvalidPathError
 
-        if "Received redirect" in str(error):
-            remedy = "Set AWS_REGION to the region of the bucket."
-            return self._refusal(uri, "the bucket is in another region", remedy)
         if wire is not None:
             return self._away(uri, wire[1])
         if isinstance(error, (InvalidPathError, ValueError)):
