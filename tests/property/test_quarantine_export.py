@@ -54,7 +54,15 @@ OTHERS = (
     ),
     *("{d}", "a{d}b{d}{d}c{d}d", "{q}a{d}b{q}", "{q}two\nlines{q}", "{q}a\n{d}{d}{d}{d}b{q}", "\0"),
     *("{q}a{d}{d}{d}{d}{d}\nb{q}", "{q}a\n\nb", "{q}{q}", "{e}{q}", "{e}{d}", "\u00e9", "\r", " "),
-    *("T2,Tea,2.50,1,2024-01-05", "\ufeff", "\u200b", "rejected_because", "\N{GRINNING FACE}"),
+    *(
+        "T2,Tea,2.50,1,2024-01-05",
+        "\ufeff",
+        "\ufeffT2",
+        "PAR1",
+        "\u200b",
+        "rejected_because",
+        "\N{GRINNING FACE}",
+    ),
 )
 ENCODINGS = (None, None, "utf-8", "cp1252", "utf-16", "utf-16-be", "utf-32-le", "cp437", "cp037")
 BROKEN = (b"", b"\xff", b"\xc3", b'"', b"\\", b"\n", b"\r\n", b",", b"\0")

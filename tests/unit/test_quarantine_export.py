@@ -383,6 +383,15 @@ HARD = {
         "{format: {delimiter: ',', header: [transaction_id, product, price, quantity, date]}}",
         SWALLOWED.removeprefix(HEADER),
     ),
+    # As files have them that were put behind one another.
+    "no header, and the mark of an encoding": (
+        "{format: {header: [transaction_id, product, price, quantity, date]}}",
+        "A1,Tea,2.50,1,2024-01-05\n\ufeffA2,Tea,2.50,1,2024-01-05\n",
+    ),
+    "no header, and the mark of an archive": (
+        "{format: {header: [transaction_id, product, price, quantity, date]}}",
+        "A1,Tea,2.50,1,2024-01-05\nPK\x03\x04,Tea,2.50,0,2024-01-05\n",
+    ),
     "rows that end early": ("{format: {jagged_rows: true}}", f"{SWALLOWED}A7,Tea,2\nA8\n"),
     "an escape": (
         "{format: {escape: '\\', delimiter: ';'}}",

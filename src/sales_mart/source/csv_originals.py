@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import polars as pl
 
+from sales_mart.errors import SourceFormatError
 from sales_mart.rows.mapping import normal_name, wanted_names
 from sales_mart.source.csv_buffer import Account, Buffer
 from sales_mart.source.csv_header import find_header
@@ -21,6 +22,8 @@ from sales_mart.source.csv_structure import (
     MAX_RECORD_BYTES,
     split_records,
 )
+from sales_mart.source.encoding import mark_of
+from sales_mart.source.kinds import START_BYTES, kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -138,9 +141,22 @@ def write_csv(  # noqa: PLR0913 - what a file is read by
                 yield made
 
     tells = again.has_header or dialect.delimiter is not None
+    begins = not before
     for each in led_by(written(), lambda made: tells or again.fits(made)):
+        # Behind a blank line it is no mark of an encoding, nor of another kind of file.
+        if begins and not _begins_as_text(each, uri):
+            write(end)
+        begins = False
         write(each)
     return left_out
+
+
+def _begins_as_text(data: bytes, uri: str) -> bool:
+    """Tell whether a file that begins so is read as CSV from its first byte on."""
+    try:
+        return mark_of(data) is None and kind_of(data[:START_BYTES], uri, None) == "csv"
+    except SourceFormatError:
+        return False
 
 
 def led_by(written: Iterator[bytes], leads: Callable[[bytes], bool]) -> Iterator[bytes]:
