@@ -7,6 +7,9 @@ import io
 import json
 import math
 import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 from datetime import date, datetime, time, timedelta
@@ -153,6 +156,31 @@ def test_a_run_without_rejects_writes_nothing(ask: Ask) -> None:
     assert code == 0
     assert "no such row was rejected" in out
     assert not Path("mend.csv").exists()
+
+
+KILLED = """
+import resource, signal, sys
+from sales_mart.__main__ import main
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+main()
+"""
+"""A process that the system ends where it writes more than a few bytes."""
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one_of_any_run(ask: Ask) -> None:
+    Path("a.csv").write_text(DIRTY)
+    for run in ("x", "y"):
+        validated(ask, run, "a.csv")
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", KILLED, "quarantine", "export", "x", "--to", "mend/"],
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode == -signal.SIGXFSZ
+    assert [each.stat().st_mode & 0o777 for each in Path("mend").iterdir()] == [0o700]
+    export(ask, "y", "--to", "mend/")
+    assert [each.name for each in Path("mend").iterdir()] == ["rejected-a.csv"]
 
 
 @pytest.mark.parametrize("now", [None, DIRTY.replace("two", "six")])

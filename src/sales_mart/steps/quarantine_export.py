@@ -103,7 +103,8 @@ def export_rejects(
         parent = target if is_folder else target.parent
         if not is_folder:
             _check_free(target, sources, force=force)
-    with temporary_folder_in(parent, f".{_PREFIX}{run.run_id}") as folder:
+    # Of one name for all runs: what a killed export left is swept by the next one, of whatever run.
+    with temporary_folder_in(parent, ".rejected") as folder:
         written: list[Written] = []
         done = 0
         for ordinal, count in rows["source_file"].value_counts().sort("source_file").iter_rows():
