@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 
 from sales_mart.config import Config
-from sales_mart.errors import SourceChangedError, SourceNotReadyError
+from sales_mart.errors import NoSourceObjectError, SourceChangedError, SourceNotReadyError
 from sales_mart.lake.records import Range
 from sales_mart.lake.storage import open_bucket, open_storage
 from sales_mart.schema import schema_of
@@ -15,6 +17,9 @@ from sales_mart.source.listing import find_objects, list_objects
 from sales_mart.source.ranges import cut
 from sales_mart.source.read import read_object
 from sales_mart.source.ready import Readiness
+
+if TYPE_CHECKING:
+    from conftest import Place
 
 
 def deliver(bucket: str, *names: str) -> None:
@@ -45,6 +50,18 @@ def test_a_folder_of_a_bucket_means_what_a_local_one_does(bucket: str) -> None:
     for name in ("d.csv.part (a temp", ".hidden.csv (hid", ".trash/f.csv (hid", "_SUCCESS (not"):
         assert f"{bucket}/in/{name}" in warnings[1]
     assert names(bucket, "in/*.part") == ["in/d.csv.part"]
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_an_empty_folder_that_a_console_made_is_no_file(place: Place) -> None:
+    client: Any = boto3.client("s3", endpoint_url=place.url, region_name="us-east-1")
+    for key in ("in/", "in/sales-old/", "day/", "in/sales-1.csv", "in/sales-2.csv"):
+        body = b"" if key != "in/sales-1.csv" else b"x"
+        client.put_object(Bucket=place.uri.removeprefix("s3://"), Key=key, Body=body)
+    # An empty file is one.
+    assert names(place.uri, "in/sales*") == ["in/sales-1.csv", "in/sales-2.csv"]
+    with pytest.raises(NoSourceObjectError):
+        names(place.uri, "day")
 
 
 def test_a_delivery_of_a_bucket_waits_for_its_markers(bucket: str) -> None:

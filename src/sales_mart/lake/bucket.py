@@ -107,6 +107,10 @@ class Bucket(ABC):
             FileNotFoundError: There is no bucket.
         """
 
+    def is_folder(self, stored: StoredObject) -> bool:
+        """Tell whether an object is no file, but stands for a folder, as consoles make them."""
+        return stored.name.endswith("/")
+
     @abstractmethod
     def open(self, name: str, version: str) -> AbstractContextManager[IO[bytes]]:
         """Open one version of an object as a stream, which holds a few megabytes at a time.

@@ -110,6 +110,16 @@ class ObjectStorePrefix(Bucket):
             if meta["size"] or path not in folders
         ]
 
+    def is_folder(self, stored: StoredObject) -> bool:
+        """Tell whether an object only stands for a folder."""
+        # It was listed without the slash of its name, and without it there is nothing.
+        try:
+            if not stored.size:
+                self._asked(stored.name, lambda: self._store.head(self._key(stored.name)))
+        except FileNotFoundError:
+            return True
+        return False
+
     @contextmanager
     def open(self, name: str, version: str) -> Generator[IO[bytes]]:
         """Open one version of an object as a stream."""

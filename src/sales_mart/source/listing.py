@@ -329,8 +329,9 @@ def _list_bucket(pattern: str) -> list[_Entry]:
     folder = key.rstrip("/") + "/" if key else ""
     prefix = key[: magic.start()] if magic else key.rstrip("/")
     wanted = _glob(key) if magic else re.compile(re.escape(key))
+    storage = open_bucket(whole)
     try:
-        stored = open_bucket(whole).objects(prefix)
+        stored = storage.objects(prefix)
     except FileNotFoundError:
         return []
     entries: dict[str, _Entry] = {}
@@ -344,8 +345,8 @@ def _list_bucket(pattern: str) -> list[_Entry]:
             name = folder + inner
         else:
             reason = _reason_in_glob(name.split("/"), key.split("/"))
-        # An object whose name ends with a slash stands for a folder, and holds nothing.
-        if not each.name.endswith("/"):
+        # One that is not read anyway need not be looked at.
+        if not (each.name.endswith("/") if reason else storage.is_folder(each)):
             listed = Listed(f"{whole}/{name}", each.size, each.version, each.modified)
             entries[name + "/" * (reason == "a folder")] = _Entry(listed, reason)
     return list(entries.values())
