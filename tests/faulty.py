@@ -216,7 +216,8 @@ class Fault(NamedTuple):
 
     Attributes:
         then: A status to answer with; `drop`, `lose answer` and `mute` as with `Wire`;
-            `truncate` breaks off in the middle of the server's answer; `slow` waits two seconds;
+            `truncate` breaks off in the middle of the server's answer, and `double` says it twice;
+            `slow` waits two seconds;
             `running` says of every job that it is not done yet; `unconditional` passes the request
             on without its conditions.
         method: Method of the requests that are meant; empty for any.
@@ -226,9 +227,7 @@ class Fault(NamedTuple):
         times: How many requests to strike.
     """
 
-    then: (
-        int | Literal["drop", "lose answer", "mute", "truncate", "slow", "running", "unconditional"]
-    )
+    then: int | Cut | Literal["truncate", "double", "slow", "running", "unconditional"]
     method: str = ""
     path: str = ""
     body: str = ""
@@ -376,6 +375,8 @@ class _Handler(BaseHTTPRequestHandler):
             data = data.replace(proxy.upstream.encode(), proxy.url[7:].encode())
         if then == "running":
             data = _as_running(data)
+        if then == "double":
+            data *= 2
         kept = [(k, v) for k, v in answer.getheaders() if k.lower() not in skipped]
         if self.command == "HEAD":
             kept.append(("Content-Length", answer.getheader("Content-Length") or "0"))

@@ -384,6 +384,35 @@ def test_a_bucket_of_another_region_names_the_variable(
     assert "AWS_REGION" in ended.said
 
 
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (Fault(409, "PUT"), 2, "may not be replaced"),
+        (Fault("double", "GET"), 75, "another length"),
+    ],
+)
+def test_an_answer_that_should_not_be(
+    new_place: Callable[[str], Place],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Fault,
+    code: int,
+    said: str,
+) -> None:
+    place = new_place("s3")
+    monkeypatch.setattr(f"{place.store.client}.RETRY_SECONDS", 1.0)
+    open_storage(place.uri).write("a", b"one")
+
+    def replace() -> None:
+        with open_storage(place.uri).local("a") as path:
+            open_storage(place.uri).put("a", path)
+
+    with http(place.url) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        proxy.fault(fault)
+        ended = attempt(replace)
+    assert (ended.code, said in ended.said) == (code, True)
+
+
 def test_the_name_of_an_object_is_not_taken_for_what_happened(
     new_place: Callable[[str], Place],
 ) -> None:

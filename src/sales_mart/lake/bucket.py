@@ -68,7 +68,7 @@ class Bucket(ABC):
 
     def write(self, name: str, data: bytes, *, create: bool = False) -> None:
         """Upload in one request; with `create` only if there is no such object."""
-        with self._uploading(name):
+        with self._uploading(name, create=create):
             self._upload(name, data, create=create)
 
     def put(self, name: str, path: Path) -> None:
@@ -143,10 +143,15 @@ class Bucket(ABC):
         return f"{self._prefix}/{name}" if self._prefix else name
 
     @contextmanager
-    def _uploading(self, name: str) -> Generator[None]:
-        """Who writes and hears of something missing has no bucket."""
+    def _uploading(self, name: str, *, create: bool = False) -> Generator[None]:
+        """Who writes and hears of something missing has no bucket; who replaces may not."""
         try:
             yield
+        except FileExistsError as error:
+            if create:
+                raise
+            uri = f"{self.uri}/{name}"
+            raise self._refusal(uri, "the object may not be replaced") from error
         except FileNotFoundError as error:
             bucket = self._bucket_name
             msg = f"{self.uri}/{name} could not be written: there is no bucket {bucket}"

@@ -139,7 +139,7 @@ class ObjectStorePrefix(Bucket):
         return self._time(said.get("Date"))
 
     def _stream(self, name: str, version: str | None = None) -> _Stream:
-        key = self._key(name)
+        key, uri = self._key(name), f"{self.uri}/{name}"
         meta = self._asked(name, lambda: self._store.head(key))
         if version not in (None, _version(meta)):
             raise FileNotFoundError(name)
@@ -148,8 +148,14 @@ class ObjectStorePrefix(Bucket):
 
         def piece(start: int, end: int) -> memoryview:
             options: Any = {**wanted, "range": (start, end)}
-            found = self._asked(name, lambda: self._store.get(key, options=options).bytes())
-            return memoryview(found)
+
+            def get() -> memoryview:
+                found = memoryview(self._store.get(key, options=options).bytes())
+                if len(found) != end - start:
+                    raise self._away(uri, "an answer of another length")
+                return found
+
+            return self._asked(name, get)
 
         return _Stream(piece, meta["size"])
 
@@ -256,10 +262,11 @@ class ObjectStorePrefix(Bucket):
         return self._unusable(uri)
 
     def _unusable(self, uri: str) -> ConfigurationError:
-        """Return the error where the client can't even ask."""
+        """Return the error where the client can't ask, or doesn't understand the answer."""
         variables = " or ".join(ENVIRONMENT)
         return ConfigurationError(
-            f"{uri}: the client can make no request with the settings that it has",
+            f"{uri}: the client can make no request with these settings, or was answered by "
+            f"something else than {self.service}",
             remedy=f"Check the variables that begin with {variables}. {self._settings.remedy}",
         )
 
