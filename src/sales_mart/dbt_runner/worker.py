@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import platform
 import queue
 import select
 import signal
@@ -72,6 +73,7 @@ def main() -> int:
     _make_schemas()
     # Started by a worker, it would be given the worker's password in its environment.
     resource_tracker.ensure_running()
+    tuple(platform.uname())  # likewise: dbt asks for it, and Python starts `uname` for an answer
     woken, wake = socket.socketpair()
     wake.setblocking(False)
     signal.set_wakeup_fd(wake.fileno())
