@@ -14,11 +14,9 @@ import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
 from e2e.cluster import wait_for
+from e2e.test_e2e import put
 from sales_mart.api.keys import add_key
-from sales_mart.config import Config
-from sales_mart.lake.storage import open_storage
 from sales_mart.steps.summary import published_summary
-from sales_mart.synthetic.generate import generate
 from targets import Target
 
 if TYPE_CHECKING:
@@ -69,9 +67,7 @@ class Service(NamedTuple):
 @pytest.fixture(scope="module")
 def service(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Generator[Service]:
     """Publish a run, then let the chart start the API."""
-    rules = Config.model_validate({"ingestion": {"validation": {"product_prefix": "Halal"}}})
-    text = b"".join(generate(300, seed=7, config=rules))
-    open_storage(f"{release.lake}/served").write("sales.csv", text)
+    put(f"{release.lake}/served", "sales.csv", 300, seed=7)
     config = release.apart("served")
     config["data_lake"]["source"] = f"{release.lake}/served/*.csv"
     release.upgrade(config=config)
