@@ -15,6 +15,7 @@ from sales_mart.errors import ConfigurationError, DataError, TemporaryError
 from sales_mart.warehouses.frames import Field, FoundColumn, Written, fitted, table_of
 from sales_mart.warehouses.postgres.connection import Connection, connect, ensure_schema
 from sales_mart.warehouses.postgres.owners import check_relations, exists
+from sales_mart.warehouses.postgres.reader import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,6 @@ _TYPES: dict[str, Any] = {
 }
 _PARAMETERS = re.compile(r"(numeric|character varying)(?:\((\d+)(?:,(\d+))?\))?")
 _MOST_DIGITS = 38
-_PAGE = 10_000
 _COLUMNS: LiteralString = """
     select
         attname,
@@ -101,7 +101,7 @@ def read_table(config: Config, place: Place) -> pa.Table:  # pyright: ignore[rep
             for each in columns
         )
         with connection.cursor("sales_mart_read", binary=True) as cursor:
-            cursor.itersize = _PAGE
+            cursor.itersize = PAGE
             cursor.execute(SQL("select {} from {}").format(listed, Identifier(*place)))
             return table_of(iter(cursor), columns)
 
