@@ -130,8 +130,10 @@ def publish(warehouse: PostgreSQL, following: NextMarts) -> Publication:
                 recorded=recorded,
                 move=None
                 if version is None
-                else partial(_move, connection, warehouse, tables, version),
+                else partial(_move, connection, config, tables, version),
             )
+            if version is not None:
+                _drop_views(connection, warehouse.next_schema)
             connection.commit()
     drop_former_versions(warehouse)
     return published
@@ -185,11 +187,12 @@ class _Table:
         """Give the version that is shown, and its view, the columns that are new."""
         connection, config, name = self._connection, self._warehouse.config, self._mart.name
         live = columns_of(connection, self._live)
-        if live and (new := [each for each in self._columns if each not in live]):
+        if not live or set(self._columns) <= set(live):
+            return
+        known = columns_of(connection, self._parent)
+        if new := [each for each in self._columns if each not in known]:
             add_columns(connection, config, name, new)
-            version = current_version(connection, config, name)
-            table = Identifier(self._warehouse.raw_schema, partition_name(name, version))
-            create_view(connection, config, name, self._live, table)
+        create_view(connection, config, name, self._live, _shown(connection, self._warehouse, name))
 
     def copy(self, window: Window, version: int | None) -> None:
         """Put the next rows into the version that is shown, where there is one.
@@ -204,17 +207,13 @@ class _Table:
             self._rewrite(window)
 
     def attach(self, version: int) -> None:
-        """Make the next table itself a version, and let the view show it."""
-        connection, config = self._connection, self._warehouse.config
-        schema, name = self._warehouse.raw_schema, self._mart.name
-        parent = Identifier(schema, parent_name(name))
-        known, live = columns_of(connection, parent), columns_of(connection, self._live)
+        """Make the next table itself a version, and let the view show it; it has been widened."""
+        connection, config, name = self._connection, self._warehouse.config, self._mart.name
+        known, live = (columns_of(connection, each) for each in (self._parent, self._live))
         if not live and dict(known) != dict(known) | dict(self._columns):
             known = []  # nobody reads it, and its columns may have other types
         if not known:
             create_parent(connection, config, name, self._columns)
-        elif new := [each for each in self._columns if each not in known]:
-            add_columns(connection, config, name, new)
         for each in known:
             if each.name not in dict(self._columns):
                 add_column(connection, self._next, each)
@@ -222,16 +221,15 @@ class _Table:
         table = attach(
             connection, config, name, version, schema=self._warehouse.next_schema, table=name
         )
-        if not {each.name for each in self._columns} <= dict(live).keys():
+        if not live:
             create_view(connection, config, name, self._live, table)
         show_version(connection, config, name, version)
         _log.info("postgres: %s: version %d", name, version)
 
     def _rewrite(self, window: Window) -> None:
         """Replace the rows of the window, or all rows, in the version that is shown."""
-        connection, config, name = self._connection, self._warehouse.config, self._mart.name
-        version = current_version(connection, config, name)
-        table = Identifier(self._warehouse.raw_schema, partition_name(name, version))
+        connection, name = self._connection, self._mart.name
+        table = _shown(connection, self._warehouse, name)
         within = SQL("")
         if self._mart.slice and window is not None:
             days = window if self._mart.slice == "sale_date" else window_months(tuple(window))
@@ -257,23 +255,26 @@ class _Table:
         )
         _log.info("postgres: %s: %d rows out, %d in", name, removed.rowcount, added.rowcount)
 
+    @property
+    def _parent(self) -> Identifier:
+        return Identifier(self._warehouse.raw_schema, parent_name(self._mart.name))
+
     def _execute(self, statement: LiteralString, **parts: object) -> Cursor[tuple[Any, ...]]:
         return run(self._connection, statement, next=self._next, **parts)
 
 
 def _move(
-    connection: Connection, warehouse: PostgreSQL, tables: Mapping[str, _Table], version: int
+    connection: Connection, config: Config, tables: Mapping[str, _Table], version: int
 ) -> bool:
     """Attach what was built, and let the views show it, unless readers are in the way."""
     # Before the lock, for which a reader may wait who holds a view already.
     for table in tables.values():
         table.widen()
-    if not _wait_for_readers(connection, warehouse.config):
+    if not _wait_for_readers(connection, config):
         _log.info("postgres: readers hold the marts, so rows are copied into what they read")
         return False
     for table in tables.values():
         table.attach(version)
-    _drop_views(connection, warehouse.next_schema)
     return True
 
 
@@ -311,6 +312,12 @@ def _next(warehouse: PostgreSQL, mart: Mart) -> Identifier:
     return Identifier(warehouse.next_schema, mart.name)
 
 
+def _shown(connection: Connection, warehouse: PostgreSQL, mart: str) -> Identifier:
+    """Return the table with the version of a mart that is shown."""
+    version = current_version(connection, warehouse.config, mart)
+    return Identifier(warehouse.raw_schema, partition_name(mart, version))
+
+
 def _number(connection: Connection, table: Identifier) -> str:
     """Return what tells a table apart from all others of its name; nothing when there is none."""
     asked = "select coalesce(cast(cast(to_regclass(%s) as oid) as text), '')"
@@ -322,8 +329,7 @@ def _are_shown(connection: Connection, warehouse: PostgreSQL, following: NextMar
     if not exists(connection, warehouse.raw_schema, CURRENT_VERSIONS):
         return False
     for mart in warehouse.marts:
-        version = current_version(connection, warehouse.config, mart.name)
-        table = Identifier(warehouse.raw_schema, partition_name(mart.name, version))
+        table = _shown(connection, warehouse, mart.name)
         if _number(connection, table) != following.built.get(mart.name):
             return False
     return True
