@@ -21,7 +21,7 @@ from sales_mart.dbt_runner import forks
 from sales_mart.dbt_runner.forks import shared_server
 from sales_mart.servers.local import LocalServers, local_servers
 from stores import STORES, Store
-from support import SERVERS_OF_ANOTHER, open_folder, without_fsync
+from support import SERVERS_OF_ANOTHER, WARM_DBT, open_folder, without_fsync
 from warehouses import Schemas
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ LONG = ("conformance", "integration", "chart", "docs")
 def pytest_configure() -> None:
     """Keep parsed dbt projects for this run of the tests; all of its processes share them."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sales-mart-tests-")
-        atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+        folder = os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="sales-mart-tests-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        forward = Path(__file__).with_name("warm") / "forward.py"
+        os.environ[WARM_DBT] = os.pathsep.join((str(forward), folder, str(os.getpid())))
 
 
 @pytest.hookimpl(trylast=True)
@@ -93,8 +95,8 @@ class Place(NamedTuple):
 @pytest.fixture(scope="session", autouse=True)
 def _dbt_server() -> Generator[None]:  # pyright: ignore[reportUnusedFunction]
     """Import dbt, and parse what is the same in every project, once for all tests."""
-    if SERVERS_OF_ANOTHER not in os.environ:  # a part of the tests only
-        forks.PROGRAM = (str(Path(__file__).with_name("warm_dbt.py")),)
+    if SERVERS_OF_ANOTHER not in os.environ:  # with a warehouse that only those tests know
+        forks.PROGRAM = tuple(os.environ[WARM_DBT].split(os.pathsep))
     with shared_server():
         yield
 

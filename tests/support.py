@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -33,8 +34,17 @@ if TYPE_CHECKING:
 
 SERVERS_OF_ANOTHER = "SALES_MART_TEST_SERVERS"
 """Environment variable with the servers of tests that wait for these ones, as JSON."""
+WARM_DBT = "WARM_DBT"
+"""Environment variable with the program, and its arguments, that gives a command a dbt which has
+parsed the project: not where a test is about the first start."""
 _ROOM = 1 << 29
 """Bytes that a folder in memory has to have free: containers often have less."""
+
+
+def warm_dbt() -> dict[str, str]:
+    """Return the variables with which a command that a test starts uses the dbt of all tests."""
+    folder = str(Path(__file__).with_name("warm"))
+    return {"PYTHONPATH": folder, WARM_DBT: os.environ[WARM_DBT]}
 
 
 class Row(NamedTuple):

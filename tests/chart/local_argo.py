@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import warm_dbt
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -106,7 +108,7 @@ class LocalArgo:
         arguments = [_moved(_filled(each, scope), places) for each in container["args"]]
         environment = {"HOME": str(tmp), "TMPDIR": str(tmp)}
         # The parsed dbt project is that of all tests: what parses it is the same everywhere.
-        environment |= {name: os.environ[name] for name in ("PATH", "XDG_CACHE_HOME")}
+        environment |= {name: os.environ[name] for name in ("PATH", "XDG_CACHE_HOME")} | warm_dbt()
         for each in container["env"]:
             value = each.get("value")
             if value is None:

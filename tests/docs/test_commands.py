@@ -16,6 +16,7 @@ import yaml
 from chart.rendering import objects
 from documentation import LANGUAGES, ROOT, all_pages, blocks, environment, run_page
 from sales_mart import load_config
+from support import warm_dbt
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -33,6 +34,8 @@ ON_THE_SERVERS = {
     "docs/how-to/serve.md",
 }
 """Pages about a server of the reader's own: they get a database on the one of the session."""
+FROM_NOTHING = {"README.md", "docs/tutorial.md"}
+"""Pages of a reader's first steps, whose commands start all that they need."""
 
 
 @pytest.fixture
@@ -71,6 +74,8 @@ def test_every_configuration_loads(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", RUNNING)
 def test_the_page_does_what_it_says(name: str, home: Path, request: pytest.FixtureRequest) -> None:
     variables = environment(home, [_tools(home), Path(sys.executable).parent])
+    if name not in FROM_NOTHING:
+        variables |= warm_dbt()
     if name in ON_THE_SERVERS:
         variables |= _server(request.getfixturevalue("servers"))
     folder = home / "work"

@@ -36,7 +36,7 @@ from sales_mart.steps.summary import published_summary
 from sales_mart.synthetic.generate import generate, write
 from sales_mart.warehouses.bigquery.connection import client
 from sales_mart.warehouses.postgres.connection import connect
-from support import open_folder
+from support import open_folder, warm_dbt
 from targets import Target
 from warehouses import fact_table, mart_schema
 
@@ -172,7 +172,7 @@ def command(
         capture_output=True,
         text=True,
         cwd=cwd,
-        env=environ,
+        env=environ | warm_dbt(),
     )
 
 
