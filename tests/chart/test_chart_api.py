@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from chart.rendering import EVERYTHING, MATRIX, objects, one, texts
-from sales_mart.api.front import OPEN_PATHS
+from sales_mart.api.gateway import OPEN_PATHS
 from sales_mart.api.metrics import Metrics
 from sales_mart.api.publications import Publications, Shown
 from sales_mart.config.file import load_config

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from sales_mart import __version__
 from sales_mart.api.answers import MEDIA_TYPES, Answer, chosen_form, json_schema
-from sales_mart.api.front import ANSWER, Front
+from sales_mart.api.gateway import ANSWER, Gateway
 from sales_mart.api.limits import Rate
 from sales_mart.api.metrics import CONTENT_TYPE, Metrics
 from sales_mart.api.problems import PROBLEM, PROBLEM_SCHEMA, ProblemError
@@ -41,7 +41,7 @@ _PROBLEMS = {
 }
 
 
-def make_api(warehouse: Warehouse, limits: Api, keys: Keys | None) -> Front:
+def make_api(warehouse: Warehouse, limits: Api, keys: Keys | None) -> Gateway:
     """Return the API of a warehouse as an application of ASGI."""
     metrics = Metrics()
     service = Service(warehouse, limits, metrics)
@@ -76,11 +76,11 @@ def make_api(warehouse: Warehouse, limits: Api, keys: Keys | None) -> Front:
     if keys is not None:
         _describe_keys(app)
     rate = Rate(limits.requests_per_minute)
-    return Front(app, service.publications, metrics, rate, keys, limits.refresh_seconds)
+    return Gateway(app, service.publications, metrics, rate, keys, limits.refresh_seconds)
 
 
 class _Left(Response):
-    """A response that sends nothing: it leaves its answer, or its problem, to the front."""
+    """A response that sends nothing: it leaves its answer, or its problem, to the gateway."""
 
     def __init__(self, answer: Answer | ProblemError) -> None:
         super().__init__()
@@ -168,7 +168,7 @@ def _start_page(paths: list[str]) -> str:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    """Hand an error to the front as a problem."""
+    """Hand an error to the gateway as a problem."""
     if isinstance(error, ProblemError):
         return _Left(error)
     if isinstance(error, RequestValidationError):

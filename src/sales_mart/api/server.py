@@ -62,7 +62,7 @@ def server_of(config: Config, target: str, host: str) -> uvicorn.Server:
     import uvicorn
 
     from sales_mart.api.app import make_api
-    from sales_mart.api.front import is_loopback
+    from sales_mart.api.gateway import is_loopback
     from sales_mart.api.keys import Keys
 
     limits = config.api

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sales_mart.api.metrics import Metrics
     from sales_mart.api.publications import Publications
 
-__all__ = ["ANSWER", "OPEN_PATHS", "Front", "is_loopback"]
+__all__ = ["ANSWER", "OPEN_PATHS", "Gateway", "is_loopback"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -80,7 +80,7 @@ class _Request:
         return b"gzip" in self.given.get(b"accept-encoding", b"")
 
 
-class Front:
+class Gateway:
     """The API as an application of ASGI."""
 
     def __init__(  # noqa: PLR0913 - its parts
