@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import shlex
-from datetime import UTC, date
-from decimal import Context, Decimal
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import UTC
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from sales_mart.control_characters import escape_control_characters
-from sales_mart.report.dates import days_before, months_before, months_between
-from sales_mart.report.pictures import Axis, Bar, Stage, bars, flow, share
-from sales_mart.rows.money import add, padded
+from sales_mart.report import texts
+from sales_mart.report.dates import days_before
+from sales_mart.report.pictures import Axis, Bar, Stage, bars, flow
+from sales_mart.report.sales import sales_by_currency
+from sales_mart.report.template import inline, page_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from sales_mart.report.figures import Figures, LoadedDay, Ranked, Sold
+    from sales_mart.report.figures import Figures, LoadedDay
 
 __all__ = ["Finding", "findings", "page"]
 
-_MONTHS = (
-    *("January", "February", "March", "April", "May", "June", "July"),
-    *("August", "September", "October", "November", "December"),
-)
-_CENTS = 2
-_CURRENCIES = 4
-"""Currencies of which everything is shown; of others the total alone."""
-_WIDE = Context(prec=100)
-_MINUS = "\N{MINUS SIGN}"
 _FEWEST_DAYS = 3
 
 
@@ -51,43 +38,26 @@ class Finding(NamedTuple):
     place: str
 
 
-class _Change(NamedTuple):
-    """How much more or less something is than before: the share, where there is one, and all."""
-
-    kind: str
-    share: str
-    amount: str
-
-
 def page(figures: Figures) -> bytes:
     """Return the page of a report as UTF-8 bytes: the same figures give the same bytes."""
-    style = _file("report.css")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style, allowed = inline("report.css")
     found = findings(figures)
-    # Amounts of different currencies can't be compared, so the number of sales decides.
-    used = sorted(figures.totals, key=lambda each: (-each.transactions, each.currency or "~"))
-    text = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            command=_command,
-            count=_count,
-            of=_share,
-            share=share,
-            f=figures,
-            style=Markup(style),  # noqa: S704 - our own file
-            policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; "
-            "form-action 'none'",
-            published=figures.published_at.astimezone(UTC),
-            findings=found,
-            attention=[each for each in found if not each.is_good],
-            currencies=[_currency(figures, each.currency) for each in used[:_CURRENCIES]],
-            others=used[_CURRENCIES:],
-            flow=_flow(figures),
-            quality=_quality(figures.quality),
-        )
+    month = max((each.start for each in figures.months if each.start), default=None)
+    before = figures.before.totals if figures.before else None
+    currencies, others = sales_by_currency(figures, month, before)
+    return page_of(
+        "report.html",
+        f=figures,
+        style=style,
+        policy=f"default-src 'none'; style-src {allowed}; base-uri 'none'; form-action 'none'",
+        published=figures.published_at.astimezone(UTC),
+        findings=found,
+        attention=[each for each in found if not each.is_good],
+        currencies=currencies,
+        others=others,
+        flow=_flow(figures),
+        quality=quality(figures.quality),
     )
-    return text.encode()
 
 
 def findings(figures: Figures) -> list[Finding]:
@@ -108,10 +78,14 @@ def findings(figures: Figures) -> list[Finding]:
         same = len({(each.rows, each.amount, each.pieces) for each in figures.compared}) == 1
         agree = "agree" if same else "do not agree"
         found.append(
-            Finding(same, f"{_listed(titles)} {agree} to the cent on {_days(days)}.", "warehouses")
+            Finding(
+                same,
+                f"{texts.listed(titles)} {agree} to the cent on {texts.days(days)}.",
+                "warehouses",
+            )
         )
     elif titles:
-        text = f"{titles[0]} holds what was read, to the cent, on {_days(days)}."
+        text = f"{titles[0]} holds what was read, to the cent, on {texts.days(days)}."
         found.append(Finding(True, text, "warehouses"))
     tests = sum(each.tests for each in figures.tables)
     if tests:
@@ -125,7 +99,8 @@ def _of_rejects(figures: Figures) -> Finding:
     rejected, read = figures.rows_rejected, figures.rows_read
     if not rejected:
         return Finding(True, "No row was rejected.", "rejects")
-    text = f"{rejected:,} of {_count(read, 'row')} ({_share(rejected, read)}) were rejected"
+    share = texts.percentage(rejected, read)
+    text = f"{rejected:,} of {texts.count(read, 'row')} ({share}) were rejected"
     others = [each for each in figures.quality if each.business_date < figures.business_date]
     before = sum(each.rows_read for each in others)
     if len(others) < _FEWEST_DAYS or not before:
@@ -133,102 +108,7 @@ def _of_rejects(figures: Figures) -> Finding:
     usual = sum(each.rows_rejected for each in others)
     # More than twice as many as usual.
     is_good = rejected * before <= 2 * usual * read
-    return Finding(is_good, f"{text}; usual are {_share(usual, before)}.", "rejects")
-
-
-def _currency(figures: Figures, currency: str | None) -> dict[str, Any]:
-    """Return all that is said about the sales in one currency."""
-
-    def of(sold: Iterable[Sold]) -> list[Sold]:
-        return [each for each in sold if each.currency == currency]
-
-    months, (total,) = of(figures.months), of(figures.totals)
-    newest = max((each.start for each in figures.months if each.start), default=None)
-    this = next((each for each in months if each.start == newest), None)
-    earlier = next(iter(of(figures.month_before)), None)
-    before = figures.before
-    products = [each for each in figures.products if each.currency == currency]
-    values = [each for each in figures.dimensions if each.currency == currency]
-    amount = this.amount if this else Decimal(0)
-    return {
-        "code": currency,
-        "name": (currency or "no currency given") if figures.has_currencies else "",
-        "unit": f" {currency}" if currency else "",
-        "newest": newest,
-        "this": this,
-        "amount": amount,
-        "against_month": _change(amount, earlier.amount) if earlier else None,
-        "month_before": earlier,
-        "total": total,
-        "against_run": before
-        and _change(total.amount, next((t.amount for t in of(before.totals)), Decimal(0))),
-        "run_before": before and next((t.amount for t in of(before.totals)), Decimal(0)),
-        "days": of(figures.days),
-        "by_day": _by_day(of(figures.days), figures.days, currency),
-        "months": months,
-        "by_month": _by_month(months, figures.months, currency),
-        "products": _ranked(products, amount),
-        "dimensions": {
-            name: _ranked([each for each in values if each.dimension == name], amount)
-            for name in dict.fromkeys(each.dimension for each in values)
-        },
-    }
-
-
-def _by_day(sold: Sequence[Sold], all_sold: Sequence[Sold], currency: str | None) -> Markup:
-    dates = [each.start for each in all_sold if each.start]
-    if not sold or not dates:
-        return Markup()
-    # As wide as the days need; a first day with few after it does not fill the page with one bar.
-    last = max(dates)
-    first = min(*dates, days_before(last, 13))
-    made = [
-        Bar(_day(each.start), each.amount, _money(each.amount), "bar", (each.start - first).days)
-        for each in sold
-        if each.start
-    ]
-    title = f"Sales by day{_in(currency)}, {_day(min(dates))} to {_day(last)}"
-    axis = Axis((last - first).days + 1, _day(first), _day(last))
-    return bars(title, made, axis, _highest(sold, currency))
-
-
-def _by_month(sold: Sequence[Sold], all_sold: Sequence[Sold], currency: str | None) -> Markup:
-    dates = [each.start for each in all_sold if each.start]
-    if not sold or not dates:
-        return Markup()
-    newest = max(dates)
-    first = min(*dates, months_before(newest, 5))
-    made = [
-        Bar(
-            _month(each.start),
-            each.amount,
-            _money(each.amount),
-            "bar" if each.start == newest else "bar-before",
-            months_between(first, each.start),
-        )
-        for each in sold
-        if each.start
-    ]
-    title = f"Sales by month{_in(currency)}, {_month(min(dates))} to {_month(newest)}"
-    axis = Axis(months_between(first, newest) + 1, _month(first), _month(newest))
-    return bars(title, made, axis, _highest(sold, currency))
-
-
-def _highest(sold: Sequence[Sold], currency: str | None) -> str:
-    best = max(sold, key=lambda each: each.amount)
-    return f"{_money(best.amount)}{_in(currency, ' ')}"
-
-
-def _ranked(best: Sequence[Ranked], total: Decimal) -> list[tuple[Ranked, Markup, str]]:
-    highest = max((each.amount for each in best), default=Decimal(0))
-    return [
-        (
-            each,
-            share(each.amount, highest),
-            _share(each.amount, total) if total > 0 and each.amount >= 0 else "",
-        )
-        for each in best
-    ]
+    return Finding(is_good, f"{text}; usual are {texts.percentage(usual, before)}.", "rejects")
 
 
 def _flow(figures: Figures) -> Markup:
@@ -259,129 +139,22 @@ def _flow(figures: Figures) -> Markup:
     return flow(f"What became of the rows: {said}", columns, links)
 
 
-def _quality(days: Sequence[LoadedDay]) -> Markup:
+def quality(days: Sequence[LoadedDay]) -> Markup:
     if not days:
         return Markup()
     newest = days[-1].business_date
     first = days_before(newest, 27)
     made = [
         Bar(
-            _day(each.business_date),
+            texts.day(each.business_date),
             Decimal(each.rows_rejected) / each.rows_read if each.rows_read else Decimal(0),
-            f"{_share(each.rows_rejected, each.rows_read)} rejected",
+            f"{texts.percentage(each.rows_rejected, each.rows_read)} rejected",
             "bad",
             (each.business_date - first).days,
         )
         for each in days
     ]
     worst = max(days, key=lambda each: Decimal(each.rows_rejected) / max(each.rows_read, 1))
-    top = _share(worst.rows_rejected, worst.rows_read)
-    axis = Axis(28, _day(first), _day(newest))
+    top = texts.percentage(worst.rows_rejected, worst.rows_read)
+    axis = Axis(28, texts.day(first), texts.day(newest))
     return bars("Share of rejected rows by day, 28 days", made, axis, top, height=90)
-
-
-def _change(now: Decimal, before: Decimal) -> _Change:
-    difference = add(now, before, -1)
-    if not difference:
-        return _Change("same", "unchanged", _money(difference))
-    kind, arrow = ("more", "▲") if difference > 0 else ("less", "▼")
-    amount = _money(difference, signed=True)
-    share_of = _percent(difference / before, signed=True) if before > 0 else amount
-    return _Change(kind, f"{arrow} {share_of}", amount)
-
-
-def _share(part: Decimal | int, whole: Decimal | int) -> str:
-    return _percent(Decimal(part) / Decimal(whole)) if whole else "0 %"
-
-
-def _percent(value: Decimal, *, signed: bool = False) -> str:
-    """Write a share; one that is there and small is not written as none."""
-    rounded = (value * 100).quantize(Decimal("0.1"), context=_WIDE)
-    if not rounded and value:
-        return "< 0.1 %" if value > 0 else f"> {_MINUS}0.1 %"
-    return f"{_digits(rounded, signed=signed)} %"
-
-
-def _money(value: Decimal, *, signed: bool = False) -> str:
-    """Write an amount with all of its decimals, two at least."""
-    return _digits(padded(value, _CENTS), signed=signed)
-
-
-def _digits(value: Decimal, *, signed: bool = False) -> str:
-    return f"{value:{'+' if signed else ''},f}".replace("-", _MINUS)
-
-
-def _whole(value: Decimal | int | None) -> str:
-    return "\N{EN DASH}" if value is None else _digits(Decimal(value))
-
-
-def _count(number: int, what: str, many: str = "") -> str:
-    return f"{number:,} {what if number == 1 else many or what + 's'}"
-
-
-_days = partial(_count, what="day")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else names[0]
-
-
-def _in(currency: str | None, before: str = " in ") -> str:
-    return f"{before}{currency}" if currency else ""
-
-
-def _day(value: date | None) -> str:
-    return "" if value is None else f"{value.day} {_MONTHS[value.month - 1][:3]} {value.year}"
-
-
-def _month(value: date | None, *, short: bool = True) -> str:
-    if value is None:
-        return ""
-    name = _MONTHS[value.month - 1]
-    return f"{name[:3] if short else name} {value.year}"
-
-
-def _plain(value: object) -> str:
-    return escape_control_characters(str(value), on_one_line=True)
-
-
-def _command(*words: str) -> str:
-    return _plain(shlex.join(words))
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("sales_mart.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters |= {
-        "bytes": _size,
-        "day": _day,
-        "money": _money,
-        "month": partial(_month, short=False),
-        "plain": _plain,
-        "whole": _whole,
-    }
-    return made
-
-
-def _size(value: int) -> str:
-    """Write bytes in the unit that fits."""
-    size, units = Decimal(value), ("bytes", "kB", "MB", "GB", "TB")
-    for unit in units:
-        if size < 1000 or unit == units[-1]:  # noqa: PLR2004 - as its name says
-            return f"{value:,} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return ""
-
-
-@cache
-def _file(name: str) -> str:
-    environment = _environment()
-    assert environment.loader is not None  # noqa: S101 - set just above
-    return environment.loader.get_source(environment, name)[0]
