@@ -23,10 +23,10 @@ from sales_mart.report.figures import (
     TableRows,
     kept_figures,
 )
+from sales_mart.report.marts import read_best, read_sold
 from sales_mart.rows.rules import reasons_of
 from sales_mart.rows.sums import Sums
 from sales_mart.schema import schema_of
-from sales_mart.steps.report_marts import read_best, read_sold
 from sales_mart.warehouses.base import open_warehouse, warehouse_class
 from sales_mart.warehouses.past_runs import recent_loads
 
