@@ -1,10 +1,10 @@
 # ruff: noqa: INP001 - a script, no package
-"""Draw the report of the sample as pictures for the documentation, one light and one dark.
+"""Draw the pages of the sample as pictures for the documentation, light and dark.
 
     python scripts/pictures.py
 
-The texts, pictures and colours are those of the page itself. Its figures are kept beside the
-pictures, and a test compares them with those of a run.
+The texts, pictures and colours are those of the pages themselves. Their figures are kept beside
+the pictures, and a test compares them with those of a run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from xml.sax.saxutils import escape
 
 import html5lib
 
+from sales_mart.api.front_page import Chosen, View, rendered
 from sales_mart.report.figures import Figures
 from sales_mart.report.page import page
+from sales_mart.warehouses.history import Publication
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "pictures"
@@ -34,6 +36,7 @@ _LETTERS = 25
 _RULES = """
 text { fill: var(--ink); font-family: system-ui, -apple-system, "Segoe UI", sans-serif; }
 .box { fill: var(--card); stroke: var(--line); }
+.field { fill: var(--card); stroke: var(--soft); }
 .soft { fill: var(--soft); font-size: 11.5px; }
 .title { font-size: 22px; font-weight: 700; }
 .part { font-size: 15px; font-weight: 700; }
@@ -49,32 +52,78 @@ text { fill: var(--ink); font-family: system-ui, -apple-system, "Segoe UI", sans
 """
 
 
-def drawn(scheme: str) -> str:
-    """Return the picture in one of the colour schemes."""
-    text = page(Figures.model_validate_json(FIGURES.read_bytes())).decode()
-    document = html5lib.parse(text)
+def report(scheme: str) -> str:
+    """Return the report in one of the colour schemes."""
+    document = html5lib.parse(page(_figures()).decode())
+    top = 126
+    parts = [*_head(document), *_status(document), *_cards(document, top)]
+    parts += _sales(document, top + 100)
+    title, picture = "From rows read to rows shown", _picture(document, "What became")
+    tall = int(float(picture.get("height")))
+    parts += _box(_MARGIN, top + 356, _ROOM, tall + 60, title, picture)
+    return _drawn(scheme, "The report of the sample", top + 356 + tall + 60 + _MARGIN, parts)
+
+
+def front_page(scheme: str) -> str:
+    """Return the front page of the API in one of the colour schemes."""
+    document = html5lib.parse(rendered(_view(_figures())).body.decode())
+    top = 150
+    parts = [*_head(document), *_choices(document), *_cards(document, top)]
+    parts += _sales(document, top + 100)
+    return _drawn(scheme, "The front page of the API", top + 100 + 244 + _MARGIN, parts)
+
+
+PAGES = {"report": report, "front-page": front_page}
+
+
+def _figures() -> Figures:
+    return Figures.model_validate_json(FIGURES.read_bytes())
+
+
+def _view(figures: Figures) -> View:
+    """Return what the front page shows once the run of the figures is published."""
+    month = max(each.start for each in figures.months if each.start)
+    return View(
+        title=figures.tables[0].title,
+        publication=Publication(1, "", {}, figures.published_at, figures.run_id, None),
+        asked=Chosen(),
+        month=month,
+        known=[month],
+        names=(),
+        item="product",
+        proposed=(),
+        found=figures,
+        whole=None,
+        loads=figures.quality,
+        rejected=(),
+        links=(),
+    )
+
+
+def _drawn(scheme: str, title: str, height: int, parts: list[str]) -> str:
     colours = _colours(scheme)
     rules = re.sub(r"var\(--([a-z-]+)\)", lambda found: colours[found[1]], _RULES.strip())
-    parts = [f'<rect width="100%" height="100%" rx="12" fill="{colours["page"]}"/>']
-    parts += _head(document)
-    parts += _cards(document)
-    pictures = [each for each in document.iter(f"{_SVG}svg") if each.get("class") == "picture"]
-    half = (_ROOM - _GAP) // 2
-    parts += _box(_MARGIN, 226, half, 244, "By day", pictures[0])
-    parts += _products(document, _MARGIN + half + _GAP, 226, half, 244)
-    title = "From rows read to rows shown"
-    tall = int(float(_flow(pictures).get("height")))
-    parts += _box(_MARGIN, 482, _ROOM, tall + 60, title, _flow(pictures))
-    height = 482 + tall + 60 + _MARGIN
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="The report of the sample">'
+        f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{title}">'
     )
-    return "\n".join([head, f"<style>\n{rules}\n</style>", *parts, "</svg>", ""])
+    back = f'<rect width="100%" height="100%" rx="12" fill="{colours["page"]}"/>'
+    return "\n".join([head, f"<style>\n{rules}\n</style>", back, *parts, "</svg>", ""])
 
 
-def _flow(pictures: list[Any]) -> Any:
-    return next(each for each in pictures if each.get("aria-label").startswith("What became"))
+def _sales(document: Any, top: int) -> list[str]:
+    half = (_ROOM - _GAP) // 2
+    by_day = _box(_MARGIN, top, half, 244, "By day", _picture(document, "Sales by day"))
+    return [*by_day, *_products(document, _MARGIN + half + _GAP, top, half, 244)]
+
+
+def _picture(document: Any, title: str) -> Any:
+    """Return the first picture of a page whose title begins so."""
+    return next(
+        each
+        for each in document.iter(f"{_SVG}svg")
+        if (each.get("aria-label") or "").startswith(title)
+    )
 
 
 def _colours(scheme: str) -> dict[str, str]:
@@ -89,12 +138,33 @@ def _head(document: Any) -> list[str]:
     return [
         _line(_MARGIN, 46, "title", texts[0]),
         _line(_MARGIN, 68, "soft", texts[1]),
-        f'<rect class="status" x="{_MARGIN}" y="82" width="{_ROOM}" height="32" rx="8"/>',
-        _line(_MARGIN + 12, 103, "said", re.sub(r"^([!✓]) ?", r"\1  ", texts[2])),
     ]
 
 
-def _cards(document: Any) -> list[str]:
+def _status(document: Any) -> list[str]:
+    status = list(next(document.iter(f"{_HTML}header")))[2]
+    return [
+        f'<rect class="status" x="{_MARGIN}" y="82" width="{_ROOM}" height="32" rx="8"/>',
+        _line(_MARGIN + 12, 103, "said", re.sub(r"^([!✓]) ?", r"\1  ", _text(status))),
+    ]
+
+
+def _choices(document: Any) -> list[str]:
+    """Return the form, with what is chosen in it."""
+    parts: list[str] = []
+    for ordinal, label in enumerate(document.iter(f"{_HTML}label")):
+        x = _MARGIN + ordinal * 260
+        field = label[0]
+        chosen = next((_text(each) for each in field if each.get("selected") is not None), "")
+        parts += [
+            _line(x, 96, "name", (label.text or "").strip()),
+            f'<rect class="field" x="{x}" y="104" width="244" height="30" rx="8"/>',
+            _line(x + 12, 124, "row", chosen or field.get("placeholder") or ""),
+        ]
+    return parts
+
+
+def _cards(document: Any, top: int) -> list[str]:
     cards = [each for each in document.iter(f"{_HTML}div") if each.get("class") == "card"]
     wide = (_ROOM - _GAP * (len(cards) - 1)) / len(cards)
     parts: list[str] = []
@@ -102,12 +172,12 @@ def _cards(document: Any) -> list[str]:
         x = round(_MARGIN + ordinal * (wide + _GAP), 1)
         name, big, small = list(card)[:3]
         parts += [
-            f'<rect class="box" x="{x}" y="126" width="{wide:.1f}" height="88" rx="10"/>',
-            _line(x + 12, 148, "name", _text(name)),
-            _big(x + 12, 174, big),
+            f'<rect class="box" x="{x}" y="{top}" width="{wide:.1f}" height="88" rx="10"/>',
+            _line(x + 12, top + 22, "name", _text(name)),
+            _big(x + 12, top + 48, big),
         ]
         for below, line in enumerate(textwrap.wrap(_text(small), _LETTERS - 2)[:2]):
-            parts.append(_line(x + 12, 192 + 14 * below, "soft", line))
+            parts.append(_line(x + 12, top + 66 + 14 * below, "soft", line))
     return parts
 
 
@@ -165,10 +235,10 @@ def _text(element: Any) -> str:
 
 
 def main() -> None:
-    """Write both pictures."""
-    for scheme in SCHEMES:
-        path = FOLDER / f"report-{scheme}.svg"
-        path.write_text(drawn(scheme), encoding="utf-8")
+    """Write all pictures."""
+    for name, drawn in PAGES.items():
+        for scheme in SCHEMES:
+            (FOLDER / f"{name}-{scheme}.svg").write_text(drawn(scheme), encoding="utf-8")
 
 
 if __name__ == "__main__":

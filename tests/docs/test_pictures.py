@@ -1,4 +1,4 @@
-"""The pictures of the report in the documentation are what the page shows now."""
+"""The pictures in the documentation are what the pages show now."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from sales_mart.report.figures import Figures
 from sales_mart.report.page import page
 
 
+@pytest.mark.parametrize("name", pictures.PAGES)
 @pytest.mark.parametrize("scheme", pictures.SCHEMES)
-def test_the_pictures_are_up_to_date(scheme: str) -> None:
-    kept = (pictures.FOLDER / f"report-{scheme}.svg").read_text(encoding="utf-8")
-    assert kept == pictures.drawn(scheme), "run `make reference`"
+def test_the_pictures_are_up_to_date(scheme: str, name: str) -> None:
+    kept = (pictures.FOLDER / f"{name}-{scheme}.svg").read_text(encoding="utf-8")
+    assert kept == pictures.PAGES[name](scheme), "run `make reference`"
     # Nothing in them is of elsewhere, and no colour was left out.
     ET.fromstring(kept)  # noqa: S314 - our own file
     assert not re.search(r"var\(|href|url\(|<script", kept)
     assert "2,499.83" in kept
 
 
-def test_the_pictures_differ_in_their_colours_alone() -> None:
+@pytest.mark.parametrize("name", pictures.PAGES)
+def test_the_pictures_differ_in_their_colours_alone(name: str) -> None:
     light, dark = (
-        re.sub("#[0-9a-f]{3,6}", "", pictures.drawn(scheme)) for scheme in pictures.SCHEMES
+        re.sub("#[0-9a-f]{3,6}", "", pictures.PAGES[name](scheme)) for scheme in pictures.SCHEMES
     )
     assert light == dark
 

@@ -11,9 +11,11 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import html5lib
 import pytest
 
 from api_server import serving
+from browser import WIDTHS, check_page, chromium
 from sales_mart.lake.disk import temporary_folder
 from sales_mart.names import RETURNED
 from sales_mart.steps.pipeline import run
@@ -59,7 +61,8 @@ PATHS = (
     ),
     *("/sales/products", "/sales/products?search=tea&month=2023-10", "/sales/summary"),
     *("/sales/dimensions/store", "/runs", "/runs/first", "/quality"),
-    *("/health", "/health/live", "/metrics", "/openapi.json", "/", "/sales/trends", "/nothing"),
+    *("/", "/?month=2023-10&product=Tea&dimension=store", "/?month=1999-01"),
+    *("/health", "/health/live", "/metrics", "/openapi.json", "/sales/trends", "/nothing"),
     *("/runs/none", f"/sales/products?search={MAIL}", f"/{ID}", f"/runs/{ID}", f"/runs?x={MAIL}"),
 )
 
@@ -196,6 +199,104 @@ def test_a_dimension_has_all_sales_once(api: Api) -> None:
         key: sums[0] for key, sums in added_up("store").items()
     }
     assert api.get("/sales/dimensions/email").status_code == 404
+
+
+def tables(page: str) -> dict[str, list[list[str]]]:
+    """Return the rows of each table of a page, by what it is called."""
+    document = html5lib.parse(page, namespaceHTMLElements=False)
+    return {
+        place.get("aria-label") or "": [
+            [" ".join("".join(cell.itertext()).split()) for cell in row]
+            for row in place.iter("tr")
+            if row.find("td") is not None
+        ]
+        for place in document.iter("div")
+        if place.get("role") == "region"
+    }
+
+
+def written(rows: list[dict[str, Any]], currency: str) -> list[str]:
+    """Return the amounts in a currency as people read them."""
+    found = [Decimal(row["total_amount"]) for row in rows if row["paid_in"] == currency]
+    return [f"{each:,.2f}".replace("-", "\N{MINUS SIGN}") for each in found]
+
+
+def test_the_front_page_shows_what_the_answers_say_for_what_is_chosen(api: Api) -> None:
+    newest = api.get("/").text
+    assert "Sales in November 2023" in newest
+    assert newest == api.get("/?month=2023-11&product=&dimension=").text
+    for month, product in (("2023-11", ""), ("2023-10", ""), ("2023-10", "Tea")):
+        chosen = f"month={month}" + (f"&product={product}" if product else "")
+        found = tables(api.get(f"/?{chosen}").text)
+        days = api.rows(f"/sales/trends?{chosen}&by=day")
+        until = f"from=2023-10-01&to={month}-30&by=month"
+        months = api.rows(f"/sales/trends?{until}{f'&product={product}' if product else ''}")
+        best = api.rows(f"/sales/products?month={month}")
+        stores = api.rows(f"/sales/dimensions/store?month={month}&paid_in=EUR")
+        in_euro = {
+            "Sales by day as a table EUR": written(days[::-1], "EUR"),
+            "Sales by month as a table EUR": written(months[::-1], "EUR"),
+            "Best products as a table EUR": written(best, "EUR"),
+        }
+        for title, amounts in in_euro.items():
+            column = 2 if title.startswith("Best") else 1
+            assert [row[column] for row in found[title]] == amounts
+        stores.sort(key=lambda row: -Decimal(row["total_amount"]))
+        ranked = written(stores, "EUR")
+        assert [row[2] for row in found["By store as a table EUR"]] == ranked
+        # The best are those of all sales, and so are their shares.
+        whole = tables(api.get(f"/?month={month}").text)
+        assert found["Best products as a table EUR"] == whole["Best products as a table EUR"]
+
+
+def test_the_front_page_says_when_there_is_nothing(api: Api) -> None:
+    for chosen, said in (
+        ("month=1999-03", "Nothing was sold in March 1999."),
+        ("product=No+<b>such&month=2023-10", "Nothing was sold of"),
+    ):
+        answer = api.get(f"/?{chosen}")
+        assert answer.status_code == 200
+        assert said in answer.text
+        assert "<b>such" not in answer.text
+        assert "November 2023</option>" in answer.text
+    for chosen in ("month=2023-13", "month=0000-01", "dimension=email", "product=%00", "x=1"):
+        answer = api.get(f"/?{chosen}")
+        assert answer.status_code == 422
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_front_page_is_kept_and_packed_like_every_answer(api: Api) -> None:
+    first = api.get("/", Accept="application/json")
+    assert first.headers["content-type"] == "text/html; charset=utf-8"
+    queries = api.metric("sales_mart_api_queries_total")
+    packed = api.get("/", Accept="text/html", Accept_Encoding="gzip")
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == first.content
+    assert api.get("/", If_None_Match=first.headers["etag"]).status_code == 304
+    assert api.metric("sales_mart_api_queries_total") == queries
+
+
+def test_the_front_page_in_a_browser_with_and_without_script(site: Site) -> None:
+    with serving(site.config, "duckdb") as api, chromium() as browser:
+        for width in WIDTHS:
+            check_page(browser, f"{api.url}/?month=2023-10&dimension=store", width)
+        for has_script in (True, False):
+            page = browser.new_page(java_script_enabled=has_script)
+            page.goto(api.url)
+            page.locator("select[name=month]").select_option("2023-10")
+            if not has_script:
+                page.get_by_role("button", name="Show").click()
+            page.wait_for_url("**month=2023-10**")
+            assert page.title() == "Sales in October 2023"
+            query = "month=2023-10" if has_script else "month=2023-10&product=&dimension="
+            assert page.url == f"{api.url}/?{query}"
+            page.locator("input[name=product]").fill("Tea")
+            page.locator("input[name=product]").press("Enter")
+            page.wait_for_url("**product=Tea**")
+            assert page.title() == "Sales in October 2023: Tea"
+            page.get_by_text("All of them").click()
+            page.wait_for_url(lambda url: "product=Tea" not in url)
+            page.close()
 
 
 def test_runs_and_rejected_rows_are_told(api: Api) -> None:

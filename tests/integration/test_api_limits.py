@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 TRENDS = "/sales/trends?month=2023-10"
 ROWS = [row("T1", D1), row("T2", D2, "5.25", 3)]
 READERS = 100
+WANTED = 'Bearer, Basic realm="sales_mart"'
 
 
 @pytest.fixture
@@ -108,10 +110,12 @@ def test_only_known_keys_are_answered_and_not_too_often(shown: Subject, tmp_path
     assert one not in file.read_text()
     limits = {"keys_file": str(file), "requests_per_minute": 3}
     with serving(shown.config, shown.name, **limits) as api:
-        for given in (None, one, f"Basic {one}", "Bearer", f"Bearer {one}x", "Bearer é"):
+        basic = [f"Basic {b64encode(each.encode()).decode()}" for each in (one, "x:y", f"{one}:")]
+        bearer = ["Bearer", f"Bearer {one}x", "Bearer é"]
+        for given in (None, one, f"Basic {one}", "Basic é", *basic, *bearer):
             headers = {} if given is None else {"Authorization": given.encode()}
             answer = api.session.get(api.url + TRENDS, headers=headers)
-            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, WANTED)
         for path in ("/metrics", "/openapi.json", "/", "/nothing"):
             assert api.get(path).status_code == 401
         for path in ("/health", "/health/live", "/health/ready"):
@@ -121,6 +125,9 @@ def test_only_known_keys_are_answered_and_not_too_often(shown: Subject, tmp_path
         refused = api.get(TRENDS, **mine)
         assert 1 <= int(refused.headers["retry-after"]) <= 20
         assert api.get(TRENDS, Authorization=f"bearer {two}").status_code == 200
+        # As a browser sends it, whoever the user says to be.
+        page = api.session.get(api.url, auth=("an analyst", two))
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
         # A key that is taken out of the file is unknown from then on.
         lines = file.read_text().splitlines()
         file.write_text(f"{lines[0]}\n")

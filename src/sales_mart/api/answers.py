@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import format_datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import polars as pl
 
@@ -18,22 +18,45 @@ from sales_mart.lake.files import FORMATS, ParquetWriter, with_cents, writer
 from sales_mart.schema import arrow_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from sales_mart.api.publications import Shown
+    from sales_mart.api.question import HtmlPage
     from sales_mart.lake.files import FileFormat
     from sales_mart.schema import TableColumn
 
-__all__ = ["MEDIA_TYPES", "Answer", "Kept", "chosen_form", "json_schema", "rendered"]
+__all__ = [
+    "HTML",
+    "MEDIA_TYPES",
+    "SECURITY",
+    "Answer",
+    "Form",
+    "Kept",
+    "chosen_form",
+    "json_schema",
+    "page_answer",
+    "rendered",
+]
 
 MEDIA_TYPES: dict[FileFormat, str] = {
     "json": "application/json",
     "csv": "text/csv",
     "parquet": "application/vnd.apache.parquet",
 }
+HTML = "text/html"
+Form: TypeAlias = 'FileFormat | Literal["html"]'
+"""What an answer is written as: rows, or a page."""
 _SHORTEST = 1_000
 """Bytes of an answer that is worth packing."""
 _KEPT_BYTES = 64 << 20
+SECURITY = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
+"""Headers of everything that is sent, but where an answer has its own."""
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "integer": {"type": "integer"},
@@ -83,22 +106,34 @@ def rendered(
         rows: The rows.
         following: Where the rows behind them are; None where there are none.
     """
+    told = {"Content-Type": MEDIA_TYPES[form] + ("; charset=utf-8" if form == "csv" else "")}
+    if following is not None:
+        told["Link"] = f'<{following}>; rel="next"'
+    return _answer(shown, form, _written(form, columns, rows), told)
+
+
+def page_answer(shown: Shown, page: HtmlPage) -> Answer:
+    """Return a page as an answer."""
+    told = {"Content-Type": f"{HTML}; charset=utf-8", "Content-Security-Policy": page.policy}
+    return _answer(shown, "html", page.body, told)
+
+
+def _answer(shown: Shown, form: Form, body: bytes, told: Mapping[str, str]) -> Answer:
     publication = shown.publication
     assert publication is not None  # noqa: S101 - nothing is rendered before the first one
-    body = _written(form, columns, rows)
     packed = None
     if form != "parquet" and len(body) >= _SHORTEST:
         packed = gzip.compress(body, 6, mtime=0)
     told = {
-        "Content-Type": MEDIA_TYPES[form] + ("; charset=utf-8" if form == "csv" else ""),
+        **told,
         "Last-Modified": format_datetime(publication.published_at.astimezone(UTC), usegmt=True),
         "Sales-Mart-Run": publication.run_id,
         "Vary": "Accept, Accept-Encoding, Authorization",
     }
-    if following is not None:
-        told["Link"] = f'<{following}>; rel="next"'
-    headers = tuple((name.lower().encode(), value.encode()) for name, value in told.items())
-    return Answer(body, packed, f"{shown.identity}-{form}", headers)
+    headers = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+    named = {name for name, _ in headers}
+    security = [each for each in SECURITY if each[0] not in named]
+    return Answer(body, packed, f"{shown.identity}-{form}", (*security, *headers))
 
 
 def _written(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from sales_mart import __version__
-from sales_mart.api.answers import MEDIA_TYPES, Answer, chosen_form, json_schema
+from sales_mart.api.answers import HTML, MEDIA_TYPES, Answer, chosen_form, json_schema
+from sales_mart.api.front_page import front_page
 from sales_mart.api.gateway import ANSWER, Gateway
 from sales_mart.api.limits import Rate
 from sales_mart.api.metrics import CONTENT_TYPE, Metrics
@@ -61,7 +63,8 @@ def make_api(warehouse: Warehouse, limits: Api, keys: Keys | None) -> Gateway:
         lifespan=until_the_end,
     )
     questions = (*sales_questions(warehouse), *run_questions(warehouse))
-    for question in questions:
+    page = front_page(warehouse, [question.path for question in questions])
+    for question in (page, *questions):
         app.add_api_route(
             question.path,
             _route(service, question),
@@ -70,7 +73,7 @@ def make_api(warehouse: Warehouse, limits: Api, keys: Keys | None) -> Gateway:
             responses=_responses(question),
             response_class=Response,
         )
-    _add_others(app, service, metrics, [question.path for question in questions])
+    _add_others(app, service, metrics)
     for kind in (RequestValidationError, HTTPException, ProblemError, Exception):
         app.add_exception_handler(kind, _refused)
     if keys is not None:
@@ -95,7 +98,8 @@ def _route(service: Service, question: Question) -> Callable[..., Coroutine[Any,
     """Return the function of a route, with the parameters of its question."""
 
     async def answer(request: Request, asked: Any, **in_path: str) -> Response:
-        form = chosen_form(request.headers.get("accept", ""))
+        is_page = question.page is not None
+        form = "html" if is_page else chosen_form(request.headers.get("accept", ""))
         values = tuple(in_path[name] for name in question.in_path)
         return _Left(await service.answer(question, asked, values, form))
 
@@ -108,7 +112,8 @@ def _route(service: Service, question: Question) -> Callable[..., Coroutine[Any,
         [Parameter(name, Parameter.KEYWORD_ONLY, annotation=kind) for name, kind in by_name.items()]
     )
     answer.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
-    answer.__name__ = question.path.strip("/").replace("/", "_").translate({123: None, 125: None})
+    name = question.path.strip("/") or "front page"
+    answer.__name__ = re.sub(r"[^a-z_]+", "_", name).strip("_")
     return answer
 
 
@@ -119,6 +124,8 @@ def _responses(question: Question) -> dict[int | str, dict[str, Any]]:
         "parquet": {"type": "string", "format": "binary"},
     }
     content = {kind: {"schema": shape[form]} for form, kind in MEDIA_TYPES.items()}
+    if question.page is not None:
+        content = {HTML: {"schema": {"type": "string"}}}
     problem = {PROBLEM: {"schema": PROBLEM_SCHEMA}}
     return {
         200: {"description": question.title, "content": content},
@@ -127,7 +134,7 @@ def _responses(question: Question) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _add_others(app: FastAPI, service: Service, metrics: Metrics, paths: list[str]) -> None:
+def _add_others(app: FastAPI, service: Service, metrics: Metrics) -> None:
     """Add what is no question to the warehouse."""
     publications = service.publications
     unready: dict[int | str, dict[str, Any]] = {
@@ -145,25 +152,11 @@ def _add_others(app: FastAPI, service: Service, metrics: Metrics, paths: list[st
         publications.known()  # has it asked for, if that is due
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    async def start() -> HTMLResponse:
-        return HTMLResponse(_start_page(paths))
-
     app.add_api_route("/health/live", live, summary="Whether the process runs")
     for path in ("/health/ready", "/health"):
         app.add_api_route(path, ready, summary="Whether it can answer", responses=unready)
     app.add_api_route(
         "/metrics", metrics_text, summary="Prometheus' metrics", response_class=Response
-    )
-    app.add_api_route("/", start, include_in_schema=False, response_class=HTMLResponse)
-
-
-def _start_page(paths: list[str]) -> str:
-    listed = [path for path in (*paths, "/metrics", "/openapi.json") if "{" not in path]
-    links = "\n".join(f'<li><a href="{path}">{path}</a></li>' for path in listed)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
-        "<title>sales_mart</title></head>\n<body>\n<main>\n<h1>sales_mart</h1>\n"
-        f"<ul>\n{links}\n</ul>\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -202,9 +195,14 @@ def _describe_keys(app: FastAPI) -> None:
         document = make()
         schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
         schemes["key"] = {"type": "http", "scheme": "bearer"}
+        schemes["password"] = {
+            "type": "http",
+            "scheme": "basic",
+            "description": "The key as the password of any user: browsers ask for it.",
+        }
         for path, operations in document["paths"].items():
             if not path.startswith("/health"):
-                operations["get"]["security"] = [{"key": []}]
+                operations["get"]["security"] = [{"key": []}, {"password": []}]
         return document
 
     app.openapi = described  # pyright: ignore[reportAttributeAccessIssue]

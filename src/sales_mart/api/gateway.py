@@ -5,6 +5,7 @@ It speaks ASGI, and no framework: an answer that many want costs little more tha
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import logging
 import re
@@ -13,6 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from sales_mart.api.answers import SECURITY
 from sales_mart.api.metrics import OTHER
 from sales_mart.api.problems import PROBLEM, ProblemError, problem_body
 
@@ -43,13 +45,6 @@ _MOST_AT_ONCE = 1_000
 _MOST_PREPARED = 2_000
 _NAMES = frozenset({b"accept", b"accept-encoding", b"authorization", b"host", b"if-none-match"})
 _PORT = re.compile(r":\d*$")
-_SECURITY: Headers = [
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-]
 _NOT_KEPT = (b"cache-control", b"no-store")
 
 
@@ -170,13 +165,13 @@ class Gateway:
             if not is_loopback(_PORT.sub("", request.header(b"host"))):
                 raise ProblemError(403, "Without keys, only this computer is answered.")
         else:
-            scheme, _, given = request.header(b"authorization").partition(" ")
-            client = self._keys.name_of(given.strip()) if scheme.lower() == "bearer" else None
+            client = self._keys.name_of(_key_of(request.header(b"authorization")))
             if client is None:
                 raise ProblemError(
                     401,
-                    "Send a key that is known: Authorization: Bearer KEY.",
-                    headers={"WWW-Authenticate": "Bearer"},
+                    "Send a key that is known: Authorization: Bearer KEY, or as the password of "
+                    "any user.",
+                    headers={"WWW-Authenticate": 'Bearer, Basic realm="sales_mart"'},
                 )
             request.client = client
         if wait := self._rate.wait(request.client):
@@ -209,7 +204,7 @@ class Gateway:
             if message["type"] == "http.response.start":
                 request.status = message["status"]
                 given = [each for each in message["headers"] if each[0] != b"cache-control"]
-                message["headers"] = [*given, *_SECURITY, _NOT_KEPT]
+                message["headers"] = [*given, *SECURITY, _NOT_KEPT]
             else:
                 request.size += len(message.get("body", b""))
                 if is_head:
@@ -229,7 +224,7 @@ class Gateway:
 
     async def _send(self, request: _Request, answer: Answer, send: Send) -> None:
         body, tag = answer.body, answer.etag
-        headers: Headers = [*_SECURITY, *answer.headers]
+        headers: Headers = [*answer.headers]
         if answer.packed is not None and request.takes_gzip:
             body, tag = answer.packed, f"{tag}-gzip"
             headers.append((b"content-encoding", b"gzip"))
@@ -263,10 +258,23 @@ class Gateway:
             {
                 "type": "http.response.start",
                 "status": problem.status,
-                "headers": [*headers, *_SECURITY, _NOT_KEPT],
+                "headers": [*headers, *SECURITY, _NOT_KEPT],
             }
         )
         await send({"type": "http.response.body", "body": b"" if request.is_head else body})
+
+
+def _key_of(given: str) -> str:
+    """Return the key that a request has: browsers ask people for a user and a password."""
+    scheme, _, credentials = given.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
+        except ValueError:
+            return ""
+    return ""
 
 
 def _matches(given: str, tag: str) -> bool:

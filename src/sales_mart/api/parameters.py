@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from sales_mart.config import Config
 
-__all__ = ["DaysAsked", "MonthsAsked", "Page", "RunId", "Text", "parameters_of"]
+__all__ = ["TEXT", "DaysAsked", "MonthsAsked", "Page", "RunId", "Text", "parameters_of"]
 
 _ROWS = 1_000
 _MOST_ROWS_BEFORE = 10_000_000
 _MOST_DAYS = {"day": 366, "month": 3_660}
 _MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_TEXT = r"^[^\x00-\x1f\x7f]*$"
+TEXT = r"^[^\x00-\x1f\x7f]*$"
 _RUN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 Month = Annotated[str, Field(pattern=_MONTH)]
 Day = Annotated[str, Field(pattern=_DAY, json_schema_extra={"format": "date"})]
-Text: Any = Annotated[str, Field(pattern=_TEXT, min_length=1, max_length=500)]
+Text: Any = Annotated[str, Field(pattern=TEXT, min_length=1, max_length=500)]
 RunId: Any = Annotated[str, Field(pattern=_RUN)]
 
 

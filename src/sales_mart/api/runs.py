@@ -10,6 +10,8 @@ from sales_mart.api.parameters import Page, RunId, parameters_of
 from sales_mart.api.problems import ProblemError
 from sales_mart.api.question import Question
 from sales_mart.names import PUBLICATIONS, QUALITY_HISTORY
+from sales_mart.report.dates import days_before
+from sales_mart.report.figures import LoadedDay
 from sales_mart.schema import TableColumn
 from sales_mart.warehouses.own_tables import QUALITY_TABLES
 
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Session, Warehouse
     from sales_mart.warehouses.history import Publication
 
-__all__ = ["rejects_of", "run_questions"]
+__all__ = ["loads_until", "rejects_of", "run_questions"]
 
 _HISTORY = QUALITY_TABLES[QUALITY_HISTORY]
 _OF_RUNS = tuple(column for column in _HISTORY if column.name != "reason")
+_MOST_LOADS = 1_000
 _PUBLISHED_AT = TableColumn(
     name="published_at",
     kind="timestamp",
@@ -74,6 +77,31 @@ def rejects_of(session: Session, sequence: int) -> dict[str, int]:
     conditions = ["reason is not null", f"sequence = {sequence:d}"]
     columns = [column for column in _HISTORY if column.name in ("reason", "rows_rejected")]
     return {reason: int(rows or 0) for reason, rows in _history(session, columns, conditions)}
+
+
+def loads_until(session: Session, sequence: int, days: int) -> tuple[LoadedDay, ...]:
+    """Return the last load of each business date up to a load, over so many dates before its own.
+
+    Those are left out of which an earlier version did not keep what they read and rejected.
+    """
+    columns = [column for column in _HISTORY if column.name in LoadedDay.model_fields]
+    conditions = [
+        "reason is null",
+        "rows_read is not null",
+        "rows_rejected is not null",
+        f"sequence <= {sequence:d}",
+    ]
+    rows = _history(session, columns, conditions, Page(limit=_MOST_LOADS))
+    names = [column.name for column in columns]
+    loads = [LoadedDay(**dict(zip(names, row, strict=True))) for row in rows]
+    if not loads:
+        return ()
+    newest = loads[0].business_date
+    # The latest comes first, and is the one that stays.
+    by_date = {each.business_date: each for each in reversed(loads)}
+    return tuple(
+        by_date[day] for day in sorted(by_date) if days_before(newest, days) < day <= newest
+    )
 
 
 def _of_run(session: Session, run_id: str | None) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sales_mart.warehouses.base import Session, Warehouse
     from sales_mart.warehouses.history import Publication
 
-__all__ = ["sales_questions"]
+__all__ = ["sales_questions", "trends"]
 
 _WIDEST = 38
 """Digits of a sum over a mart's sums."""
@@ -33,7 +33,7 @@ _SUM_OF_PRICES = "total_price"
 
 def sales_questions(warehouse: Warehouse) -> tuple[Question, ...]:
     """Return what can be asked about sales."""
-    found = _trends(warehouse), _products(warehouse), _summary(warehouse)
+    found = trends(warehouse), _products(warehouse), _summary(warehouse)
     return (*found, *_dimensions(warehouse))
 
 
@@ -118,7 +118,8 @@ def _sums(names: Iterable[str], quoted: Callable[[str], str]) -> dict[str, str]:
     return {name: f"sum({quoted(name)})" for name in names}
 
 
-def _trends(warehouse: Warehouse) -> Question:
+def trends(warehouse: Warehouse) -> Question:
+    """Return the question about sales by day or by month."""
     schema, marts = schema_of(warehouse.config), warehouse.marts
     days, facts = _mart(warehouse, schema.grain[-1]), fact(marts)
     by_month = _mart(warehouse, schema.grain[0], "sale_month")

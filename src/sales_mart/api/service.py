@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from sales_mart.api.answers import Answer, Kept, page_of, rendered
+from sales_mart.api.answers import Answer, Form, Kept, page_answer, page_of, rendered
 from sales_mart.api.problems import ProblemError
 from sales_mart.api.publications import Publications, Shown, read_shown
 from sales_mart.errors import ConfigurationError, TemporaryError
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from sales_mart.api.metrics import Metrics
-    from sales_mart.api.parameters import Page
     from sales_mart.api.question import Question
     from sales_mart.config.api import Api
-    from sales_mart.lake.files import FileFormat
-    from sales_mart.warehouses.base import Warehouse
+    from sales_mart.warehouses.base import Session, Warehouse
 
 __all__ = ["Service"]
 
@@ -40,9 +38,9 @@ class _Wanted:
     """A question with all that decides its answer, but for the publication."""
 
     question: Question = field(compare=False)
-    asked: Page
+    asked: Any
     in_path: tuple[str, ...]
-    form: FileFormat
+    form: Form
     path: str = ""
 
     def __post_init__(self) -> None:
@@ -83,7 +81,7 @@ class Service:
         self._checks.shutdown(wait=False, cancel_futures=True)
 
     async def answer(
-        self, question: Question, asked: Page, in_path: tuple[str, ...], form: FileFormat
+        self, question: Question, asked: Any, in_path: tuple[str, ...], form: Form
     ) -> Answer:
         """Answer a question.
 
@@ -150,17 +148,24 @@ class Service:
 
     def _made(self, wanted: _Wanted) -> tuple[Shown, Answer]:
         """Ask the warehouse, in a thread, for rows that are of one publication."""
-        question, asked = wanted.question, wanted.asked
         with self.warehouse.reader() as session:
             for _ in range(_ATTEMPTS):
                 shown = read_shown(session, self.publications.shown)
                 if shown.publication is None:
                     break
-                found = question.rows(session, shown.publication, asked, *wanted.in_path)
-                rows, has_more = page_of(exact(question.columns, found), asked.limit)
+                answer = self._made_of(session, shown, wanted)
                 # Where a session is no snapshot.
                 if latest_publication(session) == shown.publication:
-                    following = wanted.following() if has_more else None
-                    return shown, rendered(shown, wanted.form, question.columns, rows, following)
+                    return shown, answer
         msg = f"{self.warehouse.title} shows another publication each time"
         raise TemporaryError(msg, remedy="Ask again.")
+
+    def _made_of(self, session: Session, shown: Shown, wanted: _Wanted) -> Answer:
+        question, asked = wanted.question, wanted.asked
+        if question.page is not None:
+            return page_answer(shown, question.page(session, shown, asked))
+        assert wanted.form != "html"  # noqa: S101 - which is a page's alone
+        found = question.rows(session, shown.publication, asked, *wanted.in_path)
+        rows, has_more = page_of(exact(question.columns, found), asked.limit)
+        following = wanted.following() if has_more else None
+        return rendered(shown, wanted.form, question.columns, rows, following)

@@ -15,14 +15,14 @@ from sales_mart.rows.money import at_scale
 from sales_mart.schema import MEASURES, schema_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import date
 
     from sales_mart.marts import Mart
     from sales_mart.schema import TableColumn
     from sales_mart.warehouses.base import Session
 
-__all__ = ["SoldByTime", "read_best", "read_sold"]
+__all__ = ["SoldByTime", "added_up", "read_best", "read_sold", "sold_of"]
 
 _ROWS, _AMOUNT, _PIECES = MEASURES
 _DAYS = 92
@@ -41,6 +41,8 @@ class SoldByTime(NamedTuple):
         totals: Of all days.
         month_before: Of as many days of the month before the newest one as that one has.
         month: The newest month; None when nothing was sold.
+        last: The last day of it on which something was sold.
+        known: All months with sales, the newest first.
     """
 
     days: tuple[Sold, ...] = ()
@@ -48,13 +50,15 @@ class SoldByTime(NamedTuple):
     totals: tuple[Sold, ...] = ()
     month_before: tuple[Sold, ...] = ()
     month: date | None = None
+    last: date | None = None
+    known: tuple[date, ...] = ()
 
 
 def read_sold(session: Session, business_date: date) -> SoldByTime:
     """Add up the published sums by date.
 
     The newest month is the one of the last sale date that is not after the business date: a date
-    in the future is a mistake more often than not.
+    in the future is a mistake more often than not. What is sold later counts only in the totals.
     """
     found = _days(session)
     if not found:
@@ -65,37 +69,43 @@ def read_sold(session: Session, business_date: date) -> SoldByTime:
     previous = months_before(month, 1)
     oldest = months_before(month, _MONTHS - 1)
 
-    def added(chosen: Iterable[tuple[date | None, Sold]]) -> tuple[Sold, ...]:
-        sums: dict[tuple[date | None, str | None], Sold] = {}
-        for start, each in chosen:
-            key = start, each.currency
-            moved = each.model_copy(update={"start": start})
-            sums[key] = sums[key].plus(moved) if key in sums else moved
-        return tuple(sums.values())
-
     return SoldByTime(
-        days=added(
+        days=added_up(
             (day, each) for day, each in found if days_before(last, _DAYS - 1) <= day <= last
         ),
-        months=added(
+        months=added_up(
             (day.replace(day=1), each)
             for day, each in found
             if oldest <= day.replace(day=1) <= month
         ),
-        totals=added((None, each) for _, each in found),
-        month_before=added(
+        totals=added_up((None, each) for _, each in found),
+        month_before=added_up(
             (previous, each)
             for day, each in found
             if day.replace(day=1) == previous and day.day <= last.day
         ),
         month=month,
+        last=last,
+        known=tuple(sorted({day.replace(day=1) for day in dates}, reverse=True)),
     )
 
 
-def read_best(session: Session, month: date) -> tuple[tuple[Ranked, ...], tuple[Ranked, ...]]:
-    """Return the best products of a month, and the best values of each dimension."""
-    products = _best(session, _BY_MONTH, month, _BEST_PRODUCTS)
-    return products, _best(session, _BY_DIMENSION, month, _BEST_VALUES)
+def added_up(sold: Iterable[tuple[date | None, Sold]]) -> tuple[Sold, ...]:
+    """Add up what begins at the same date, which becomes its start, by currency."""
+    sums: dict[tuple[date | None, str | None], Sold] = {}
+    for start, each in sold:
+        key = start, each.currency
+        moved = each.model_copy(update={"start": start})
+        sums[key] = sums[key].plus(moved) if key in sums else moved
+    return tuple(sums.values())
+
+
+def read_best(
+    session: Session, month: date, products: int = _BEST_PRODUCTS, values: int = _BEST_VALUES
+) -> tuple[tuple[Ranked, ...], tuple[Ranked, ...]]:
+    """Return so many best products of a month, and so many best values of each dimension."""
+    best = _best(session, _BY_MONTH, month, products)
+    return best, _best(session, _BY_DIMENSION, month, values)
 
 
 @dataclass(frozen=True)
@@ -150,20 +160,22 @@ def _days(session: Session) -> list[tuple[date, Sold]]:
     order = reader.quoted(reader.names(day))
     sql = f"select {reader.quoted(columns)} from {reader.place} order by {order}"
     found = [
-        (
-            row[day],
-            Sold(
-                currency=row.get(reader.currency or ""),
-                transactions=row[sums[_ROWS]],
-                amount=row[sums[_AMOUNT]],
-                pieces=row[sums[_PIECES]],
-                returned_amount=row.get(RETURNED[0]),
-                returned_pieces=row.get(RETURNED[1]),
-            ),
-        )
+        (row[day], sold_of(reader.mart, reader.currency, row))
         for row, _ in reader.rows(sql, columns)
     ]
     return sorted(found, key=lambda each: (each[0], _first_known(each[1].currency)))
+
+
+def sold_of(mart: Mart, currency: str | None, row: Mapping[str, Any]) -> Sold:
+    """Return the sums of a row of a mart, which names its columns; it has no start yet."""
+    return Sold(
+        currency=row.get(currency or ""),
+        transactions=row[mart.sums[_ROWS]],
+        amount=row[mart.sums[_AMOUNT]],
+        pieces=row[mart.sums[_PIECES]],
+        returned_amount=row.get(RETURNED[0]),
+        returned_pieces=row.get(RETURNED[1]),
+    )
 
 
 def _best(session: Session, model: str, month: date, limit: int) -> tuple[Ranked, ...]:

@@ -72,7 +72,10 @@ class Sales(Protocol):
 
 
 def sales_by_currency(
-    sales: Sales, month: date | None, before: Sequence[Sold] | None = None
+    sales: Sales,
+    month: date | None,
+    before: Sequence[Sold] | None = None,
+    whole: Sequence[Sold] | None = None,
 ) -> tuple[list[dict[str, Any]], list[Sold]]:
     """Return what a template says about each currency, the most used first.
 
@@ -80,18 +83,23 @@ def sales_by_currency(
         sales: What was sold.
         month: The month that is looked at.
         before: Totals of the run before; None where they are not known.
+        whole: The months of all sales, where those of `sales` are of one product alone.
 
     Returns:
         All about the first currencies, and the totals alone of the others.
     """
     # Amounts of different currencies can't be compared, so the number of sales decides.
     used = sorted(sales.totals, key=lambda each: (-each.transactions, each.currency or "~"))
-    shown = [_of_currency(sales, month, before, each) for each in used[:_CURRENCIES]]
+    shown = [_of_currency(sales, month, before, whole, each) for each in used[:_CURRENCIES]]
     return shown, used[_CURRENCIES:]
 
 
 def _of_currency(
-    sales: Sales, month: date | None, before: Sequence[Sold] | None, total: Sold
+    sales: Sales,
+    month: date | None,
+    before: Sequence[Sold] | None,
+    whole: Sequence[Sold] | None,
+    total: Sold,
 ) -> dict[str, Any]:
     currency = total.currency
 
@@ -100,6 +108,8 @@ def _of_currency(
 
     months = of(sales.months)
     this = next((each for each in months if each.start == month), None)
+    shared = this if whole is None else next((w for w in of(whole) if w.start == month), None)
+    amount_of_all = shared.amount if shared else Decimal(0)
     earlier = next(iter(of(sales.month_before)), None)
     known = None if before is None else sum((each.amount for each in of(before)), Decimal(0))
     products = [each for each in sales.products if each.currency == currency]
@@ -119,9 +129,9 @@ def _of_currency(
         "by_day": _by_day(of(sales.days), sales.days, currency),
         "months": months,
         "by_month": _by_month(months, sales.months, currency),
-        "products": _ranked(products, amount),
+        "products": _ranked(products, amount_of_all),
         "dimensions": {
-            name: _ranked([each for each in values if each.dimension == name], amount)
+            name: _ranked([each for each in values if each.dimension == name], amount_of_all)
             for name in dict.fromkeys(each.dimension for each in values)
         },
     }
