@@ -26,7 +26,7 @@ from sales_mart.cli import main
 from sales_mart.config import Config
 from sales_mart.config.file import load_config
 from sales_mart.errors import DataError, EmptyInputError, RejectedShareError, TemporaryError
-from sales_mart.lake.records import Mode
+from sales_mart.lake.records import Mode, Transform
 from sales_mart.lake.runs import RunFolder
 from sales_mart.names import raw_schema
 from sales_mart.report.figures import Figures
@@ -139,6 +139,14 @@ def test_the_sample_gives_the_same_summary_either_way(  # noqa: PLR0913 - two se
     begun = [event.step for event in events if event.state == "begun"]
     ended = [event.step for event in events if event.state == "ended"]
     assert set(begun) == set(ended) == set(STEPS)
+    last = {event.step: event.progress for event in events if event.progress is not None}
+    size = (SAMPLES / "transactions.csv").stat().st_size
+    loads = {f"load-{target}": ("rows", valid, valid, valid) for target in Target}
+    counted = {step: each[:4] for step, each in last.items() if step != "transform"}
+    assert counted == {"validate": ("bytes", size, size, 5), **loads}
+    transform = RunFolder(str(lake), summary.run_id).read("transform", Transform)
+    nodes = sum(len(each.nodes) for each in transform.targets)
+    assert last["transform"][:3] == ("models and tests", nodes, nodes)
     assert summarise(RunFolder(str(lake), summary.run_id)) == summary
 
 

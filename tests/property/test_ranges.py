@@ -171,7 +171,7 @@ def _sealed(folder: Path, source: Path, shards: int) -> tuple[Seal, dict[str, li
         range_bytes=400,
     )
     run = RunFolder(str(folder), made.run_id)
-    _validate(config, run, len(made.shards), workers=2)
+    _validate(config, run, made, workers=2)
     sealed = seal(config, run)
 
     def rows(parts: tuple[Part, ...]) -> list[Any]:
@@ -207,7 +207,7 @@ def test_an_error_of_one_worker_ends_the_others(tmp_path: Path) -> None:
     source.write_bytes(source.read_bytes().replace(b"2023-1", b"2024-1"))
     run = RunFolder(lake, made.run_id)
     with pytest.raises(SourceChangedError):
-        _validate(Config(), run, 9, workers=2)
+        _validate(Config(), run, made, workers=2)
     assert not any(run.find(step_name(shard), Validate) for shard in range(9))
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sales_mart import logs
 from sales_mart.cli.local import DEFAULT_DATA_DIR, DataDir, Local, on_local_servers
-from sales_mart.cli.output import console, table
+from sales_mart.cli.output import table
+from sales_mart.cli.outputs import publication_outputs, row_outputs, warn_of_rejects
+from sales_mart.cli.progress import showing
 from sales_mart.cli.report import tables
 from sales_mart.cli.session import RunCommand, Session
 from sales_mart.cli.steps import (
@@ -29,19 +28,15 @@ from sales_mart.cli.steps import (
     Targets,
     load_options,
     plan_options,
-    publication_outputs,
-    row_outputs,
-    warn_of_rejects,
 )
 from sales_mart.errors import SalesMartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Iterator
 
     from rich.console import RenderableType
 
     from sales_mart.config import Config
-    from sales_mart.steps.pipeline import StepEvent
     from sales_mart.steps.status import RunSummary
 
 __all__ = ["add_to"]
@@ -114,7 +109,7 @@ def _run(  # noqa: PLR0913 - options of a command
                 _log.info("%s, while this runs", line)
         config = session.config
         warn_of_plain_tokens(config)
-        with _progress(session) as progress:
+        with showing(session) as progress:
             summary = run(
                 config,
                 session.lake,
@@ -191,29 +186,3 @@ def _small_summaries(config: Config, summary: RunSummary) -> Iterator[Renderable
         else:
             columns = summary_columns(config, target)
             yield table(f"summary_sales in {target}", [each.name for each in columns], found)
-
-
-@contextmanager
-def _progress(session: Session) -> Generator[Callable[[StepEvent], None] | None]:
-    """Show the steps on a terminal while they work; elsewhere the log tells of them."""
-    if session.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield None
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    if session.log_level == "info":  # the bars say the same
-        logs.set_level("warning")
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console(stderr=True)) as bars:
-        running = {}
-
-        def show(event: StepEvent) -> None:
-            if event.state == "begun":
-                running[event.step] = bars.add_task(event.step, total=1)
-            elif event.state == "ended":
-                bars.update(running[event.step], completed=1)
-            else:
-                bars.update(running[event.step], description=f"{event.step} failed")
-                bars.stop_task(running[event.step])
-
-        yield show

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from sales_mart.cli.outputs import publication_outputs, row_outputs, warn_of_rejects
+from sales_mart.cli.progress import one_step
 from sales_mart.cli.session import RunCommand, Session, given
 from sales_mart.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from datetime import date, datetime
+    from datetime import date
 
-    from sales_mart.lake.records import Mode, Seal
-    from sales_mart.steps.status import RowSummary
+    from sales_mart.lake.records import Mode
     from sales_mart.warehouses.admission import LoadOptions
 
 __all__ = [
@@ -34,12 +33,7 @@ __all__ = [
     "add_to",
     "load_options",
     "plan_options",
-    "publication_outputs",
-    "row_outputs",
-    "warn_of_rejects",
 ]
-
-_log = logging.getLogger("sales_mart.cli")
 
 PANEL = "The steps of the pipeline"
 
@@ -183,43 +177,6 @@ def plan_options(
     }
 
 
-def warn_of_rejects(rows: Seal | RowSummary, place: str | None) -> None:
-    """Log how many rows were rejected, for which reasons, where they are, and how to see them."""
-    if not rows.rows_rejected:
-        return
-    why = ", ".join(
-        f"{reason} {count:,}"
-        for reason, count in sorted(rows.reasons.items(), key=lambda each: (-each[1], each[0]))
-    )
-    _log.warning(
-        "%s of %s rows were rejected: %s; %s",
-        f"{rows.rows_rejected:,}",
-        f"{rows.rows_read:,}",
-        why,
-        _how_to_see(place) if place else "a dry run does not keep them",
-    )
-
-
-def row_outputs(rows: Seal | RowSummary) -> dict[str, object]:
-    """Return the counts that a workflow passes on, by the names of its parameters."""
-    return {
-        "rows-read": rows.rows_read,
-        "rows-valid": rows.rows_valid,
-        "rows-rejected": rows.rows_rejected,
-    }
-
-
-def publication_outputs(published_at: datetime) -> dict[str, object]:
-    """Return the time of publication as a workflow passes it on, in seconds since 1970."""
-    return {"published-at": int(published_at.timestamp())}
-
-
-def _how_to_see(place: str) -> str:
-    lake, _, run_id = place.removesuffix("/quarantine").rpartition("/runs/")
-    command = shlex.join(["sales-mart", "quarantine", "show", run_id, "--lake", lake])
-    return f"they are in {place}; to see them: {command}"
-
-
 def load_options(text: str | None = None, *, new_key: bool, new_rules: bool) -> LoadOptions:
     """Read what is accepted, as flags or as one text with commas.
 
@@ -287,15 +244,21 @@ def _validate(
 ) -> None:
     """Check the rows, replace identifiers by tokens, quarantine what is not valid."""
     from sales_mart.lake.records import Plan
+    from sales_mart.progress import expect
+    from sales_mart.steps.shards import shard_bytes
     from sales_mart.steps.validate import validate_shard
 
     session: Session = ctx.obj
     run = session.run()
+    plan = run.read("plan", Plan)
+    known = range(len(plan.shards))
+    shards = known if shard is None else [shard]
+    with one_step(session, "validate"):
+        expect("bytes", sum(shard_bytes(plan, each) for each in shards if each in known))
+        records = [validate_shard(session.config, run, each) for each in shards]
     if shard is not None:
-        session.emit(validate_shard(session.config, run, shard))
+        session.emit(records[0])
         return
-    shards = range(len(run.read("plan", Plan).shards))
-    records = [validate_shard(session.config, run, each) for each in shards]
     session.emit(
         {
             "run_id": run.run_id,
@@ -344,7 +307,9 @@ def _load(  # noqa: PLR0913 - options of a command
         raise ConfigurationError(msg, remedy=f"Write {commands}.")
     options = load_options(accept, new_key=accept_new_key, new_rules=accept_new_rules)
     for name in session.targets([chosen]):
-        session.emit(load(session.config, session.run(), name, options))
+        with one_step(session, f"load-{name}"):
+            loaded = load(session.config, session.run(), name, options)
+        session.emit(loaded)
 
 
 def _transform(
@@ -367,9 +332,10 @@ def _transform(
 
     session: Session = ctx.obj
     targets = session.targets(target)
-    built = transform(
-        session.config, session.run(), targets, select=select or None, full_refresh=full_refresh
-    )
+    with one_step(session, "transform"):
+        built = transform(
+            session.config, session.run(), targets, select=select or None, full_refresh=full_refresh
+        )
     session.emit(built)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.warehouses.windows import Window
 
-__all__ = ["DbtProcess", "Outcome", "environment", "variables"]
+__all__ = ["DbtProcess", "DbtProgress", "Outcome", "environment", "variables"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,20 @@ class Outcome(NamedTuple):
     failures: tuple[Failure, ...]
     built: Mapping[str, str] = {}
     seconds: float = 0.0
+
+
+class DbtProgress(NamedTuple):
+    """How far a command is.
+
+    Attributes:
+        done: Models and tests that have ended.
+        total: How many the command runs; 0 before that is known.
+        item: The one that was started last.
+    """
+
+    done: int = 0
+    total: int = 0
+    item: str = ""
 
 
 def variables(config: Config, target: str, window: Window = None) -> dict[str, Any]:
@@ -197,12 +211,28 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
         order = {
             "arguments": arguments,
             "outcome": str(self._outcome),
+            "progress": str(self._told),
             "schema": warehouse.next_schema if command == "build" else None,
         }
         self._started = True
         _log.debug("%s: dbt %s", self.target, command)
         with suppress(BrokenPipeError):  # `wait` tells how the process ended
             self._worker.stdin.write(json.dumps(order).encode() + b"\n")
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait so long at most for the end of the process; return whether it has come."""
+        try:
+            self._worker.wait(seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def progress(self) -> DbtProgress:
+        """Return how far the command is."""
+        with suppress(OSError):
+            told = json.loads(self._told.read_text(encoding="utf-8"))
+            return DbtProgress(**told)
+        return DbtProgress()
 
     def wait(self) -> Outcome:
         """Wait until the command has run and read its results.
@@ -241,6 +271,10 @@ class DbtProcess(AbstractContextManager["DbtProcess"]):
     @property
     def _manifest(self) -> Path:
         return self.folder / "target" / "manifest.json"
+
+    @property
+    def _told(self) -> Path:
+        return self.folder / "progress.json"
 
     @property
     def _outcome(self) -> Path:

@@ -216,7 +216,8 @@ def run(order: dict[str, Any], ready: int) -> int:
     try:
         with alone as built:
             # Without a manifest it parses the project again, and says what is wrong.
-            done = dbtRunner(manifest=manifest).invoke(command["arguments"])
+            told = _Told(Path(command["progress"]))
+            done = dbtRunner(manifest=manifest, callbacks=[told]).invoke(command["arguments"])
             outcome["built"] = built()
         if done.exception is not None:
             raise done.exception
@@ -312,6 +313,33 @@ def alone_in(schema: str | None) -> Generator[Callable[[], dict[str, str]]]:
     finally:
         if connection is not None:
             connection.close()
+
+
+class _Told:
+    """Writes how far a command is, for the parent to look at when it likes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._done = 0
+
+    def __call__(self, event: Any) -> None:
+        """Take an event of dbt, from any of its threads."""
+        if event.info.name not in ("LogStartLine", "NodeFinished"):
+            return
+        # Nobody may look, and a full disk is told by what needs the room.
+        with self._lock, suppress(OSError):
+            if event.info.name == "NodeFinished":
+                self._done += 1
+                return
+            told = {
+                "done": self._done,
+                "total": event.data.total,
+                "item": event.data.node_info.node_name,
+            }
+            new = self._path.with_suffix(".new")
+            new.write_text(json.dumps(told), encoding="utf-8")
+            new.replace(self._path)
 
 
 def _listen(orders: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -84,7 +84,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         full_refresh: Build and publish all marts anew.
         accept_new_key: Let a snapshot replace rows whose tokens have another key.
         accept_new_rules: Accept rules that admit what earlier loads rejected.
-        progress: Is told of every step that begins or ends; from several threads.
+        progress: Is told of every step that begins or ends, and of `validate`, the loads and
+            `transform` how far they are, ten times a second at most; from several threads. What it
+            raises ends the run.
 
     Returns:
         How it went.

@@ -36,6 +36,7 @@ def read_parquet(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
     import pyarrow.parquet as pq
 
     with spooled(stream) as path:
+        reading.account.stored = 0
         size = path.stat().st_size
         reading.account.size += size
         reading.account.unplaced += size

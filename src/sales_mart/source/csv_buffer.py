@@ -72,12 +72,15 @@ class Account:
         header: Bytes of the byte order mark, of skipped lines and of the header with its line end.
         blank: Bytes of blank lines.
         unplaced: Bytes of files whose records stand at no byte: Parquet, workbooks.
+        stored: Bytes as stored that have been read; 0 where they are not read in step with the
+            records.
     """
 
     size: int = 0
     header: int = 0
     blank: int = 0
     unplaced: int = 0
+    stored: int = 0
 
 
 class Buffer:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from sales_mart.lake.records import Range, SourceObject
+    from sales_mart.source.csv_buffer import Account
 
 __all__ = ["LET_FINISH", "decompressed", "open_object", "open_range", "open_start"]
 
@@ -25,6 +26,23 @@ LET_FINISH = "Start a new run for the new content; let uploads finish before a r
 
 _CHUNK_BYTES = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+class _Counted(io.RawIOBase):
+    """Passes the bytes of an object on and counts them."""
+
+    def __init__(self, raw: IO[bytes], account: Account) -> None:
+        self._raw = raw
+        self._account = account
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        data = self._raw.read(len(buffer))
+        self._account.stored += len(data)
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Digesting(io.RawIOBase):
@@ -47,8 +65,12 @@ class _Digesting(io.RawIOBase):
 
 
 @contextmanager
-def open_object(item: SourceObject) -> Generator[BinaryIO]:
+def open_object(item: SourceObject, account: Account | None = None) -> Generator[BinaryIO]:
     """Open an object's CSV bytes, decompressed, and see that it is the one that was planned.
+
+    Args:
+        item: The object.
+        account: Told how many bytes as stored have been read.
 
     Raises:
         SourceChangedError: The object is gone or is another one; for a local file this shows when
@@ -56,7 +78,7 @@ def open_object(item: SourceObject) -> Generator[BinaryIO]:
         SourceFormatError: The compressed data is cut short or damaged.
     """
     with (
-        _planned(item, item.digest, lambda raw: raw) as stored,
+        _planned(item, item.digest, lambda raw: raw, account) as stored,
         decompressed(stored, item.uri) as stream,
     ):
         yield stream
@@ -85,21 +107,29 @@ class _Spans(io.RawIOBase):
 
 
 @contextmanager
-def open_range(item: SourceObject, part: Range) -> Generator[BinaryIO]:
+def open_range(item: SourceObject, part: Range, account: Account) -> Generator[BinaryIO]:
     """Open the header of an object and one of its ranges, and see that they are as planned.
+
+    Args:
+        item: The object.
+        part: The range.
+        account: Told how many bytes have been read.
 
     Raises:
         SourceChangedError: The object is gone or is another one; for a local file this shows when
             the context ends, so nothing read from it may be kept before.
     """
     spans = ((0, part.header), (part.begin, part.end))
-    with _planned(item, part.digest, lambda raw: _Spans(raw, *spans)) as stored:
+    with _planned(item, part.digest, lambda raw: _Spans(raw, *spans), account) as stored:
         yield stored
 
 
 @contextmanager
 def _planned(
-    item: SourceObject, digest: str, chosen: Callable[[IO[bytes]], IO[bytes] | io.RawIOBase]
+    item: SourceObject,
+    digest: str,
+    chosen: Callable[[IO[bytes]], IO[bytes] | io.RawIOBase],
+    account: Account | None,
 ) -> Generator[io.BufferedReader[Any]]:
     """Open what is chosen of an object's bytes, and see that it is as planned.
 
@@ -112,6 +142,8 @@ def _planned(
     try:
         with _open_raw(item) as raw:
             source = cast("IO[bytes]", chosen(raw))
+            if account is not None:
+                source = cast("IO[bytes]", _Counted(source, account))
             if is_bucket(item.uri):
                 yield io.BufferedReader(cast("io.RawIOBase", source), _CHUNK_BYTES)
                 return

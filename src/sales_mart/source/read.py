@@ -81,10 +81,10 @@ def read_object(  # noqa: PLR0913 - what a file is read by
         part=part,
     )
     if part is not None:
-        with open_range(item, part) as stream:
+        with open_range(item, part, reading.account) as stream:
             yield from _read_csv(stream, reading)
         return
-    with open_object(item) as stream:
+    with open_object(item, reading.account) as stream:
         yield from read_stream(stream, reading)
 
 
@@ -134,6 +134,7 @@ def _read_container(stream: BinaryIO, reading: Reading) -> Iterator[Block]:
         SourceFormatError: An archive stands in another one.
     """
     with spooled(stream) as path:
+        reading.account.stored = 0
         names = names_of(path, reading.uri)
         if container_kind(names, reading.uri, reading.format.type) == "excel":
             yield from read_workbook(path, reading)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sales_mart.lake.records import Seal
+from sales_mart.progress import expect
 from sales_mart.warehouses.base import open_warehouse
 
 if TYPE_CHECKING:
@@ -32,4 +34,6 @@ def load(config: Config, run: RunFolder, target: str, options: LoadOptions | Non
         TemporaryError: The server is away or busy, or another run loads at the same time.
         UnexpectedError: The table does not hold what the seal says; nothing was changed.
     """
-    return open_warehouse(config, target).load(run, options)
+    warehouse = open_warehouse(config, target)
+    expect("rows", run.read("seal", Seal).rows_valid)
+    return warehouse.load(run, options)

@@ -21,10 +21,11 @@ from sales_mart.lake.records import Run
 from sales_mart.lake.runs import RunFolder
 from sales_mart.lake.storage import open_storage
 from sales_mart.logs import at_step, most_severe
+from sales_mart.progress import Progress, expect, measured
 from sales_mart.steps.load import load
 from sales_mart.steps.plan import plan as make_plan
 from sales_mart.steps.seal import seal as close_input
-from sales_mart.steps.shards import RANGE_BYTES
+from sales_mart.steps.shards import RANGE_BYTES, shard_bytes
 from sales_mart.steps.status import RunSummary, summarise
 from sales_mart.steps.validate import validate_shard
 from sales_mart.warehouses.admission import LoadOptions
@@ -47,17 +48,19 @@ _log = logging.getLogger(__name__)
 
 
 class StepEvent(NamedTuple):
-    """A step has begun or has ended.
+    """A step has begun, works, or has ended.
 
     Attributes:
         step: Name of the step, `load-postgres` for instance.
-        state: `begun`, `ended` or `failed`.
-        seconds: How long it took; 0 when it has only begun.
+        state: `begun`, `working`, `ended` or `failed`.
+        seconds: How long it took; 0 when it has not ended.
+        progress: How far it is; None unless it is working.
     """
 
     step: str
-    state: Literal["begun", "ended", "failed"]
+    state: Literal["begun", "working", "ended", "failed"]
     seconds: float = 0.0
+    progress: Progress | None = None
 
 
 def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
@@ -94,7 +97,9 @@ def run(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         targets: Warehouses. Default: the configuration's.
         destination: Folder or bucket prefix of the export. Default: `data_mart.export`, else
             `<lake>/export`.
-        progress: Is told of every step that begins or ends; from several threads.
+        progress: Is told of every step that begins or ends, and of `validate`, the loads and
+            `transform` how far they are, ten times a second at most; from several threads. What it
+            raises ends the run.
         dry_run: Check the input in a temporary lake, and that the warehouses can be reached and
             that the marts compile, and change nothing.
         allow_empty: Take files of no bytes for empty ones, and accept rows of which the marts
@@ -169,7 +174,7 @@ class _Steps:
         state: Literal["ended", "failed"] = "failed"
         self._progress(StepEvent(name, "begun"))
         try:
-            with at_step(name):
+            with at_step(name), measured(partial(self._tell, name)):
                 yield
                 state = "ended"
                 seconds = time.monotonic() - begun
@@ -180,6 +185,9 @@ class _Steps:
         finally:
             self.seconds[name] = round(time.monotonic() - begun, 3)
             self._progress(StepEvent(name, state, self.seconds[name]))
+
+    def _tell(self, name: str, progress: Progress) -> None:
+        self._progress(StepEvent(name, "working", progress=progress))
 
 
 def _run_steps(  # noqa: PLR0913 - what the pipeline needs
@@ -222,14 +230,16 @@ def _run_steps(  # noqa: PLR0913 - what the pipeline needs
 
 def _close_input(steps: _Steps, config: Config, place: RunFolder, made: Plan, workers: int) -> None:
     with steps.step("validate"):
-        _validate(config, place, len(made.shards), workers)
+        _validate(config, place, made, workers)
     with steps.step("seal"):
         close_input(config, place)
 
 
-def _validate(config: Config, place: RunFolder, shards: int, workers: int) -> None:
+def _validate(config: Config, place: RunFolder, made: Plan, workers: int) -> None:
     """Validate the shards, each worker one after another, until all are done or one has failed."""
-    waiting = deque(range(shards))
+    shards = range(len(made.shards))
+    expect("bytes", sum(shard_bytes(made, shard) for shard in shards))
+    waiting = deque(shards)
 
     def work() -> None:
         while True:
@@ -243,7 +253,7 @@ def _validate(config: Config, place: RunFolder, shards: int, workers: int) -> No
                 waiting.clear()
                 raise
 
-    count = min(shards, workers)
+    count = min(len(shards), workers)
     if count == 1:
         work()
     else:

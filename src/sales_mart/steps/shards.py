@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.lake.records import Plan, Range, SourceObject
 
-__all__ = ["RANGE_BYTES", "Shards", "make_shards", "pieces_of"]
+__all__ = ["RANGE_BYTES", "Shards", "make_shards", "piece_bytes", "pieces_of", "shard_bytes"]
 
 RANGE_BYTES = 32 << 20
 """A range of fewer bytes, or a shard of them in a run, is not worth a worker."""
@@ -90,6 +90,16 @@ def pieces_of(plan: Plan, shard: int) -> list[tuple[int, Range | None]]:
         pieces.append((ordinal, ranges[before[ordinal]] if ranges else None))
         before[ordinal] += 1
     return pieces
+
+
+def piece_bytes(item: SourceObject, part: Range | None) -> int:
+    """Return how many bytes of an object a shard works on, as stored."""
+    return item.size if part is None else part.end - part.begin
+
+
+def shard_bytes(plan: Plan, shard: int) -> int:
+    """Return how many bytes a shard works on, as stored."""
+    return sum(piece_bytes(plan.objects[ordinal], part) for ordinal, part in pieces_of(plan, shard))
 
 
 def _spaced(ends: Sequence[int], size: int, least: int) -> list[int]:

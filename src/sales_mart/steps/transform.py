@@ -21,6 +21,7 @@ from sales_mart.lake.storage import is_bucket
 from sales_mart.lake.temporary import Turn
 from sales_mart.logs import most_severe
 from sales_mart.marts import Mart, check_manifest, marts_of
+from sales_mart.progress import expect, reach
 from sales_mart.warehouses.base import open_warehouse
 from sales_mart.warehouses.history import pending_window
 
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 _SHOWN = 3
 # To dbt a name that it does not know is a warning, which nobody would see.
 _NOT_FOUND = '{"error": ["NoNodesForSelectionCriteria"]}'
+_LOOK_SECONDS = 0.2
 _SELECT = "Name models, such as fact_sales, in dbt's selection syntax."
 # Unit tests prove the logic on made-up rows; they belong to the tests of the project.
 _BUILD_OPTIONS = ("--resource-type", "model", "--resource-type", "test", "--cache-selected-only")
@@ -148,6 +150,7 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         marts = {target: _marts(config, process) for target, process in processes.items()}
         for target, process in processes.items():
             process.start("build", pending[target][1], options)
+        _watch(processes)
         outcomes = {target: process.wait() for target, process in processes.items()}
         errors = [
             error
@@ -186,6 +189,25 @@ def transform(  # noqa: PLR0913 - keyword-only, each a choice of the caller
         run.write("transform", record)
     _log.info("marts of run %s built and tested in %s", run.run_id, ", ".join(targets))
     return record
+
+
+def _watch(processes: Mapping[str, DbtProcess]) -> None:
+    """Tell how far the processes are together, until all have ended."""
+    waiting = list(processes)
+    is_expected = False
+    while waiting:
+        waiting = [
+            name for name in waiting if not processes[name].has_ended(_LOOK_SECONDS / len(waiting))
+        ]
+        told = {name: each.progress() for name, each in processes.items()}
+        if not all(each.total for each in told.values()):
+            continue  # a share of those that are known would shrink
+        if not is_expected:
+            expect("models and tests", sum(each.total for each in told.values()))
+            is_expected = True
+        done = sum(told[name].done if name in waiting else told[name].total for name in told)
+        items = [f"{name}: {told[name].item}" for name in waiting]
+        reach(done, ", ".join(items))
 
 
 def _keep_files(run: RunFolder, target: str, files: Mapping[str, bytes]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
@@ -19,6 +19,7 @@ from sales_mart.lake.parquet import (
     record_bytes,
 )
 from sales_mart.lake.records import ObjectBytes, Validate
+from sales_mart.progress import advance
 from sales_mart.rows.characters import seems_alike
 from sales_mart.rows.checker import Checker, count_reasons
 from sales_mart.rows.sums import ValidTotals
@@ -29,10 +30,10 @@ from sales_mart.source.encoding import Decodable
 from sales_mart.source.objects import open_object
 from sales_mart.source.read import read_object
 from sales_mart.steps.plan import open_run
-from sales_mart.steps.shards import pieces_of
+from sales_mart.steps.shards import piece_bytes, pieces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from sales_mart.config import Config
     from sales_mart.lake.records import SourceObject
@@ -109,7 +110,8 @@ def validate_shard(
                 allow_empty=plan.allow_empty,
                 part=part,
             )
-            with closing(_ahead(pieces)) as blocks:
+            told = _told(account, piece_bytes(item, part))
+            with closing(_ahead(pieces)) as blocks, told as tell:
                 for block in blocks:
                     currencies |= block.currencies
                     good, bad = _check_block(checker, block, item, ordinal)
@@ -125,6 +127,7 @@ def validate_shard(
                     reasons.update(count_reasons(bad))
                     read += good.height + bad.height
                     rejected_rows += bad.height
+                    tell(good.height + bad.height)
             if part is not None:
                 decoded.append((ordinal, coded, read - before))
             elif not plan.allow_empty:
@@ -166,6 +169,20 @@ def validate_shard(
     )
     run.write(step_name(shard), record)
     return record
+
+
+@contextmanager
+def _told(account: Account, size: int) -> Generator[Callable[[int], None]]:
+    """Tell how far an object is, or a range of one; what it gives takes rows that are done."""
+    done = 0
+
+    def tell(rows: int) -> None:
+        nonlocal done
+        before, done = done, min(account.stored, size)
+        advance(done - before, rows)
+
+    yield tell
+    advance(size - done)
 
 
 def check_encoding(item: SourceObject, config: Config, failed: int, rows: int) -> None:

@@ -14,6 +14,7 @@ from google.cloud import bigquery
 
 from sales_mart.errors import UnexpectedError
 from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.progress import advance
 from sales_mart.schema import TableColumn, schema_of
 from sales_mart.warehouses.bigquery.connection import (
     Client,
@@ -246,7 +247,8 @@ def _load_parts(
 
     if not run.uri.startswith("gs://"):
         with ThreadPoolExecutor(_JOBS, "upload") as pool:
-            list(pool.map(upload, enumerate(parts)))
+            for part, _ in zip(parts, pool.map(upload, enumerate(parts)), strict=True):
+                advance(part.rows, part.rows)
         return
     uris = [f"{run.uri}/{part.name}" for part in parts]
     for first in range(0, len(uris), MAX_URIS):
@@ -261,3 +263,5 @@ def _load_parts(
             )
 
         run_job(client, f"{prefix}-uris-{first}", start)
+        rows = sum(part.rows for part in parts[first : first + MAX_URIS])
+        advance(rows, rows)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS
+from sales_mart.progress import advance
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.admission import (
     check_admission,
@@ -144,6 +145,7 @@ def _read_batch(session: DuckDBSession, run: RunFolder, seal: Seal) -> None:
         with run.sealed_part(part) as path:
             # By name: parts of version 0.1 have no amount.
             execute("insert into batch by name select * from read_parquet(?)", [str(path)])
+        advance(part.rows, part.rows)
     ((rows,),) = session.query("select count(*) from batch")
     if rows != seal.rows_valid:
         raise _lost(rows, seal)

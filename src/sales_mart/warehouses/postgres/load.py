@@ -18,6 +18,7 @@ from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
 from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS, raw_schema
+from sales_mart.progress import advance
 from sales_mart.schema import arrow_schema, schema_of
 from sales_mart.warehouses.admission import (
     LoadOptions,
@@ -211,6 +212,7 @@ def _copy(
             with run.sealed_part(part) as path, pq.ParquetFile(path) as file:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                     copy.write(encoder.write_batch(_fitted(batch, schema)))
+                    advance(batch.num_rows, batch.num_rows)
         copy.write(encoder.finish())
     return cursor.rowcount
 
