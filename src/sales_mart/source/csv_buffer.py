@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -80,7 +80,7 @@ class Account:
     header: int = 0
     blank: int = 0
     unplaced: int = 0
-    stored: int = 0
+    stored: int = field(default=0, compare=False)
 
 
 class Buffer:
