@@ -158,6 +158,7 @@ def said(cluster: Cluster, name: str, seconds: float) -> dict[str, Any]:
 
     wait_for(f"end of {name}", ended, seconds)
     printed = cluster.kubectl("logs", name)
+    cluster.kubectl("delete", "pod", name)
     return json.loads(printed.splitlines()[-1])
 
 
