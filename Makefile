@@ -94,6 +94,7 @@ reference: $(VENV)/.dev  ## Write what is generated anew: reference, manifests, 
 	$(BIN)/python -m sales_mart.workflows charts/sales-mart/files
 	$(BIN)/python scripts/chart_values.py
 	$(BIN)/python scripts/pictures.py
+	$(BIN)/python scripts/diagrams.py
 
 .PHONY: image
 image:  ## Build the image with docker (BUILDER=podman or buildah for another)

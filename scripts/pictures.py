@@ -101,14 +101,28 @@ def _view(figures: Figures) -> View:
 
 
 def _drawn(scheme: str, title: str, height: int, parts: list[str]) -> str:
+    return svg(scheme, title, (_WIDTH, height), _RULES, parts)
+
+
+def svg(scheme: str, title: str, size: tuple[int, int], rules: str, parts: list[str]) -> str:
+    """Return a picture of its parts, in one of the colour schemes of the report.
+
+    Args:
+        scheme: The colour scheme.
+        title: What it shows, in words.
+        size: Its width and height.
+        rules: CSS, with the names of the colours.
+        parts: What is in it.
+    """
     colours = _colours(scheme)
-    rules = re.sub(r"var\(--([a-z-]+)\)", lambda found: colours[found[1]], _RULES.strip())
+    coloured = re.sub(r"var\(--([a-z-]+)\)", lambda found: colours[found[1]], rules.strip())
+    width, height = size
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
-        f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{title}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
     )
     back = f'<rect width="100%" height="100%" rx="12" fill="{colours["page"]}"/>'
-    return "\n".join([head, f"<style>\n{rules}\n</style>", back, *parts, "</svg>", ""])
+    return "\n".join([head, f"<style>\n{coloured}\n</style>", back, *parts, "</svg>", ""])
 
 
 def _sales(document: Any, top: int) -> list[str]:
