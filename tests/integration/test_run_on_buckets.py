@@ -32,6 +32,7 @@ from sales_mart.steps.plan import plan
 from sales_mart.steps.seal import seal
 from sales_mart.steps.validate import validate_shard
 from sales_mart.synthetic.generate import generate, write
+from support import warm_dbt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -130,7 +131,7 @@ def test_a_run_that_is_killed_in_each_step_ends_as_one_on_a_disk(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **place.store.environment(proxy.url)},
+            env={**os.environ, **warm_dbt(), **place.store.environment(proxy.url)},
         ) as server,
     ):
         commands = Commands(server)

@@ -459,19 +459,19 @@ from types import SimpleNamespace
 from dbt.cli import main
 from sales_mart.dbt_runner import worker
 
-error = KeyError("Canary")
+error = ArithmeticError("Canary")
 runner = SimpleNamespace(invoke=lambda _: SimpleNamespace(exception=error))
-main.dbtRunner = lambda manifest: runner
+main.dbtRunner = lambda manifest, callbacks: runner
 worker._manifest = lambda *_: None
 sys.exit(worker.run({"target": "bigquery"}, os.open(os.devnull, os.O_WRONLY)))
 """
     outcome = tmp_path / "outcome.json"
-    order = {"arguments": [], "outcome": str(outcome), "schema": None}
+    order = {"arguments": [], "outcome": str(outcome), "progress": "", "schema": None}
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as child:
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")
         child.stdin.flush()
         assert child.wait(60) == 0
     told = json.loads(outcome.read_text())
-    failure = Failure(None, "UnexpectedError", "KeyError")
+    failure = Failure(None, "UnexpectedError", "ArithmeticError")
     assert told["failures"] == [failure._asdict()]
