@@ -1,6 +1,6 @@
 """(b) Load the valid rows of a sealed run into PostgreSQL.
 
-Everyone fills the same nine columns of an empty table in one transaction, and analyses it.
+Everyone fills the same ten columns of an empty table in one transaction, and analyses it.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ CONTESTANTS = [
 
 _COLUMNS = """
     transaction_id text not null, product text, price numeric(18, 2), quantity bigint,
+    amount numeric(29, 2),
     sale_date date not null, source_file integer not null, source_row bigint not null,
     run_id text not null, business_date date not null
 """
@@ -156,7 +157,7 @@ def pandas(url: str, parts: list[str], run_id: str, **_: object) -> Later:
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     with engine.begin() as connection:
         connection.execute(text(f"create table bench_pandas ({_COLUMNS})"))
-        types = {"price": Numeric(18, 2)}
+        types = {"price": Numeric(18, 2), "amount": Numeric(29, 2)}
         frame.to_sql("bench_pandas", connection, if_exists="append", index=False, dtype=types)
         connection.execute(text("analyze bench_pandas (product, sale_date)"))
     return partial(_count, url, "bench_pandas")
