@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import tempfile
 import threading
@@ -137,6 +138,66 @@ def test_a_load_whose_connection_breaks(  # noqa: PLR0913 - fixtures and paramet
     again = load(through, run)
     assert (again.sequence, again.rows, again.already_loaded) == (2, 400, done)
     assert runs_in_raw(through, P) == WANTED
+
+
+@pytest.mark.parametrize(
+    ("mark", "skip", "cut", "left"),
+    [
+        (b"create table", 1, "drop", 0),
+        (b"PGCOPY", 0, "drop", 0),
+        (b"PGCOPY", 1, "mute", 0),
+        # The sessions of load and streams have each committed what they begin with.
+        (b"COMMIT", 3, "lose answer", None),
+        (b"COMMIT", 4, "drop", None),
+        (b" inherit ", 0, "drop", 2),
+        (b"COMMIT", 5, "drop", 2),
+    ],
+)
+def test_a_load_of_which_one_stream_breaks(  # noqa: PLR0913 - fixtures and parameters
+    through: Config, line: Wire, lake: Path, mark: bytes, skip: int, cut: Cut, left: int | None
+) -> None:
+    config = configured(through, P, load_streams=2)
+    load(config, sealed_run(config, lake, "old", OLD))
+    run = sealed_run(config, lake, "new", NEW)
+    line.fault(mark, cut, skip=skip)
+    ended = attempt(lambda: load(config, run))
+    assert (line.struck, ended.code) == (1, 75)
+    assert ended.seconds < 10
+    line.heal()
+    assert runs_in_raw(config, P) == EXISTING
+    # What streams had committed belongs to nobody, and is gone with the next load.
+    assert left in (None, tables_of_streams(config) - 2)
+    again = load(config, run)
+    assert (again.sequence, again.rows, again.already_loaded) == (2, 400, False)
+    assert runs_in_raw(config, P) == WANTED
+    assert tables_of_streams(config) == 2
+
+
+def test_a_load_that_is_interrupted_waits_for_no_stream(
+    through: Config, line: Wire, lake: Path
+) -> None:
+    config = configured(through, P, load_streams=2, statement_timeout=60)
+    load(config, sealed_run(config, lake, "old", OLD))
+    interrupted = threading.main_thread().ident
+    assert interrupted is not None
+    line.on_strike = lambda: signal.pthread_kill(interrupted, signal.SIGINT)
+    line.fault(b"PGCOPY", "mute")
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        load(config, sealed_run(config, lake, "new", NEW))
+    assert time.monotonic() - started < 10
+    assert line.struck == 1
+    line.heal()
+    assert runs_in_raw(config, P) == EXISTING
+
+
+def tables_of_streams(config: Config) -> int:
+    sql = f"""
+        select count(*) from pg_class
+        where relname like 'sales^_mart^_load%' escape '^'
+        and relnamespace = to_regnamespace('{raw_schema(config)}')
+    """
+    return ask(config, P, sql)[0][0]
 
 
 @pytest.mark.parametrize("mode", list(Mode))

@@ -153,6 +153,7 @@ def _some_other_value(dotted: str, default: object) -> str:
         "orchestration.timezone": "Asia/Jakarta",
         "data_warehouse.targets": '["bigquery"]',
         "data_warehouse.postgres.sslmode": "require",
+        "data_warehouse.postgres.load_streams": "3",
         "data_warehouse.postgres.secretName": "something-else",
         "ingestion.validation.required_fields": '["transaction_id", "date"]',
         "ingestion.trust_input": "true",
@@ -232,7 +233,7 @@ def test_what_kubernetes_sets_for_a_service_is_not_ours() -> None:
 UNKNOWN = """\
 c.yaml:3: data_warehouse.postgres.hots is not a key; did you mean data_warehouse.postgres.host? \
 The keys of data_warehouse.postgres are: secretName, dbname, host, port, user, password, sslmode, \
-connect_timeout, statement_timeout, application_name"""
+connect_timeout, statement_timeout, load_streams, application_name"""
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ the snapshot. Each superseded row is marked with the business date of the next l
 identifier, so a delivery that comes or goes changes the marks of its neighbours alone. Only rows of
 identifiers that the batch, or the delivery that it replaces, has are looked up, by an index.
 
-The names in braces are tables, columns and values; `place` is what tells rows of a table apart.
+The names in braces are tables, columns and values. `part` and `place` are what tells rows of a raw
+table apart: the one of its tables that has the row, and where it stands in there.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ SETTLED: LiteralString = """
         select
             raw.{place} as place,
             raw.transaction_id,
+            {part} as part,
             raw.business_date,
             raw.run_id is distinct from {snapshot} as is_delivery,
             raw.sale_date,
@@ -38,6 +40,7 @@ SETTLED: LiteralString = """
         select
             raw.{place} as place,
             raw.transaction_id,
+            {part} as part,
             raw.business_date,
             raw.run_id is distinct from {snapshot} as is_delivery,
             raw.sale_date,
@@ -49,6 +52,7 @@ SETTLED: LiteralString = """
         select
             null as place,
             transaction_id,
+            null as part,
             {day} as business_date,
             true as is_delivery,
             sale_date,
@@ -58,6 +62,7 @@ SETTLED: LiteralString = """
     select
         place,
         transaction_id,
+        part,
         sale_date,
         mark_before,
         lead(business_date) over (
@@ -66,7 +71,7 @@ SETTLED: LiteralString = """
         ) as mark
     from versions
 """
-# In this order, so that no identifier has two visible rows at any time.
+# In this order, and each for all tables, so that no identifier has two visible rows at any time.
 HIDE: LiteralString = """
     update {raw} as raw
     set superseded_by = {settled}.mark
@@ -74,6 +79,7 @@ HIDE: LiteralString = """
     where
         raw.{place} = {settled}.place
         and raw.transaction_id = {settled}.transaction_id
+        and {settled}.part = {this_part}
         and {settled}.mark is not null
         and {settled}.mark is distinct from {settled}.mark_before
 """
@@ -84,6 +90,7 @@ SHOW: LiteralString = """
     where
         raw.{place} = {settled}.place
         and raw.transaction_id = {settled}.transaction_id
+        and {settled}.part = {this_part}
         and {settled}.mark is null
         and {settled}.mark_before is not null
 """

@@ -168,6 +168,8 @@ def _append(session: DuckDBSession, seal: Seal, past: Sequence[PastLoad]) -> Cha
     execute(f"delete from {raw} where {of_earlier}")
     names = {
         "raw": raw,
+        "part": "0",
+        "this_part": "0",
         "place": "rowid",
         "batch": "batch",
         "removed": "removed",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg import Cursor
-from psycopg.sql import SQL, Identifier, Literal
+from psycopg.sql import SQL, Composable, Identifier, Literal
 
+from sales_mart.names import raw_schema
 from sales_mart.schema import schema_of
 from sales_mart.warehouses.history import Change
-from sales_mart.warehouses.postgres.tables import raw_table
+from sales_mart.warehouses.postgres.tables import parts, raw_table
 from sales_mart.warehouses.supersede import COUNTS, HIDE, INSERT, SETTLED, SHOW, WINDOW
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ __all__ = ["BATCH", "append_batch"]
 
 BATCH = Identifier("sales_mart_batch")
 """Temporary table with the rows of the batch."""
+_SMALL = 10
+"""A batch is small where the history has more than so many times its rows."""
 _REMOVED: LiteralString = """
     create temporary table {removed} (
         transaction_id text collate "C", sale_date date, was_visible boolean
@@ -38,11 +41,12 @@ _REMOVE: LiteralString = """
 """
 
 
-def append_batch(
+def append_batch(  # noqa: PLR0913 - what a delivery changes, and what tells how
     connection: Connection,
     config: Config,
     seal: Seal,
     *,
+    history: int,
     snapshot: PastLoad | None,
     earlier: PastLoad | None,
 ) -> tuple[int, Change]:
@@ -52,6 +56,7 @@ def append_batch(
         connection: The connection, in a transaction under the target's lock.
         config: The configuration.
         seal: What is loaded.
+        history: How many rows are visible.
         snapshot: The last snapshot.
         earlier: The delivery of the same business date that the table holds.
 
@@ -60,9 +65,13 @@ def append_batch(
     """
     names = [column.name for column in schema_of(config).valid]
 
-    def execute(statement: LiteralString) -> Cursor[tuple[Any, ...]]:
+    def execute(
+        statement: LiteralString, raw: Composable | None = None, part: int | None = None
+    ) -> Cursor[tuple[Any, ...]]:
         query = SQL(statement).format(
-            raw=raw_table(config),
+            raw=raw or raw_table(config),
+            part=SQL("raw.tableoid"),
+            this_part=Literal(part),
             place=Identifier("ctid"),
             batch=BATCH,
             removed=Identifier("sales_mart_removed"),
@@ -77,17 +86,24 @@ def append_batch(
         return connection.execute(query)
 
     execute("analyze {batch}")
-    # At the default, made for discs that turn, the planner would rather read the whole history
-    # than look the batch's tokens up in the index.
+    # The planner, which has no statistics of tokens and marks, would read the whole history, in the
+    # order of an index, rather than look the tokens of a small batch up.
     connection.execute("set local random_page_cost = 1.1")
+    connection.execute("set local enable_mergejoin = off")
+    if seal.rows_valid * _SMALL < history:
+        connection.execute("set local enable_hashjoin = off")
     execute(_REMOVED)
     if earlier is not None:
         execute(_REMOVE)
         execute("analyze {removed}")
     execute("create temporary table {settled} on commit drop as" + SETTLED)
     execute("analyze {settled}")
-    execute(HIDE)
-    execute(SHOW)
+    # Each table for itself: a row is found by its place, which means nothing in the others.
+    tables = parts(connection, config)
+    for statement in (HIDE, SHOW):
+        for oid, name in tables:
+            execute(statement, SQL("only {}").format(Identifier(raw_schema(config), name)), oid)
+    connection.execute("set local enable_hashjoin to default")
     inserted = execute(INSERT).rowcount
     (counts,) = execute(COUNTS)
     return inserted, Change(tuple(day for (day,) in execute(WINDOW)), *counts)

@@ -8,18 +8,17 @@ an error. So the catalogue's column types are compared with the encoder's before
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
-from pgpq import ArrowToPostgresBinaryEncoder
-from psycopg.sql import SQL, Composable, Identifier, Literal, Placeholder
+from psycopg.sql import SQL, Identifier, Literal, Placeholder
 
 from sales_mart.errors import UnexpectedError
 from sales_mart.lake.records import Load, Mode, Seal
 from sales_mart.names import LOAD_RUNS, raw_schema
 from sales_mart.progress import advance
-from sales_mart.schema import arrow_schema, schema_of
+from sales_mart.schema import schema_of
 from sales_mart.warehouses.admission import (
     LoadOptions,
     check_admission,
@@ -32,6 +31,13 @@ from sales_mart.warehouses.postgres.append import BATCH, append_batch
 from sales_mart.warehouses.postgres.connection import Connection, connect, lock_target
 from sales_mart.warehouses.postgres.owners import check_owners
 from sales_mart.warehouses.postgres.reader import PostgresSession
+from sales_mart.warehouses.postgres.streams import (
+    copy_rows,
+    copy_side_by_side,
+    drop_children,
+    drop_left_over,
+    streams_for,
+)
 from sales_mart.warehouses.postgres.tables import (
     drop_indexes,
     ensure_indexes,
@@ -40,7 +46,7 @@ from sales_mart.warehouses.postgres.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from sales_mart.config import Config
     from sales_mart.lake.runs import RunFolder
@@ -51,13 +57,15 @@ __all__ = ["load"]
 _log = logging.getLogger(__name__)
 
 _BATCH_ROWS = 65_536
+_ANALYSES_CHILDREN = 180_000
 _NOTHING_SAID = LoadOptions()
 
 
 def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -> Load:
     """Load a sealed run into PostgreSQL and write the record `load-postgres`.
 
-    One transaction under the target's lock: a step killed at any instant leaves no trace.
+    One transaction under the target's lock: a step killed at any instant leaves the rows of before,
+    and at most tables that nobody reads, which the next load drops.
     Loading the run that is the latest already changes nothing.
 
     Raises:
@@ -74,6 +82,7 @@ def load(config: Config, run: RunFolder, options: LoadOptions = _NOTHING_SAID) -
         ensure_tables(connection, config)
         # Now that all of them exist, nobody can put another in their place.
         check_owners(connection, config)
+        drop_left_over(connection, config)
         record = _already_loaded(connection, config, seal)
         if record is None:
             record = _load(connection, config, run, seal, options)
@@ -108,7 +117,7 @@ def _load(
         rows = _replace(connection, config, run, seal)
         change = Change(None, rows, removed_rows=before)
     else:
-        rows, change = _append(connection, config, run, seal, past)
+        rows, change = _append(connection, config, run, seal, past, before)
         check_removed_share(config, seal, before, change.visible_after(before))
     if not rows == change.rows + change.hidden_rows == seal.rows_valid:
         raise _lost(rows, seal)
@@ -153,27 +162,41 @@ def _replace(connection: Connection, config: Config, run: RunFolder, seal: Seal)
     """
     table = raw_table(config)
     drop_indexes(connection, config)
-    connection.execute(SQL("truncate {}").format(table))
+    connection.execute(SQL("truncate only {}").format(table))
+    drop_children(connection, config)
     # The two columns that are the same in every row travel once, as defaults.
     connection.execute(
         SQL(
             "alter table {} alter run_id set default {}, alter business_date set default {}"
         ).format(table, Literal(seal.run_id), Literal(seal.business_date))
     )
-    rows = _copy(connection, config, run, seal, table)
+    streams = streams_for(connection, config, seal.rows_valid)
+    with closing(_batches(run, seal)) as batches:
+        if streams == 1:
+            rows = copy_rows(connection, config, table, batches)
+        else:
+            defaults = {"run_id": seal.run_id, "business_date": seal.business_date}
+            rows = copy_side_by_side(connection, config, batches, streams, defaults)
     connection.execute(
         SQL("alter table {} alter run_id drop default, alter business_date drop default").format(
             table
         )
     )
-    # Without it the transform plans by guesses until autovacuum comes round.
+    # Without it the transform plans by guesses until autovacuum comes round. From version 18 on the
+    # server would analyse the tables that inherit too, each for itself.
+    only = SQL("only" if connection.info.server_version >= _ANALYSES_CHILDREN else "")
     grain = SQL(", ").join(map(Identifier, schema_of(config).grain))
-    connection.execute(SQL("analyze {} ({})").format(table, grain))
+    connection.execute(SQL("analyze {} {} ({})").format(only, table, grain))
     return rows
 
 
-def _append(
-    connection: Connection, config: Config, run: RunFolder, seal: Seal, past: Sequence[PastLoad]
+def _append(  # noqa: PLR0913 - what a delivery is, and what it meets
+    connection: Connection,
+    config: Config,
+    run: RunFolder,
+    seal: Seal,
+    past: Sequence[PastLoad],
+    history: int,
 ) -> tuple[int, Change]:
     """Replace the delivery of one business date, and settle which rows are visible."""
     ensure_indexes(connection, config)
@@ -184,50 +207,23 @@ def _append(
             BATCH, columns, raw_table(config)
         )
     )
-    copied = _copy(connection, config, run, seal, BATCH)
+    with closing(_batches(run, seal)) as batches:
+        copied = copy_rows(connection, config, BATCH, batches)
     if copied != seal.rows_valid:
         raise _lost(copied, seal)
     return append_batch(
         connection,
         config,
         seal,
+        history=history,
         snapshot=last_snapshot(past),
         earlier=earlier_delivery(past, seal.business_date),
     )
 
 
-def _copy(
-    connection: Connection, config: Config, run: RunFolder, seal: Seal, table: Composable
-) -> int:
-    """COPY the sealed parts into an empty table of this transaction; gives the rows copied."""
-    schema = arrow_schema(schema_of(config).valid)
-    encoder = ArrowToPostgresBinaryEncoder(schema)
-    statement = SQL("copy {} ({}) from stdin with (format binary, freeze)").format(
-        table, SQL(", ").join(map(Identifier, schema.names))
-    )
-    cursor = connection.cursor()
-    with cursor.copy(statement) as copy:
-        copy.write(encoder.write_header())
-        for part in seal.valid:
-            with run.sealed_part(part) as path, pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                    copy.write(encoder.write_batch(_fitted(batch, schema)))
-                    advance(batch.num_rows, batch.num_rows)
-        copy.write(encoder.finish())
-    return cursor.rowcount
-
-
-def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:  # pyright: ignore[reportUnknownParameterType]
-    """Return a batch with the columns of a schema; those that its part has not are null.
-
-    Parts of version 0.1 have no amount.
-    """
-    if batch.schema == schema:
-        return batch
-    columns = [
-        batch[field.name].cast(field.type)
-        if field.name in batch.schema.names
-        else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+def _batches(run: RunFolder, seal: Seal) -> Generator[Any]:
+    for part in seal.valid:
+        with run.sealed_part(part) as path, pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
+                yield batch
+                advance(batch.num_rows, batch.num_rows)

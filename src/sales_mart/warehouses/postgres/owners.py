@@ -22,7 +22,7 @@ from sales_mart.names import (
     STAGING,
 )
 from sales_mart.warehouses.postgres import PostgreSQL
-from sales_mart.warehouses.postgres.owners_sql import CREATORS, FINDINGS, OWNERS, ROLES
+from sales_mart.warehouses.postgres.owners_sql import CHILD, CREATORS, FINDINGS, OWNERS, ROLES
 from sales_mart.warehouses.postgres.session import LOCK_TABLE
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def check_relations(
 
     Args:
         connection: An open connection.
-        expected: Schema, name and the kinds (`relkind`) that it may be.
+        expected: Schema, name and the kinds (`relkind`) that it may be; `+` where tables that a
+            load has filled may inherit from it.
 
     Raises:
         ConfigurationError: As `check_owners` says.
@@ -138,6 +139,7 @@ def check_relations(
             "schemas": [schema for schema, _, _ in expected],
             "relations": [name for _, name, _ in expected],
             "kinds": [kinds for _, _, kinds in expected],
+            "child": CHILD,
             "reads": bool(connection.read_only),
         },
     ).fetchall()
@@ -198,9 +200,9 @@ def _expected(config: Config) -> list[tuple[str, str, str]]:
     raw, shown, following = schemas(config)
     published = {mart.name: warehouse.schema_of(mart) for mart in warehouse.marts}
     records = (LOAD_RUNS, PUBLICATIONS, PUBLISHED_SLICES, CURRENT_VERSIONS, LOCK_TABLE)
-    tables = (config.data_warehouse.table, *records)
     return [
-        *((raw, name, "r") for name in tables),
+        (raw, config.data_warehouse.table, "r+"),
+        *((raw, name, "r") for name in records),
         # A table where an earlier version of the program published.
         *((schema, name, "rv") for name, schema in published.items()),
         *((raw, parent_name(name), "p") for name in published),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import LiteralString
 
-__all__ = ["CREATORS", "FINDINGS", "OWNERS", "ROLES"]
+__all__ = ["CHILD", "CREATORS", "FINDINGS", "OWNERS", "ROLES"]
 
+CHILD = "^sales_mart_load_[0-9a-f]{16}$"
+"""Names of the tables that a load has filled side by side, which inherit from the raw one."""
 # `trusted` may own a schema: who can drop and replace everything in it in any case.
 ROLES: LiteralString = """
     with recursive ours as (
@@ -78,7 +80,10 @@ FINDINGS: LiteralString = """,
         select inhrelid as oid, nspname, is_ours
         from named
         inner join pg_inherits on inhparent = named.oid
-        where relkind = 'p' and strpos(kinds, 'p') > 0
+        inner join pg_class as part on part.oid = inhrelid
+        where
+            (named.relkind = 'p' and strpos(kinds, 'p') > 0)
+            or (strpos(kinds, '+') > 0 and part.relname ~ %(child)s)
     ),
 
     relations as (

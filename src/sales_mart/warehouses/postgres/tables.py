@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, LiteralString
 
 from pgpq import ArrowToPostgresBinaryEncoder
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Identifier, Literal
 
 from sales_mart.errors import UnexpectedError
 from sales_mart.names import raw_schema
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sales_mart.config import Config
     from sales_mart.schema import Schema, TableColumn
 
-__all__ = ["drop_indexes", "ensure", "ensure_indexes", "ensure_tables", "raw_table"]
+__all__ = ["drop_indexes", "ensure", "ensure_indexes", "ensure_tables", "parts", "raw_table"]
 
 _DIALECT = PostgresDialect()
 _ENCODED = {"bigint": "int8", "integer": "int4", "boolean": "bool"}
@@ -38,12 +38,26 @@ def raw_table(config: Config) -> Identifier:
     return Identifier(raw_schema(config), config.data_warehouse.table)
 
 
-def _indexes(config: Config) -> dict[str, LiteralString]:
+def parts(connection: Connection, config: Config) -> list[tuple[int, str]]:
+    """List the tables that have the raw table's rows, by identity and name: itself comes first.
+
+    The others inherit from it, and each was filled by one stream of a load.
+    """
+    query = SQL("""
+        select pg_class.oid, relname
+        from pg_class
+        left join pg_inherits on inhrelid = pg_class.oid
+        where to_regclass({raw}) in (pg_class.oid, inhparent)
+        order by inhparent is not null, relname
+    """).format(raw=Literal(raw_table(config).as_string(connection)))
+    return connection.execute(query).fetchall()
+
+
+def _indexes(table: str) -> dict[str, LiteralString]:
     """Return the indexes of a table that is appended to: name -> definition.
 
     An identifier's visible row is found by the first, its superseded ones by the second.
     """
-    table = config.data_warehouse.table
     return {
         f"{table}_shown": "create unique index {} on {} (transaction_id)"
         " where superseded_by is null",
@@ -55,17 +69,20 @@ def _indexes(config: Config) -> dict[str, LiteralString]:
 
 def ensure_indexes(connection: Connection, config: Config) -> None:
     """Create the indexes that an append needs, and drop those that only 0.1 needed."""
-    indexes, former = _indexes(config), _former_indexes(config)
-    found = existing(connection, raw_schema(config), [*indexes, *former])
-    _drop(connection, config, [name for name in found if name in former])
-    for name, definition in indexes.items():
-        if name not in found:
-            connection.execute(SQL(definition).format(Identifier(name), raw_table(config)))
+    schema, former = raw_schema(config), _former_indexes(config)
+    _drop(connection, config, existing(connection, schema, former))
+    for _, table in parts(connection, config):
+        indexes = _indexes(table)
+        found = existing(connection, schema, list(indexes))
+        for name, definition in indexes.items():
+            if name not in found:
+                query = SQL(definition).format(Identifier(name), Identifier(schema, table))
+                connection.execute(query)
 
 
 def drop_indexes(connection: Connection, config: Config) -> None:
     """Drop the indexes, which a table that is filled at once needs no more."""
-    names = [*_former_indexes(config), *_indexes(config)]
+    names = [*_former_indexes(config), *_indexes(config.data_warehouse.table)]
     _drop(connection, config, existing(connection, raw_schema(config), names))
 
 
