@@ -170,7 +170,7 @@ def _replace(connection: Connection, config: Config, run: RunFolder, seal: Seal)
             "alter table {} alter run_id set default {}, alter business_date set default {}"
         ).format(table, Literal(seal.run_id), Literal(seal.business_date))
     )
-    streams = streams_for(connection, config, seal.rows_valid)
+    streams = streams_for(connection, config)
     with closing(_batches(run, seal)) as batches:
         if streams == 1:
             rows = copy_rows(connection, config, table, batches)

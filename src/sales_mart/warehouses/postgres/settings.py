@@ -39,9 +39,9 @@ class PostgresSettings(Section):
     """Seconds to wait for a connection."""
     statement_timeout: int = Field(default=3600, ge=1)
     """Seconds that one statement may take."""
-    load_streams: int | None = Field(default=None, ge=1, le=64)
-    """Connections that fill the raw table side by side when a snapshot is loaded. Default: one for
-    each core and 250,000 rows, 4 at most."""
+    load_streams: int = Field(default=1, ge=1, le=64)
+    """Connections that fill the raw table side by side when a snapshot is loaded. With more than
+    one, tables beside it hold the rows, which the raw table inherits."""
     application_name: str = "sales_mart"
     """Name that the server shows for our sessions."""
 

@@ -27,7 +27,6 @@ from sales_mart.schema import arrow_schema, schema_of
 from sales_mart.warehouses.postgres.connection import Connection, connect
 from sales_mart.warehouses.postgres.owners_sql import CHILD
 from sales_mart.warehouses.postgres.tables import parts, raw_table
-from sales_mart.workers import default_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,9 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["copy_rows", "copy_side_by_side", "drop_children", "drop_left_over", "streams_for"]
 
-_MOST_BY_DEFAULT = 4
-_ROWS_OF_A_STREAM = 250_000
-"""A stream of its own is worth its connection and its table from so many rows on."""
 _LEFT_OVER: LiteralString = """
     select relname
     from pg_class
@@ -100,12 +96,10 @@ class _Batches:
             yield batch
 
 
-def streams_for(connection: Connection, config: Config, rows: int) -> int:
+def streams_for(connection: Connection, config: Config) -> int:
     """Return in how many streams the emptied raw table is filled."""
     wanted = config.data_warehouse.postgres.load_streams
-    if wanted is None:
-        wanted = min(_MOST_BY_DEFAULT, default_workers(), rows // _ROWS_OF_A_STREAM)
-    if wanted <= 1:
+    if wanted == 1:
         return 1
     query = SQL(_IS_AS_WE_MADE_IT).format(table=_named(connection, config))
     return wanted if connection.execute(query).fetchone() == (True,) else 1
