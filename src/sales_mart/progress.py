@@ -75,6 +75,8 @@ class _Meter:
     def __init__(self, tell: Callable[[Progress], None]) -> None:
         self._tell = tell
         self._lock = threading.Lock()
+        self._telling = threading.RLock()
+        self._last = (0, 0)
         self._unit: Unit = "rows"
         self._done = self._total = self._rows = 0
         self._item = ""
@@ -113,7 +115,11 @@ class _Meter:
                 self._unit, done, self._total, self._rows, self._item, now - self._began
             )
         if is_told and shown.total:
-            self._tell(shown)
+            with self._telling:
+                # Another thread may have told more while this one was on its way here.
+                if (shown.done, shown.rows) >= self._last:
+                    self._last = (shown.done, shown.rows)
+                    self._tell(shown)
         if is_logged:
             extra = {"done": shown.done, "total": shown.total, "unit": shown.unit}
             extra |= {"rows": shown.rows, "share": round(shown.share, 4)}

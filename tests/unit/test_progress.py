@@ -114,6 +114,30 @@ def test_what_threads_have_done_adds_up_and_is_not_more_than_all() -> None:
     expect("rows", 1)
 
 
+def test_a_thread_that_is_held_up_does_not_tell_less_than_was_told() -> None:
+    told: list[int] = []
+    is_held, is_done = threading.Event(), threading.Event()
+
+    def tell(progress: Progress) -> None:
+        if progress.done == 1:
+            is_held.set()
+            is_done.wait(0.3)  # the other thread has this long to be told first
+        told.append(progress.done)
+
+    def work() -> None:
+        is_held.wait(5)
+        advance(1, 1)
+        is_done.set()
+
+    with measured(tell):
+        expect("rows", 3)
+        second = threading.Thread(target=contextvars.copy_context().run, args=(work,))
+        second.start()
+        advance(1, 1)
+        second.join()
+    assert told == [1, 2]
+
+
 @pytest.mark.parametrize("as_json", [True, False])
 def test_the_log_says_how_far_it_is_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, as_json: bool
