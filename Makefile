@@ -95,6 +95,7 @@ reference: $(VENV)/.dev  ## Write what is generated anew: reference, manifests, 
 	$(BIN)/python scripts/chart_values.py
 	$(BIN)/python scripts/pictures.py
 	$(BIN)/python scripts/diagrams.py
+	$(BIN)/python scripts/plots.py
 
 .PHONY: image
 image:  ## Build the image with docker (BUILDER=podman or buildah for another)

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import diagrams
 import pictures
+import plots
 import pytest
 import typer
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PAGES: dict[str, Callable[[str], str]] = {
     **pictures.PAGES,
     **{name: partial(diagrams.drawn, name) for name in diagrams.DIAGRAMS},
+    **{name: partial(plots.drawn, name) for name in plots.PLOTS},
 }
 
 
