@@ -111,9 +111,8 @@ class _Meter:
             self._logged = now if is_logged else self._logged
             # A transaction that is begun again does its rows again.
             done = min(self._done, self._total)
-            shown = Progress(
-                self._unit, done, self._total, self._rows, self._item, now - self._began
-            )
+            rows = done if self._unit == "rows" else self._rows
+            shown = Progress(self._unit, done, self._total, rows, self._item, now - self._began)
         if is_told and shown.total:
             with self._telling:
                 # Another thread may have told more while this one was on its way here.

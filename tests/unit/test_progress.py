@@ -108,7 +108,7 @@ def test_what_threads_have_done_adds_up_and_is_not_more_than_all() -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert max(each.rows for each in told) == 1_200
+    assert max(each.rows for each in told) == 1_000
     assert max(each.done for each in told) == 1_000
     advance(1)  # nobody measures
     expect("rows", 1)
