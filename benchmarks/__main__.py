@@ -13,16 +13,20 @@ import os
 import platform
 import tempfile
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from benchmarks import dialects, files, loading, pipeline, validation
-from benchmarks.harness import Measured, compete, table
+from benchmarks import dialects, files, following, loading, pipeline, starting, validation
+from benchmarks.harness import Contestant, Measured, compete, table
 from sales_mart.servers.local import LocalServers, local_servers
 
-SECTIONS = ("validation", "loading", "pipeline", "growth", "dialects")
+SECTIONS = (
+    *("validation", "loading", "pipeline", "growth", "dialects"),
+    *("snapshots", "append", "small", "starts", "duckdb", "workers"),
+)
 GROWTH = (0.1, 0.3, 1.0)
+_SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "transactions.csv"
 
 
 def main() -> None:
@@ -52,7 +56,9 @@ class _Bench:
     def heading(self) -> str:
         """Tell what was measured on what."""
         packages = ("polars", "duckdb", "chdb", "dataframely", "pandera", "pydantic", "pandas")
-        versions = ", ".join(f"{name} {version(name)}" for name in packages)
+        # The later sections need none of the others.
+        there = {each.name.lower(): each.version for each in distributions() if each.name}
+        versions = ", ".join(f"{name} {there[name]}" for name in packages if name in there)
         return (
             f"## {self._rows:,} generated rows, median of {self._runs}\n\n"
             f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}. "
@@ -132,6 +138,59 @@ class _Bench:
         arguments = {1.0: {"files": made, "folder": str(self._folder / "checked")}}
         measured = compete(dialects.CONTESTANTS, arguments, self._runs)
         return table("(e) Other dialects", measured, measured[0], self._rows)
+
+    def snapshots(self) -> str:
+        """(f)."""
+        path, rows = self._file(1)
+        told: list[str] = []
+        for share in (1.0, 0.01):
+            second = self._folder / "second.csv"
+            following.changed(path, second, share)
+            title = f"(f) A second snapshot, {share:.0%} of the rows changed"
+            told.append(self._after(title, following.SNAPSHOTS, path, second, rows))
+        return "\n".join(told)
+
+    def append(self) -> str:
+        """(g)."""
+        path, rows = self._file(1)
+        day = self._folder / f"{following.SECOND}.csv"
+        count = files.make_tame_file(day, rows // 100, seed=2)
+        return self._after(
+            f"(g) {count:,} rows appended to {rows:,}", following.APPENDS, path, day, count
+        )
+
+    def small(self) -> str:
+        """(h)."""
+        return self._after("(h) Five rows", starting.SMALL, _SAMPLE, _SAMPLE, 5)
+
+    def starts(self) -> str:
+        """(i)."""
+        measured = compete(starting.STARTS, {1.0: {}}, self._runs)
+        return table("(i) Starting", measured, measured[0], 0)
+
+    def duckdb(self) -> str:
+        """(j)."""
+        path, rows = self._file(1)
+        settings = files.settings()
+        settings |= {"data_warehouse": {"targets": ["duckdb"]}}
+        arguments = {1.0: {"settings": settings, "file": str(path)}}
+        measured = compete(pipeline.DUCKDB, arguments, self._runs)
+        return table("(j) From the file to the mart in DuckDB", measured, measured[0], rows)
+
+    def workers(self) -> str:
+        """(k)."""
+        path, rows = self._file(1)
+        arguments = {1.0: {"settings": files.settings(), "file": str(path)}}
+        measured = compete(pipeline.WORKERS, arguments, self._runs)
+        return table("(k) One file, checked by workers", measured, measured[0], rows)
+
+    def _after(
+        self, title: str, contestants: list[Contestant], first: Path, second: Path, rows: int
+    ) -> str:
+        with local_servers(self._folder / "servers", bigquery=False) as servers:
+            given = {**_server(servers), "file": str(first), "next_file": str(second)}
+            measured = compete(contestants, {1.0: given}, self._runs)
+        return table(title, measured, measured[-1], rows)
 
     def _file(self, share: float) -> tuple[Path, int]:
         if share not in self._made:

@@ -1,19 +1,23 @@
 -- What an expert would write by hand: one psql script from the file to the summary.
 -- It keeps no rejected row and no reason, and shows the mart only when it is whole.
 \set ON_ERROR_STOP on
+\if :{?target}
+\else
+\set target expert
+\endif
 begin;
-create schema if not exists expert;
-create unlogged table expert.landing (
+create schema if not exists :target;
+create temporary table landing (
     source_row bigint generated always as identity,
     transaction_id text, product text, price text, quantity text, date text
 );
-\copy expert.landing (transaction_id, product, price, quantity, date) from pstdin with (format csv, header)
+\copy landing (transaction_id, product, price, quantity, date) from pstdin with (format csv, header)
 
 create function pg_temp.strip(field text) returns text language sql immutable parallel safe as $$
     select nullif(btrim(field, E'\t\n\x0B\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'), '')
 $$;
 
-create table expert.pg_sales (
+create table :target.pg_sales (
     transaction_id text collate "C" not null,
     product text collate "C" not null,
     price numeric(18, 2) not null,
@@ -30,7 +34,7 @@ with fields as (
         pg_temp.strip(price) as price,
         pg_temp.strip(quantity) as quantity,
         pg_temp.strip(date) as date
-    from expert.landing
+    from landing
 ),
 
 valid as (
@@ -56,25 +60,25 @@ valid as (
         end
 )
 
-insert into expert.pg_sales
+insert into :target.pg_sales
 select distinct on (transaction_id)
     transaction_id, product, price, quantity, price * quantity, sale_date
 from valid
 order by transaction_id, source_row;
 
-create index on expert.pg_sales (sale_date);
-drop table expert.landing;
+create index on :target.pg_sales (sale_date);
+drop table landing;
 
-create table expert.summary_sales as
+create table :target.summary_sales as
 select
     product,
     cast(date_trunc('month', sale_date) as date) as sale_month,
     sum(amount) as total_amount,
     round(avg(price), 2) as avg_price,
     count(*) as transaction_count
-from expert.pg_sales
+from :target.pg_sales
 group by 1, 2;
-analyze expert.pg_sales;
+analyze :target.pg_sales;
 commit;
 
-\copy (select * from expert.summary_sales order by sale_month, product) to pstdout with (format csv, header)
+copy (select * from :target.summary_sales order by sale_month, product) to stdout with (format csv, header);

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.memory import Peak, held_by
 
@@ -25,6 +25,7 @@ class Contestant:
         note: What it does and does not do.
         agrees: Whether it applies the same rules, so that its counts must be ours.
         imports: Modules that it needs, imported before its time begins.
+        prepare: `module:function` below `benchmarks` of what is there before its time begins.
     """
 
     name: str
@@ -33,15 +34,35 @@ class Contestant:
     note: str = ""
     agrees: bool = True
     imports: tuple[str, ...] = ()
+    prepare: str = ""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One contestant's runs: median seconds (scaled to all rows), peak megabytes, counts."""
+    """One contestant's runs: medians, scaled to all rows where they are seconds.
+
+    Attributes:
+        contestant: The contestant.
+        seconds: How long it took.
+        cpu: Seconds that it and what it started kept cores busy, servers aside.
+        logged: Megabytes that PostgreSQL wrote to its log.
+        megabytes: The highest peak of its memory.
+        counts: What it found.
+    """
 
     contestant: Contestant
     seconds: float
+    cpu: float
+    logged: float
     megabytes: float
+    counts: dict[str, Any]
+
+
+class _Outcome(NamedTuple):
+    seconds: float
+    cpu: float
+    log: int
+    peak: float
     counts: dict[str, Any]
 
 
@@ -53,7 +74,7 @@ def compete(
     Raises:
         AssertionError: A contestant failed, or two that apply the same rules disagree.
     """
-    results: dict[str, list[tuple[float, float, dict[str, Any]]]] = {}
+    results: dict[str, list[_Outcome]] = {}
     for turn in range(runs):
         for each in contestants:
             _say(f"{turn + 1}/{runs} {each.name}")
@@ -62,22 +83,31 @@ def compete(
     agreed: dict[float, dict[str, Any]] = {}
     for each in contestants:
         outcomes = results[each.name]
-        counts = outcomes[0][2]
-        assert all(found == counts for _, _, found in outcomes), f"{each.name} wavers: {outcomes}"
+        counts = outcomes[0].counts
+        wavers = f"{each.name} wavers: {outcomes}"
+        assert all(outcome.counts == counts for outcome in outcomes), wavers
         if each.agrees:
             expected = agreed.setdefault(each.share, counts)
             common = expected.keys() & counts.keys()
             differing = {key: (expected[key], counts[key]) for key in common}
             differing = {key: pair for key, pair in differing.items() if pair[0] != pair[1]}
             assert not differing, f"{each.name} disagrees: {differing}"
-        seconds = statistics.median(seconds for seconds, _, _ in outcomes) / each.share
-        measured.append(Measured(each, seconds, max(peak for _, peak, _ in outcomes), counts))
+        measured.append(
+            Measured(
+                each,
+                statistics.median(outcome.seconds for outcome in outcomes) / each.share,
+                statistics.median(outcome.cpu for outcome in outcomes) / each.share,
+                statistics.median(outcome.log for outcome in outcomes) / 1e6,
+                max(outcome.peak for outcome in outcomes),
+                counts,
+            )
+        )
     return measured
 
 
-def _run(contestant: Contestant, arguments: dict[str, Any]) -> tuple[float, float, dict[str, Any]]:
+def _run(contestant: Contestant, arguments: dict[str, Any]) -> _Outcome:
     """Run it once: seconds without its imports, peak megabytes of its process tree, counts."""
-    order = (contestant.function, *contestant.imports)
+    order = (contestant.function, contestant.prepare, *contestant.imports)
     command = [sys.executable, "-m", "benchmarks.child", *order]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         with Peak(lambda: held_by(process.pid, "VmRSS")) as memory:
@@ -85,16 +115,21 @@ def _run(contestant: Contestant, arguments: dict[str, Any]) -> tuple[float, floa
             output, _ = process.communicate(json.dumps(arguments).encode())
         assert process.returncode == 0, f"{contestant.name} failed"
     answer = json.loads(output.splitlines()[-1])
-    return answer["seconds"], memory.bytes / 1e6, answer["counts"]
+    peak = memory.bytes / 1e6
+    return _Outcome(answer["seconds"], answer["cpu"], answer["log"], peak, answer["counts"])
 
 
 def table(title: str, measured: list[Measured], base: Measured, rows: int) -> str:
     """Write a section as Markdown; ratios are to `base`."""
+    columns = (
+        *("contestant", "seconds", "ratio", "CPU seconds", "million rows/s"),
+        *("server's log MB", "peak MB", "what it does"),
+    )
     lines = [
         f"### {title}",
         "",
-        "| contestant | seconds | ratio | million rows/s | peak MB | what it does |",
-        "|---|---:|---:|---:|---:|---|",
+        f"| {' | '.join(columns)} |",
+        "|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for each in measured:
         note = each.contestant.note
@@ -102,7 +137,8 @@ def table(title: str, measured: list[Measured], base: Measured, rows: int) -> st
             note += f"; measured on {each.contestant.share:.1%} of the rows and scaled up"
         lines.append(
             f"| {each.contestant.name} | {each.seconds:.2f} | {each.seconds / base.seconds:.2f} "
-            f"| {rows / each.seconds / 1e6:.2f} | {each.megabytes:.0f} | {note} |"
+            f"| {each.cpu:.2f} | {rows / each.seconds / 1e6:.2f} | {each.logged:.0f} "
+            f"| {each.megabytes:.0f} | {note} |"
         )
     return "\n".join([*lines, ""])
 
