@@ -43,20 +43,22 @@ _BEST, _MOST = 10, 100
 """Products and values of a dimension; those of the dimension that is chosen."""
 _MONTHS = 24
 _MOST_ROWS = 1_000_000
+_Text: Any = Annotated[str, Field(pattern=TEXT, max_length=500)]
 
 
 class Chosen(BaseModel):
-    """What a reader chose. A form sends an empty text where nothing is."""
+    """What a reader chose: a month, one item alone, a dimension.
+
+    A form sends an empty text where nothing is chosen.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     month: Annotated[str, Field(pattern=_MONTH)] = Field(
         default="", description="This month, as YYYY-MM. Default: the newest."
     )
-    product: Annotated[str, Field(pattern=TEXT, max_length=500)] = Field(
-        default="", description="Days and months of this one alone."
-    )
-    dimension: str = Field(default="", description="More values of this one than the first ones.")
+    only: str = ""
+    dimension: str = ""
 
     @field_validator("month")
     @classmethod
@@ -129,7 +131,7 @@ def front_page(warehouse: Warehouse, paths: Sequence[str]) -> Question:
     """
     schema = schema_of(warehouse.config)
     names = tuple(column.name for column in schema.of_role("dimension"))
-    has_currencies = bool(schema.of_role("currency"))
+    has_currencies, item = bool(schema.of_role("currency")), schema.grain[0]
     known_reasons = reasons_of(warehouse.config)
     by_time = trends(warehouse)
 
@@ -140,7 +142,7 @@ def front_page(warehouse: Warehouse, paths: Sequence[str]) -> Question:
         newest = loads[-1].business_date if loads else publication.published_at.date()
         month = date.fromisoformat(f"{asked.month}-01") if asked.month else None
         sold = read_sold(session, newest if month is None else _last_day(month))
-        product = {schema.grain[0]: asked.product} if asked.product else {}
+        chosen = {item: asked.only} if asked.only else {}
         found, proposed = None, ()
         if sold.month is not None and month in (None, sold.month):
             month = sold.month
@@ -154,8 +156,8 @@ def front_page(warehouse: Warehouse, paths: Sequence[str]) -> Question:
                 dimensions=_first(values, asked.dimension),
                 has_currencies=has_currencies,
             )
-            if product:
-                read = partial(_of_product, by_time, session, shown, product)
+            if chosen:
+                read = partial(_of_one, by_time, session, shown, chosen)
                 found = _only(found, read, sold)
             proposed = tuple(dict.fromkeys(each.name for each in best))
         return rendered(
@@ -166,10 +168,10 @@ def front_page(warehouse: Warehouse, paths: Sequence[str]) -> Question:
                 month=month,
                 known=sold.known,
                 names=names,
-                item=schema.grain[0],
+                item=item,
                 proposed=proposed,
                 found=found,
-                whole=sold.months if product else None,
+                whole=sold.months if chosen else None,
                 loads=loads,
                 rejected=[
                     Rejected(name, rows, known_reasons.get(name))
@@ -177,13 +179,17 @@ def front_page(warehouse: Warehouse, paths: Sequence[str]) -> Question:
                         shown.rejects.items(), key=lambda each: (-each[1], each[0])
                     )
                 ],
-                links=[*_links(paths, month, product, names)],
+                links=[*_links(paths, month, chosen, names)],
             )
         )
 
-    one: Any = Literal[("", *names)]
-    described = Chosen.model_fields["dimension"]
-    parameters = create_model("Chosen", __base__=Chosen, dimension=(one, described))
+    listed: Any = Literal[("", *names)]
+    parameters = create_model(
+        "Chosen",
+        __base__=Chosen,
+        only=(_Text, Field(default="", alias=item, description="Days and months of this alone.")),
+        dimension=(listed, Field(default="", description="More values of this one.")),
+    )
     return Question("/", "The figures as a page", parameters, page=page)
 
 
@@ -245,11 +251,11 @@ def _only(found: _Found, read: Any, sold: SoldByTime) -> _Found:
     )
 
 
-def _of_product(  # noqa: PLR0913 - a question and what it is asked with
+def _of_one(  # noqa: PLR0913 - a question and what it is asked with
     question: Question,
     session: Session,
     shown: Shown,
-    product: Mapping[str, str],
+    chosen: Mapping[str, str],
     *,
     by: str,
     first: date | None = None,
@@ -258,7 +264,7 @@ def _of_product(  # noqa: PLR0913 - a question and what it is asked with
     """Read the sales of a product by day or month, over any time."""
     config = session.warehouse.config
     schema = schema_of(config)
-    values: dict[str, Any] = {**product, "by": by, "limit": _MOST_ROWS}
+    values: dict[str, Any] = {**chosen, "by": by, "limit": _MOST_ROWS}
     if first and last:
         values |= {"from": str(first), "to": str(last)}
     # More rows, and more months, than a request may ask for.
@@ -274,7 +280,7 @@ def _of_product(  # noqa: PLR0913 - a question and what it is asked with
 
 
 def _links(
-    paths: Sequence[str], month: date | None, product: Mapping[str, str], names: Sequence[str]
+    paths: Sequence[str], month: date | None, chosen: Mapping[str, str], names: Sequence[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield what programs can ask for the same, as texts and addresses."""
     for path in paths:
@@ -282,7 +288,7 @@ def _links(
             continue
         query = {"month": f"{month:%Y-%m}"} if month and path.startswith("/sales/") else {}
         if path in ("/sales/trends", "/sales/summary"):
-            query |= product
+            query |= chosen
         for name in names if path.endswith("/{name}") else [""]:
             text = path.replace("{name}", name)
             if "{" not in text:
