@@ -17,6 +17,8 @@ from sales_mart.synthetic import generate
 from sales_mart.testing import dirty_rows
 from sealed_files import HEADERS, Case, cases, check, to_seal
 
+RETURN_AT_THE_END = b'T,"x\n%b",1,1,2023-10-01\r' % (b"p" * 43)
+"""One byte more than a record of 64 may have, since the carriage return is data."""
 ROWS = 300_000
 """Several times what any part of the reader takes at once."""
 
@@ -24,6 +26,7 @@ ROWS = 300_000
 @given(cases())
 @example(Case(Config(), (HEADERS[0],)))
 @example(Case(Config(), (b"", b"\n \n", HEADERS[1] + b"\n"), shards=3))
+@example(Case(Config(), (HEADERS[0] + b"\n" + RETURN_AT_THE_END,), longest=64))
 def test_files(case: Case) -> None:
     with TemporaryDirectory() as folder:
         check(case, Path(folder))

@@ -264,7 +264,7 @@ def _mark_records(lines: _Lines, irregular: Integers, *, final: bool) -> int | N
             continue
         start = int(lines.starts[line])
         match = grammar.record.match(data, start)
-        if match and len(match.group().removesuffix(b"\r")) <= MAX_RECORD_BYTES:
+        if match and _length(match, data) <= MAX_RECORD_BYTES:
             stop_line = int(np.searchsorted(lines.ends, match.end()))
             free = stop_line + 1
             if stop_line > line and _swallows_rows(lines, line, stop_line):
@@ -282,6 +282,12 @@ def _mark_records(lines: _Lines, irregular: Integers, *, final: bool) -> int | N
             lines.broken[line] = True
             free = line + 1
     return None
+
+
+def _length(record: re.Match[bytes], data: bytes) -> int:
+    """Return the bytes of a record: at its end a carriage return is data without a line feed."""
+    text, end = record.group(), record.end()
+    return len(text.removesuffix(b"\r") if data[end : end + 1] == b"\n" else text)
 
 
 def _swallows_rows(lines: _Lines, line: int, stop_line: int) -> bool:
