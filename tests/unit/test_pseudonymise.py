@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import unicodedata
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 KEYED = Config.model_validate({"security": {"algorithm": "hmac-sha256"}})
 KEY = "q7Rk2vTzX9mLwYb4NcHd8sGfJ3pVuEa6"
 OTHER = KEY[::-1]
-IDENTIFIERS = st.lists(st.none() | st.text(), max_size=20)
+TEXTS = st.text().map(partial(unicodedata.normalize, "NFC"))
+IDENTIFIERS = st.lists(st.none() | TEXTS, max_size=20)
 KEYS = st.text(st.characters(codec="utf-8"), min_size=32, max_size=100)
 
 
